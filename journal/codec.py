@@ -1,0 +1,271 @@
+"""Payloads: canonical CBOR, and rows transposed and compressed. Pure functions, no I/O.
+
+A payload is a CBOR map with these keys, in this order::
+
+    "b"  rows: list of blocks of 512 rows (the last may be shorter), each a byte string
+    "e"  domain events: list of maps, each with "t" (type), "v" (version) and its own fields
+    "k"  kind: 1 accounts, 2 transfers, 3 domain events
+    "n"  number of events
+    "s"  refusals: byte string of (u32 index, u32 status) pairs, by index; left out when none
+    "v"  version of this layout: 1
+
+Kinds 1 and 2 carry "b", kind 3 carries "e". A block starts with one byte: 0, then the rows as they
+are; or 1, then one zstd frame of the rows transposed byte by byte (all first bytes, all second
+bytes, …), which the compressor finds far more regular. A block is opened on its own, so a look-up
+of one row opens 512 rows and not the whole batch.
+
+Reading trusts nothing: CBOR is bounded in depth, without tags, floats, indefinite lengths or
+duplicate keys, and its canonical re-encoding must equal the input; a zstd frame must declare
+exactly the size its rows have before one byte of it is decompressed.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from typing import Any, Final
+
+import attrs
+import cbor2
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from journal.errors import DecodeError
+from journal.model import ACCOUNT, BATCH_EVENTS_MAX, ROW_BYTES, TRANSFER
+
+Rows = npt.NDArray[np.void]
+"""A structured array of ACCOUNT or TRANSFER rows."""
+
+PAYLOAD_VERSION: Final = 1
+BLOCK_ROWS: Final = 512
+DEPTH_MAX: Final = 8
+ZSTD_LEVEL: Final = -1
+CREATED: Final = 0xFFFFFFFF
+
+_PLAIN: Final = b"\x00"
+_TRANSPOSED: Final = b"\x01"
+_SCALARS: Final = (int, bytes, str, bool, type(None))
+_local = threading.local()
+
+
+class RecordKind(enum.IntEnum):
+    ACCOUNTS = 1
+    TRANSFERS = 2
+    EVENTS = 3
+
+
+_DTYPES: Final = {RecordKind.ACCOUNTS: ACCOUNT, RecordKind.TRANSFERS: TRANSFER}
+
+
+@attrs.frozen(eq=False)
+class Payload:
+    """A decoded payload; rows stay compressed until they are asked for."""
+
+    kind: RecordKind
+    event_count: int
+    blocks: list[bytes]
+    refusals: Rows
+    domain_events: list[dict[str, Any]]
+
+    def rows(self) -> Rows:
+        """All rows, ``ACCOUNT[event_count]`` or ``TRANSFER[event_count]``."""
+        dtype = _DTYPES[self.kind]
+        parts = [self._open(number, dtype) for number in range(len(self.blocks))]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def row(self, index: int) -> np.void:
+        """One row; opens one block of at most 512."""
+        block = self._open(index // BLOCK_ROWS, _DTYPES[self.kind])
+        return block[index % BLOCK_ROWS]  # type: ignore[no-any-return]
+
+    def statuses(self) -> npt.NDArray[np.uint32] | None:
+        """``u32[event_count]``, CREATED where the event took effect; None when all did."""
+        if not len(self.refusals):
+            return None
+        statuses = np.full(self.event_count, CREATED, np.uint32)
+        statuses[self.refusals["index"]] = self.refusals["status"]
+        return statuses
+
+    def _open(self, number: int, dtype: np.dtype[np.void]) -> Rows:
+        count = min(BLOCK_ROWS, self.event_count - number * BLOCK_ROWS)
+        return _decode_block(self.blocks[number], count, dtype)
+
+
+REFUSAL: Final = np.dtype([("index", "<u4"), ("status", "<u4")])
+
+
+def encode_rows(kind: RecordKind, rows: Rows, statuses: npt.NDArray[np.uint32] | None) -> bytes:
+    """The payload of ``rows``; ``statuses`` as :meth:`Payload.statuses` gives them back."""
+    payload: dict[str, object] = {
+        "b": [
+            _encode_block(rows[start : start + BLOCK_ROWS])
+            for start in range(0, len(rows), BLOCK_ROWS)
+        ],
+        "k": int(kind),
+        "n": len(rows),
+    }
+    if statuses is not None and (refused := np.flatnonzero(statuses != CREATED)).size:
+        pairs = np.empty(refused.size, REFUSAL)
+        pairs["index"] = refused
+        pairs["status"] = statuses[refused]
+        payload["s"] = pairs.tobytes()
+    payload["v"] = PAYLOAD_VERSION
+    return cbor2.dumps(payload)  # the keys stand in canonical order already
+
+
+def encode_domain_events(events: list[dict[str, Any]]) -> bytes:
+    return encode_cbor(
+        {"e": events, "k": int(RecordKind.EVENTS), "n": len(events), "v": PAYLOAD_VERSION}
+    )
+
+
+def decode_payload(data: bytes | memoryview) -> Payload:
+    """The payload in ``data``.
+
+    Raises:
+        DecodeError: these bytes are not a payload of a version this program knows.
+    """
+    body = decode_cbor(data)
+    if not isinstance(body, dict) or body.get("v") != PAYLOAD_VERSION:
+        raise DecodeError(f"not a payload of version {PAYLOAD_VERSION}")
+    kind, count = body.get("k"), body.get("n")
+    if type(count) is not int or not 1 <= count <= BATCH_EVENTS_MAX:
+        raise DecodeError("a payload holds an impossible number of events")
+    if kind == RecordKind.EVENTS:
+        if set(body) != {"e", "k", "n", "v"}:
+            raise DecodeError("a payload of domain events has unknown or missing keys")
+        return _domain_payload(body["e"], count)
+    if kind not in _DTYPES or set(body) - {"s"} != {"b", "k", "n", "v"}:
+        raise DecodeError("a payload has an unknown kind, or unknown or missing keys")
+    return _row_payload(RecordKind(kind), count, body["b"], body.get("s"))
+
+
+def encode_cbor(value: object) -> bytes:
+    return cbor2.dumps(value, canonical=True)
+
+
+def decode_cbor(data: bytes | memoryview) -> Any:
+    """The value of canonical CBOR: ints, byte and text strings, booleans, null, lists, maps.
+
+    Raises:
+        DecodeError: anything else, including a value nested deeper than 8.
+    """
+    try:
+        value = cbor2.loads(
+            data, max_depth=DEPTH_MAX, allow_indefinite=False, allow_duplicate_keys=False
+        )
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise DecodeError(f"not CBOR: {error}") from None
+    _check_plain(value)
+    if cbor2.dumps(value, canonical=True) != data:
+        raise DecodeError("CBOR that is not in canonical form, or bytes after it")
+    return value
+
+
+def compress(data: bytes) -> bytes:
+    """One zstd frame that declares its size."""
+    return _compressor().compress(data)
+
+
+def decompress(data: bytes | memoryview, *, size_bytes_max: int) -> bytes:
+    """The content of exactly one zstd frame.
+
+    Raises:
+        DecodeError: its declared size or window exceeds ``size_bytes_max``, it declares none, it
+            is damaged, or bytes follow it.
+    """
+    try:
+        declared = zstandard.get_frame_parameters(data)
+        if declared.content_size > size_bytes_max or declared.window_size > max(
+            size_bytes_max, 1024
+        ):
+            raise DecodeError("a zstd frame declares more than it may hold")
+        content = _decompressor().decompress(
+            data, max_output_size=declared.content_size, allow_extra_data=False
+        )
+    except zstandard.ZstdError as error:
+        raise DecodeError(f"not a zstd frame: {error}") from None
+    if len(content) != declared.content_size:
+        raise DecodeError("a zstd frame is shorter than it declares")
+    return content
+
+
+def _encode_block(rows: Rows) -> bytes:
+    plain = np.ascontiguousarray(rows)
+    transposed = np.ascontiguousarray(plain.view(np.uint8).reshape(-1, ROW_BYTES).T)
+    packed = _compressor().compress(transposed)
+    if len(packed) < plain.nbytes:
+        return _TRANSPOSED + packed
+    return _PLAIN + plain.tobytes()
+
+
+def _decode_block(block: bytes, count: int, dtype: np.dtype[np.void]) -> Rows:
+    size = count * ROW_BYTES
+    if block[:1] == _TRANSPOSED:
+        content = decompress(memoryview(block)[1:], size_bytes_max=size)
+        if len(content) != size:
+            raise DecodeError("a block does not hold the rows it should")
+        columns = np.frombuffer(content, np.uint8).reshape(ROW_BYTES, count)
+        return np.ascontiguousarray(columns.T).reshape(-1).view(dtype)
+    if block[:1] == _PLAIN and len(block) == size + 1:
+        return np.frombuffer(block, dtype, offset=1)
+    raise DecodeError("a block has an unknown form or the wrong size")
+
+
+def _row_payload(kind: RecordKind, count: int, blocks: Any, refusals: Any) -> Payload:
+    if not isinstance(blocks, list) or not all(isinstance(block, bytes) for block in blocks):
+        raise DecodeError("the rows of a payload are not blocks of bytes")
+    if len(blocks) != -(-count // BLOCK_ROWS):
+        raise DecodeError("a payload has more or fewer blocks than its rows need")
+    if refusals is None:
+        return Payload(kind, count, blocks, np.empty(0, REFUSAL), [])
+    if not isinstance(refusals, bytes) or not refusals or len(refusals) % REFUSAL.itemsize:
+        raise DecodeError("the refusals of a payload are malformed")
+    pairs = np.frombuffer(refusals, REFUSAL)
+    index = pairs["index"].astype(np.int64)
+    if index[-1] >= count or np.any(np.diff(index) <= 0) or np.any(pairs["status"] == CREATED):
+        raise DecodeError("the refusals of a payload are out of order or out of range")
+    return Payload(kind, count, blocks, pairs, [])
+
+
+def _domain_payload(events: Any, count: int) -> Payload:
+    if not isinstance(events, list) or len(events) != count:
+        raise DecodeError("a payload does not hold the domain events it declares")
+    for event in events:
+        if (
+            not isinstance(event, dict)
+            or type(event.get("t")) is not str
+            or type(event.get("v")) is not int
+        ):
+            raise DecodeError("a domain event has no type or version")
+    return Payload(RecordKind.EVENTS, count, [], np.empty(0, REFUSAL), events)
+
+
+def _check_plain(value: Any) -> None:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            stack.extend(item.keys())
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+        elif type(item) not in _SCALARS:
+            raise DecodeError(f"CBOR holds a {type(item).__name__}, which no event contains")
+        elif type(item) is int and not -(2**63) <= item < 2**64:
+            raise DecodeError("CBOR holds a tagged integer; wider numbers are byte strings here")
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    compressor = getattr(_local, "compressor", None)
+    if compressor is None:  # a compressor may not be shared between threads
+        compressor = _local.compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+    return compressor  # type: ignore[no-any-return]
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    decompressor = getattr(_local, "decompressor", None)
+    if decompressor is None:
+        decompressor = _local.decompressor = zstandard.ZstdDecompressor()
+    return decompressor  # type: ignore[no-any-return]

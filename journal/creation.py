@@ -1,0 +1,111 @@
+"""Making a new, empty journal."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from journal.directory import Directory
+from journal.errors import NotALedger
+from journal.frame import GENESIS_SHA256
+from journal.head import Head, encode_slot
+from journal.segment import (
+    SEGMENT_HEADER_BYTES,
+    SegmentHeader,
+    encode_segment_header,
+    segment_name,
+)
+from journal.storage import Storage, check_directory, replace_file
+
+_LEDGER_ID_BYTES: Final = 16
+_FIRST_SEGMENT: Final = segment_name(1)
+
+
+def prepare_directory(storage: Storage, directory: Directory) -> None:
+    """Make sure that a directory fit to hold a ledger is there.
+
+    Raises:
+        NotALedger: the path is a file, or a directory that holds something else.
+        NotOwner: it belongs to another user.
+    """
+    if not storage.exists(directory.path):
+        _make_directories(storage, directory.path)
+    check_directory(directory.path)
+    known = {directory.lock.name, directory.head.name, directory.manifest.name}
+    known |= {folder.name for folder in directory.folders}
+    foreign = [
+        name
+        for name in storage.names(directory.path)
+        if name not in known and not name.endswith(".tmp")
+    ]
+    if foreign and not directory.segments.is_dir():
+        raise NotALedger(
+            path=directory.path, reason=f"it is not empty: it holds {foreign[0]!r}"
+        )
+
+
+def is_initialised(storage: Storage, directory: Directory) -> bool:
+    """Whether the making of a journal was finished here: HEAD is written last."""
+    if storage.exists(directory.head):
+        return True
+    return directory.segments.is_dir() and _holds_more_than_a_beginning(storage, directory)
+
+
+def create_journal(storage: Storage, directory: Directory) -> None:
+    """Write the first segment and then HEAD; the caller holds the lock.
+
+    A crash in between leaves no HEAD, and the next call starts over.
+    """
+    for folder in directory.folders:
+        if not storage.exists(folder):
+            storage.make_directory(folder)
+    ledger_id = os.urandom(_LEDGER_ID_BYTES)
+    header = SegmentHeader(
+        ledger_id=ledger_id,
+        number=0,
+        position_first=1,
+        previous_frame_sha256=GENESIS_SHA256,
+        previous_file_sha256=bytes(32),
+        previous_file_bytes=0,
+        created_at_ns=time.time_ns(),
+    )
+    replace_file(storage, directory.segments / _FIRST_SEGMENT, encode_segment_header(header))
+    slots = [
+        encode_slot(
+            Head(
+                ledger_id=ledger_id,
+                sequence=sequence,
+                position=0,
+                timestamp=0,
+                segment_position=1,
+                offset_bytes=SEGMENT_HEADER_BYTES,
+                frame_sha256=GENESIS_SHA256,
+                closed=True,
+            )
+        )
+        for sequence in (0, 1)
+    ]
+    replace_file(storage, directory.head, b"".join(slots))
+
+
+def _holds_more_than_a_beginning(storage: Storage, directory: Directory) -> bool:
+    names = [name for name in storage.names(directory.segments) if not name.endswith(".tmp")]
+    if names in ([], [_FIRST_SEGMENT]):
+        sizes = [os.lstat(directory.segments / name).st_size for name in names]
+        return any(size > SEGMENT_HEADER_BYTES for size in sizes)
+    return True
+
+
+def _make_directories(storage: Storage, path: Path) -> None:
+    """Create ``path`` and what is missing above it, each durable in its parent."""
+    missing = [path]
+    while not storage.exists(missing[-1].parent):
+        missing.append(missing[-1].parent)
+    for directory in reversed(missing):
+        try:
+            storage.make_directory(directory)
+        except FileExistsError:
+            continue  # somebody else made it first
+        storage.sync_directory(directory.parent)

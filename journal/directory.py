@@ -1,0 +1,202 @@
+"""A ledger's directory: where each file lies, and the lock that admits one writer.
+
+::
+
+    LOCK                     flock'ed by the writer; holds nothing
+    HEAD                     journal/head.py
+    MANIFEST                 journal/manifest.py (derived)
+    segments/…….segment      journal/segment.py, the journal itself
+    checkpoints/             projections/checkpoint.py (derived)
+    quarantine/              torn tails, kept for whoever wants to look
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from journal import segment
+from journal.errors import (
+    CorruptHead,
+    CorruptSegment,
+    ForeignSegment,
+    LedgerLocked,
+    MissingSegment,
+    NotALedger,
+)
+from journal.head import HEAD_BYTES, Head, newest
+from journal.segment import SEGMENT_HEADER_BYTES, SegmentHeader, decode_segment_header
+from journal.storage import Storage, check_directory, read_file
+
+
+@attrs.frozen
+class Directory:
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "LOCK"
+
+    @property
+    def head(self) -> Path:
+        return self.path / "HEAD"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "MANIFEST"
+
+    @property
+    def segments(self) -> Path:
+        return self.path / "segments"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.path / "quarantine"
+
+    @property
+    def folders(self) -> tuple[Path, Path, Path]:
+        return self.segments, self.checkpoints, self.quarantine
+
+    def segment(self, position_first: int) -> Path:
+        return self.segments / segment.segment_name(position_first)
+
+
+@attrs.frozen
+class SegmentFile:
+    """A segment as found on disk."""
+
+    path: Path
+    header: SegmentHeader
+    size_bytes: int
+
+
+def require_ledger(directory: Directory) -> None:
+    """Refuse a path that holds no ledger of this user's.
+
+    Raises:
+        NotALedger: no such directory, or it lacks ``segments``.
+        NotOwner: it belongs to another user.
+    """
+    check_directory(directory.path)
+    if not directory.segments.is_dir():
+        raise NotALedger(path=directory.path, reason="it has no segments")
+    check_directory(directory.segments)
+
+
+def read_head(storage: Storage, directory: Directory) -> Head:
+    """The newest whole slot of HEAD.
+
+    Raises:
+        CorruptHead: the file is missing, of the wrong size, or has no whole slot.
+    """
+    try:
+        data = read_file(storage, directory.head)
+    except FileNotFoundError:
+        raise CorruptHead(directory.head, 0, "the file is missing") from None
+    if len(data) != HEAD_BYTES:
+        raise CorruptHead(
+            directory.head, len(data), f"the file has {len(data)} bytes, not {HEAD_BYTES}"
+        )
+    return newest(data, path=directory.head)
+
+
+def list_segments(storage: Storage, directory: Directory, *, ledger_id: bytes) -> list[SegmentFile]:
+    """The segments in order, each checked against its neighbours.
+
+    Raises:
+        MissingSegment: there is none, the first is not the journal's first, or one is left out.
+        ForeignSegment: one belongs to another ledger.
+        CorruptSegment: a header is damaged, or a sealed segment has another size than it had.
+    """
+    files = [
+        _read_segment_header(storage, directory.segments / name)
+        for name in storage.names(directory.segments)
+        if name.endswith(segment.SUFFIX)
+    ]
+    if not files:
+        raise MissingSegment(directory.segments, 0, "there is no segment at all", 1)
+    for file in files:
+        if file.header.ledger_id != ledger_id:
+            raise ForeignSegment(
+                file.path,
+                16,
+                f"it belongs to ledger {file.header.ledger_id.hex()}, not {ledger_id.hex()}",
+                file.header.position_first,
+            )
+    first = files[0]
+    if first.header.number != 0:
+        raise MissingSegment(first.path, 0, f"{first.header.number} segments before it", 1)
+    for before, after in zip(files, files[1:], strict=False):
+        _check_neighbours(before, after)
+    return files
+
+
+def _read_segment_header(storage: Storage, path: Path) -> SegmentFile:
+    fd = storage.open_read(path)
+    try:
+        header = decode_segment_header(storage.read(fd, SEGMENT_HEADER_BYTES, 0), path=path)
+        return SegmentFile(path, header, storage.size(fd))
+    finally:
+        storage.close(fd)
+
+
+def _check_neighbours(before: SegmentFile, after: SegmentFile) -> None:
+    if after.header.number != before.header.number + 1:
+        missing = after.header.number - before.header.number - 1
+        raise MissingSegment(
+            after.path, 0, f"{missing} missing between {before.path.name} and this one"
+        )
+    if before.size_bytes != after.header.previous_file_bytes:
+        raise CorruptSegment(
+            before.path,
+            min(before.size_bytes, after.header.previous_file_bytes),
+            f"it was sealed with {after.header.previous_file_bytes:,} bytes"
+            f" and now has {before.size_bytes:,}",
+        )
+
+
+class Lock:
+    """The right to write to a ledger, held while this object is open.
+
+    Raises:
+        LedgerLocked: somebody else holds it; nothing was written.
+    """
+
+    def __init__(self, storage: Storage, directory: Directory) -> None:
+        self._storage = storage
+        self._fd = (
+            storage.open_write(directory.lock)
+            if storage.exists(directory.lock)
+            else storage.create(directory.lock)
+        )
+        if not storage.try_lock(self._fd):
+            storage.close(self._fd)
+            raise LedgerLocked(path=directory.path)
+        _held.add(self)
+
+    def release(self) -> None:
+        _held.discard(self)
+        self._storage.close(self._fd)
+
+    def abandon_in_child(self) -> None:
+        os.close(self._fd)  # the parent's lock stays; the child must not prolong it
+
+
+_held: Final[weakref.WeakSet[Lock]] = weakref.WeakSet()
+
+
+def _abandon_locks() -> None:
+    for lock in list(_held):
+        lock.abandon_in_child()
+        _held.discard(lock)
+
+
+os.register_at_fork(after_in_child=_abandon_locks)

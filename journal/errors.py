@@ -1,0 +1,224 @@
+"""Every exception the project raises, one class per physical cause.
+
+A refusal by the rules of accounting is a *status* and is returned; see :mod:`journal.model`. What
+is listed here is raised. Fields are typed so that a program can act on them; the message is built
+from the fields and names what and where.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+
+class JournalError(Exception):
+    """Anything this project raises on purpose."""
+
+
+# --- wrong use: nothing was changed on disk -------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class InvalidField(JournalError, ValueError):
+    """A value that no account, transfer or argument may carry."""
+
+    field: str
+    value: object
+    reason: str
+    row: int | None = None
+
+    def __str__(self) -> str:
+        where = "" if self.row is None else f"row {self.row}: "
+        return f"{where}{self.field}={self.value!r} {self.reason}"
+
+
+@attrs.define(eq=False)
+class BatchTooLarge(JournalError, ValueError):
+    count: int
+    count_max: int
+
+    def __str__(self) -> str:
+        return f"a request holds at most {self.count_max:,} events, this one has {self.count:,}"
+
+
+@attrs.define(eq=False)
+class UnsupportedFeature(JournalError, NotImplementedError):
+    feature: str
+    row: int | None = None
+
+    def __str__(self) -> str:
+        where = "" if self.row is None else f"row {self.row}: "
+        return f"{where}{self.feature} is not supported by this version"
+
+
+@attrs.define(eq=False)
+class UnsupportedPlatform(JournalError):
+    platform: str
+
+    def __str__(self) -> str:
+        return f"durable storage is implemented for Linux and macOS, not for {self.platform!r}"
+
+
+@attrs.define(eq=False)
+class NotALedger(JournalError):
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: not a ledger directory: {self.reason}"
+
+
+@attrs.define(eq=False)
+class NotOwner(JournalError):
+    path: Path
+    owner_uid: int
+    process_uid: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: belongs to user {self.owner_uid}, this process runs as"
+            f" {self.process_uid}; a ledger is opened by its owner only"
+        )
+
+
+@attrs.define(eq=False)
+class LedgerLocked(JournalError):
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.path}: another process is writing to this ledger"
+
+
+@attrs.define(eq=False)
+class UnsupportedFormat(JournalError):
+    path: Path
+    version: int
+    version_supported: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: written in format version {self.version}; this program reads up to"
+            f" {self.version_supported}: use a newer nostro"
+        )
+
+
+@attrs.define(eq=False)
+class LedgerClosed(JournalError):
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.path}: the ledger is closed"
+
+
+@attrs.define(eq=False)
+class ReadOnly(JournalError):
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.path}: opened for reading; it cannot be written through this object"
+
+
+@attrs.define(eq=False)
+class OutOfRange(JournalError, ValueError):
+    """A position or time the journal does not reach."""
+
+    what: str
+    value: int
+    value_max: int
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.value} lies outside the journal (0 to {self.value_max})"
+
+
+# --- the machine failed: what was acknowledged is safe --------------------------------------------
+
+
+@attrs.define(eq=False)
+class JournalFull(JournalError):
+    """No room for the batch. It was refused whole; reading goes on, and so does writing once
+    there is room again."""
+
+    path: Path
+    bytes_needed: int
+
+    def __str__(self) -> str:
+        return f"{self.path}: no space left for {self.bytes_needed:,} bytes; the batch was refused"
+
+
+@attrs.define(eq=False)
+class WriterPoisoned(JournalError):
+    """A write or fsync failed. Nothing more is acknowledged by this process; whether the batches
+    in flight survived is known after reopening, by looking their ids up."""
+
+    path: Path
+    operation: str
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: {self.operation} failed ({self.reason}); the outcome of the batch is"
+            " unknown until the ledger is reopened"
+        )
+
+
+# --- damaged data ---------------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class DecodeError(JournalError):
+    """Bytes that no version of this program writes."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(eq=False)
+class Damage(JournalError):
+    """Bytes on disk are not what was written. What lies before can still be read.
+
+    ``position`` is the first event that cannot be read, where that is known.
+    """
+
+    path: Path
+    offset_bytes: int
+    cause: str
+    position: int | None = None
+
+    def __str__(self) -> str:
+        position = "" if self.position is None else f" (position {self.position})"
+        return f"{self.path}: damaged at byte {self.offset_bytes}{position}: {self.cause}"
+
+
+class CorruptFrame(Damage):
+    """A frame is incomplete or fails its checksum where no crash can have caused it."""
+
+
+class CorruptSegment(Damage):
+    """A segment's header, size or whole-file hash is wrong."""
+
+
+class MissingSegment(Damage):
+    """A segment between the first and the last is not there."""
+
+
+class ForeignSegment(Damage):
+    """A segment of another ledger lies in the directory."""
+
+
+class CorruptHead(Damage):
+    """HEAD, the witness of what was acknowledged, is missing or unreadable."""
+
+
+class JournalTruncated(Damage):
+    """The journal ends before a position that was acknowledged."""
+
+
+class CorruptCheckpoint(Damage):
+    """A checkpoint cannot be used; the next older one or a replay from the start can."""
+
+
+class CorruptManifest(Damage):
+    """The manifest contradicts the segments."""

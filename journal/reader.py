@@ -1,0 +1,333 @@
+"""Reading a journal, by its writer's process or any other: a cursor, and following as it grows.
+
+A reader takes no lock and writes nothing. It shows what HEAD vouches for and no more, so nothing
+it has shown can be taken back by a crash.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from journal import codec
+from journal.codec import RecordKind, Rows
+from journal.directory import Directory, read_head, require_ledger
+from journal.errors import (
+    CorruptFrame,
+    CorruptHead,
+    DecodeError,
+    ForeignSegment,
+    InvalidField,
+    JournalTruncated,
+    MissingSegment,
+)
+from journal.events import Event, events_of
+from journal.frame import FrameHeader
+from journal.head import Head
+from journal.index import SegmentIndex
+from journal.scan import FrameBreak, Place, scan, segment_start
+from journal.segment import (
+    SEGMENT_HEADER_BYTES,
+    SUFFIX,
+    SegmentHeader,
+    decode_segment_header,
+)
+from journal.storage import Storage
+from journal.watch import HeadWatcher
+
+_HEAD_READS_MAX: Final = 5
+
+
+@attrs.frozen
+class Cursor:
+    """A place to read from: the record that holds ``position``, or else the first one that
+    reaches ``timestamp`` (ns). Without either, the beginning."""
+
+    position: int | None = None
+    timestamp: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.position is not None and self.timestamp is not None:
+            raise InvalidField("cursor", self, "names a position and a timestamp; give one")
+        for field in ("position", "timestamp"):
+            value = getattr(self, field)
+            if value is not None and value < 0:
+                raise InvalidField(field, value, "cannot be negative")
+
+
+@attrs.frozen(eq=False)
+class Record:
+    """One request's events, as they lie in the journal. The payload is decoded on demand."""
+
+    header: FrameHeader
+    sha256: bytes
+    segment: Path
+    offset_bytes: int
+    payload_bytes: bytes
+
+    @property
+    def position_first(self) -> int:
+        return self.header.position_first
+
+    @property
+    def position_last(self) -> int:
+        return self.header.position_last
+
+    @property
+    def event_count(self) -> int:
+        return self.header.event_count
+
+    @property
+    def timestamp_min(self) -> int:
+        return self.header.timestamp_min
+
+    @property
+    def timestamp_max(self) -> int:
+        return self.header.timestamp_max
+
+    def payload(self) -> codec.Payload:
+        """The decoded payload.
+
+        Raises:
+            CorruptFrame: the frame is sound, but its payload is not one this program writes.
+        """
+        try:
+            payload = codec.decode_payload(self.payload_bytes)
+        except DecodeError as error:
+            raise self._damage(error.reason) from None
+        if payload.event_count != self.header.event_count:
+            raise self._damage("the payload holds another number of events than its frame says")
+        return payload
+
+    @property
+    def kind(self) -> RecordKind:
+        return self.payload().kind
+
+    @property
+    def rows(self) -> Rows:
+        """``ACCOUNT[n]`` or ``TRANSFER[n]``, n events; refused transfers included."""
+        payload = self.payload()
+        try:
+            return payload.rows()
+        except DecodeError as error:
+            raise self._damage(error.reason) from None
+
+    @property
+    def statuses(self) -> npt.NDArray[np.uint32] | None:
+        """``u32[n]``, CREATED where the transfer took effect; None when all did."""
+        return self.payload().statuses()
+
+    def events(self) -> Iterator[Event]:
+        """The events one by one."""
+        try:
+            yield from events_of(self.payload(), position_first=self.position_first)
+        except DecodeError as error:
+            raise self._damage(error.reason) from None
+
+    def _damage(self, cause: str) -> CorruptFrame:
+        return CorruptFrame(self.segment, self.offset_bytes, cause, self.position_first)
+
+
+class Reader:
+    """Reads the journal at ``path``. Not thread-safe; any number may be open at once.
+
+    Raises:
+        NotALedger, NotOwner: there is nothing to read.
+    """
+
+    def __init__(self, path: Path | str, *, storage: Storage | None = None) -> None:
+        self.directory = Directory(Path(path))
+        self._storage = storage or Storage()
+        require_ledger(self.directory)
+        self._names: list[int] = []
+        self._indexes: dict[int, SegmentIndex] = {}
+
+    def head(self) -> Head:
+        """How far the journal is durable at this moment.
+
+        Raises:
+            CorruptHead: HEAD is missing or damaged.
+        """
+        for _ in range(_HEAD_READS_MAX - 1):
+            try:
+                return read_head(self._storage, self.directory)
+            except CorruptHead:
+                time.sleep(0.001)  # both slots half written is rare, but a reader takes no lock
+        return read_head(self._storage, self.directory)
+
+    def records(self, cursor: Cursor | None = None) -> Iterator[Record]:
+        """The records from ``cursor`` to HEAD as it stands when the iteration begins.
+
+        Raises:
+            Damage: a segment is missing, foreign or damaged; what came before was sound.
+        """
+        head = self.head()
+        cursor = cursor or Cursor()
+        start = self._start(cursor, head)
+        if start is None:
+            return
+        number, place = start
+        while True:
+            position_first = self._names[number]
+            yield from self._segment_records(position_first, place, head, cursor)
+            if position_first == head.segment_position:
+                return
+            number += 1
+            if number == len(self._names):
+                raise self._missing(head.segment_position)
+            place = None
+
+    def record_at(self, position: int) -> Record | None:
+        """The record that holds ``position``; None when it is not durable."""
+        for record in self.records(Cursor(position=position)):
+            return record
+        return None
+
+    def follow(
+        self,
+        cursor: Cursor | None = None,
+        *,
+        stop: threading.Event | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Iterator[Record]:
+        """The records from ``cursor`` on, and then each new one as it becomes durable.
+
+        Ends when ``stop`` is set, or when nothing new came for ``timeout_seconds``.
+        """
+        stop = stop or threading.Event()
+        watcher = HeadWatcher(self.directory.head, stop=stop)
+        heard_at = time.monotonic()
+        try:
+            while not stop.is_set():
+                for record in self.records(cursor):
+                    yield record
+                    cursor = Cursor(position=record.position_last + 1)
+                    heard_at = time.monotonic()
+                    if stop.is_set():
+                        return
+                if timeout_seconds is not None and time.monotonic() - heard_at > timeout_seconds:
+                    return
+                watcher.wait()
+        finally:
+            watcher.close()
+
+    # --- where to start ---
+
+    def _start(self, cursor: Cursor, head: Head) -> tuple[int, Place | None] | None:
+        """The number of the segment to begin in and the frame to begin from."""
+        if not self._names or self._names[-1] < head.segment_position:
+            self._list_segments(head)
+        if cursor.timestamp is not None:
+            return self._start_at_timestamp(cursor.timestamp, head)
+        position = max(cursor.position or 1, 1)
+        if position > head.position:
+            return None
+        number = bisect_right(self._names, position) - 1
+        if number < 0:
+            raise self._missing(1)
+        if self._names[number] == position:
+            return number, None
+        return number, self._index(self._names[number], head).before_position(position)
+
+    def _start_at_timestamp(
+        self, timestamp: int, head: Head
+    ) -> tuple[int, Place | None] | None:
+        if timestamp > head.timestamp:
+            return None
+        for number, name in enumerate(self._names):
+            index = self._index(name, head)
+            if index.timestamp_max >= timestamp:
+                return number, index.before_timestamp(timestamp)
+            if name == head.segment_position:
+                break
+        return None
+
+    def _list_segments(self, head: Head) -> None:
+        names = self._storage.names(self.directory.segments)
+        self._names = [int(name.removesuffix(SUFFIX)) for name in names if name.endswith(SUFFIX)]
+        if head.segment_position not in self._names:
+            raise self._missing(head.segment_position)
+
+    def _index(self, position_first: int, head: Head) -> SegmentIndex:
+        path = self.directory.segment(position_first)
+        fd = self._open(path, head)
+        try:
+            index = self._indexes.get(position_first)
+            if index is None:
+                index = SegmentIndex(self._header(fd, path, head))
+                self._indexes[position_first] = index
+            index.extend(self._storage, fd, end_bytes=self._end(fd, path, position_first, head))
+            return index
+        except FrameBreak as broken:
+            raise broken.damage(path) from None
+        finally:
+            self._storage.close(fd)
+
+    # --- one segment ---
+
+    def _segment_records(
+        self, position_first: int, place: Place | None, head: Head, cursor: Cursor
+    ) -> Iterator[Record]:
+        path = self.directory.segment(position_first)
+        fd = self._open(path, head)
+        try:
+            start = place or segment_start(self._header(fd, path, head))
+            end = self._end(fd, path, position_first, head)
+            frames = scan(self._storage, fd, start, end_bytes=end, ledger_id=head.ledger_id)
+            for scanned in frames:
+                header = scanned.header
+                if cursor.position is not None and header.position_last < cursor.position:
+                    continue
+                if cursor.timestamp is not None and header.timestamp_max < cursor.timestamp:
+                    continue
+                yield Record(
+                    header,
+                    scanned.sha256,
+                    path,
+                    scanned.place.offset_bytes,
+                    bytes(scanned.payload),
+                )
+        except FrameBreak as broken:
+            raise broken.damage(path) from None
+        finally:
+            self._storage.close(fd)
+
+    def _open(self, path: Path, head: Head) -> int:
+        try:
+            return self._storage.open_read(path)
+        except FileNotFoundError:
+            raise self._missing(int(path.stem)) from None
+
+    def _header(self, fd: int, path: Path, head: Head) -> SegmentHeader:
+        header = decode_segment_header(
+            self._storage.read(fd, SEGMENT_HEADER_BYTES, 0), path=path
+        )
+        if header.ledger_id != head.ledger_id:
+            raise ForeignSegment(
+                path, 16, f"it belongs to ledger {header.ledger_id.hex()}", header.position_first
+            )
+        return header
+
+    def _end(self, fd: int, path: Path, position_first: int, head: Head) -> int:
+        """Where the segment's durable frames end."""
+        size = self._storage.size(fd)
+        if position_first != head.segment_position:
+            return size
+        if size < head.offset_bytes:
+            raise JournalTruncated(
+                path, size, f"HEAD says that {head.offset_bytes:,} bytes were acknowledged"
+            )
+        return head.offset_bytes
+
+    def _missing(self, position_first: int) -> MissingSegment:
+        return MissingSegment(
+            self.directory.segment(position_first), 0, "the file is missing", position_first
+        )

@@ -1,0 +1,176 @@
+"""Between objects and rows: Account and Transfer one by one, ACCOUNT and TRANSFER in bulk."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from journal.codec import Rows
+from journal.errors import BatchTooLarge, InvalidField
+from journal.model import (
+    ACCOUNT,
+    BATCH_EVENTS_MAX,
+    TRANSFER,
+    Account,
+    AccountFlags,
+    Transfer,
+    TransferFlags,
+)
+
+_MASK_64: Final = 2**64 - 1
+_ACCOUNT_BYTES: Final = struct.Struct("<16s16s16s16s16s16sQIIIHHQ")
+_TRANSFER_BYTES: Final = struct.Struct("<16s16s16s16s16s16sQIIIHHQ")
+_ACCOUNT_FIELDS: Final = attrgetter(
+    "id", "debits_pending", "debits_posted", "credits_pending", "credits_posted", "user_data_128",
+    "user_data_64", "user_data_32", "ledger", "code", "flags", "timestamp",
+)  # fmt: skip
+_TRANSFER_FIELDS: Final = attrgetter(
+    "id", "debit_account_id", "credit_account_id", "amount", "pending_id", "user_data_128",
+    "user_data_64", "user_data_32", "timeout", "ledger", "code", "flags", "timestamp",
+)  # fmt: skip
+
+
+def account_rows(accounts: Sequence[Account] | Rows) -> Rows:
+    """``ACCOUNT[n]`` of a list of accounts, or a checked array of that dtype as it is.
+
+    Raises:
+        InvalidField: a field is no integer or does not fit; names the row and the field.
+        BatchTooLarge: more than BATCH_EVENTS_MAX.
+    """
+    return _rows(accounts, ACCOUNT, Account, _pack_account, _ACCOUNT_FIELDS)
+
+
+def transfer_rows(transfers: Sequence[Transfer] | Rows) -> Rows:
+    """``TRANSFER[n]`` of a list of transfers, or a checked array of that dtype as it is.
+
+    Raises:
+        InvalidField: a field is no integer or does not fit; names the row and the field.
+        BatchTooLarge: more than BATCH_EVENTS_MAX.
+    """
+    return _rows(transfers, TRANSFER, Transfer, _pack_transfer, _TRANSFER_FIELDS)
+
+
+def accounts_from_rows(rows: Rows) -> list[Account]:
+    return [
+        Account(*values[:8], *values[9:11], AccountFlags(values[11]), values[12])
+        for values in columns(rows)
+    ]
+
+
+def transfers_from_rows(rows: Rows) -> list[Transfer]:
+    return [
+        Transfer(*values[:11], TransferFlags(values[11]), values[12]) for values in columns(rows)
+    ]
+
+
+def columns(rows: Rows) -> Iterable[tuple[int, ...]]:
+    """Every row as a tuple of Python ints, in the order of the dtype's fields."""
+    names = rows.dtype.names
+    if names is None:
+        raise AssertionError("rows without fields")
+    return zip(*(field_ints(rows[name]) for name in names), strict=True)
+
+
+def field_ints(field: npt.NDArray[Any]) -> list[int]:
+    """A column as Python ints: ``u64[n]`` as it is, ``u64[n, 2]`` joined, low word first."""
+    if field.ndim == 1:
+        return field.tolist()
+    low = field[:, 0].tolist()
+    if not field[:, 1].any():
+        return low
+    return [word | high << 64 for word, high in zip(low, field[:, 1].tolist(), strict=True)]
+
+
+def u128_words(value: int) -> tuple[int, int]:
+    """(low, high) words of a u128."""
+    return value & _MASK_64, value >> 64
+
+
+def _rows(
+    items: Sequence[Any] | Rows,
+    dtype: np.dtype[np.void],
+    item_type: type,
+    pack: Callable[[tuple[Any, ...]], bytes],
+    fields: Callable[[Any], tuple[Any, ...]],
+) -> Rows:
+    if len(items) > BATCH_EVENTS_MAX:
+        raise BatchTooLarge(count=len(items), count_max=BATCH_EVENTS_MAX)
+    if isinstance(items, np.ndarray):
+        if items.dtype != dtype or items.ndim != 1:
+            raise InvalidField(
+                field="dtype", value=str(items.dtype), reason=f"is not journal.{item_type.__name__.upper()}"
+            )
+        return items
+    try:
+        packed = b"".join([pack(fields(item)) for item in items])
+    except (AttributeError, TypeError, OverflowError, struct.error):
+        raise _first_invalid(items, dtype, item_type) from None
+    return np.frombuffer(packed, dtype)
+
+
+def _pack_account(values: tuple[Any, ...]) -> bytes:
+    (id_, debits_pending, debits_posted, credits_pending, credits_posted, data_128,
+     data_64, data_32, ledger, code, flags, timestamp) = values  # fmt: skip
+    return _ACCOUNT_BYTES.pack(
+        id_.to_bytes(16, "little"),
+        debits_pending.to_bytes(16, "little"),
+        debits_posted.to_bytes(16, "little"),
+        credits_pending.to_bytes(16, "little"),
+        credits_posted.to_bytes(16, "little"),
+        data_128.to_bytes(16, "little"),
+        data_64,
+        data_32,
+        0,
+        ledger,
+        code,
+        flags,
+        timestamp,
+    )
+
+
+def _pack_transfer(values: tuple[Any, ...]) -> bytes:
+    (id_, debit_account_id, credit_account_id, amount, pending_id, data_128,
+     data_64, data_32, timeout, ledger, code, flags, timestamp) = values  # fmt: skip
+    return _TRANSFER_BYTES.pack(
+        id_.to_bytes(16, "little"),
+        debit_account_id.to_bytes(16, "little"),
+        credit_account_id.to_bytes(16, "little"),
+        amount.to_bytes(16, "little"),
+        pending_id.to_bytes(16, "little"),
+        data_128.to_bytes(16, "little"),
+        data_64,
+        data_32,
+        timeout,
+        ledger,
+        code,
+        flags,
+        timestamp,
+    )
+
+
+def _first_invalid(
+    items: Sequence[Any], dtype: np.dtype[np.void], item_type: type
+) -> InvalidField:
+    for row, item in enumerate(items):
+        if not all(hasattr(item, name) for name in dtype.names or () if name != "reserved"):
+            return InvalidField(
+                field=item_type.__name__, value=item, reason="is of the wrong type", row=row
+            )
+        for name in dtype.names or ():
+            value = getattr(item, name, 0)
+            bits = dtype[name].itemsize * 8
+            if not isinstance(value, int):
+                reason = "must be an integer (amounts are whole minor units)"
+            elif value < 0:
+                reason = "cannot be negative"
+            elif value >= 2**bits:
+                reason = f"does not fit in {bits} bits"
+            else:
+                continue
+            return InvalidField(field=name, value=value, reason=reason, row=row)
+    raise AssertionError("a batch failed to pack, but every field of it fits")

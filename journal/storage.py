@@ -1,0 +1,183 @@
+"""The seam to the operating system: every file operation the project makes on a ledger.
+
+Nothing else in ``journal`` or ``projections`` opens, writes, syncs, renames or removes a file, so
+a test that replaces this object decides what the disk does. Files are created 0600 and never
+followed through a symbolic link; directories are 0700.
+
+On macOS ``fsync`` only reaches the drive's cache; F_FULLFSYNC is used there instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from journal.errors import NotALedger, NotOwner, UnsupportedPlatform
+
+SUPPORTED_PLATFORMS: Final = ("linux", "darwin")
+NO_SPACE_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_OPEN_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW
+_TEMPORARY_SUFFIX: Final = ".tmp"
+
+
+class Storage:
+    """File operations of one machine. Stateless; file descriptors are plain ints.
+
+    Raises OSError as the system gives it; callers turn it into the error that fits.
+    """
+
+    def __init__(self) -> None:
+        if sys.platform not in SUPPORTED_PLATFORMS:
+            raise UnsupportedPlatform(platform=sys.platform)
+
+    # files
+
+    def create(self, path: Path) -> int:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | _OPEN_FLAGS, 0o600)
+
+    def open_read(self, path: Path) -> int:
+        return os.open(path, os.O_RDONLY | _OPEN_FLAGS)
+
+    def open_write(self, path: Path) -> int:
+        return os.open(path, os.O_RDWR | _OPEN_FLAGS)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def size(self, fd: int) -> int:
+        return os.fstat(fd).st_size
+
+    def read(self, fd: int, count: int, offset_bytes: int) -> bytes:
+        """Up to ``count`` bytes from ``offset_bytes``; fewer only at end of file."""
+        data = os.pread(fd, count, offset_bytes)
+        while len(data) < count:
+            more = os.pread(fd, count - len(data), offset_bytes + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def write(self, fd: int, data: bytes, offset_bytes: int) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(fd, view, offset_bytes)
+            view = view[written:]
+            offset_bytes += written
+
+    def allocate(self, fd: int, offset_bytes: int, count: int) -> None:
+        """Reserve ``count`` zero bytes, so that a full disk shows here and not at a sync."""
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(fd, offset_bytes, count)
+        else:
+            os.ftruncate(fd, offset_bytes + count)
+
+    def truncate(self, fd: int, size_bytes: int) -> None:
+        os.ftruncate(fd, size_bytes)
+
+    def sync_data(self, fd: int) -> None:
+        """The file's data, and what is needed to read it back, have reached the disk."""
+        if sys.platform == "darwin":
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        else:
+            os.fdatasync(fd)
+
+    def sync(self, fd: int) -> None:
+        if sys.platform == "darwin":
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(fd)
+
+    # directories
+
+    def make_directory(self, path: Path) -> None:
+        os.mkdir(path, 0o700)
+
+    def sync_directory(self, path: Path) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.sync(fd)
+        finally:
+            os.close(fd)
+
+    def names(self, path: Path) -> list[str]:
+        return sorted(os.listdir(path))
+
+    def exists(self, path: Path) -> bool:
+        return os.path.lexists(path)
+
+    def rename(self, source: Path, target: Path) -> None:
+        os.rename(source, target)
+
+    def unlink(self, path: Path) -> None:
+        os.unlink(path)
+
+    # locks
+
+    def try_lock(self, fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def check_directory(path: Path) -> None:
+    """Refuse a path that is not a real directory of this user's.
+
+    Raises:
+        NotALedger: it is missing, a file or a symbolic link.
+        NotOwner: it belongs to another user.
+    """
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotALedger(path=path, reason="no such directory") from None
+    if os.path.islink(path):
+        raise NotALedger(path=path, reason="it is a symbolic link")
+    if not os.path.isdir(path):
+        raise NotALedger(path=path, reason="it is not a directory")
+    if status.st_uid != os.geteuid():
+        raise NotOwner(path=path, owner_uid=status.st_uid, process_uid=os.geteuid())
+
+
+def read_file(storage: Storage, path: Path) -> bytes:
+    fd = storage.open_read(path)
+    try:
+        return storage.read(fd, storage.size(fd), 0)
+    finally:
+        storage.close(fd)
+
+
+def replace_file(storage: Storage, path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path``, whole or not at all, and durably once this returns.
+
+    fsync file -> rename -> fsync directory: without the first, a crash can leave an empty file
+    under the new name; without the last, the old file can come back.
+    """
+    temporary = path.with_name(path.name + _TEMPORARY_SUFFIX)
+    try:
+        fd = storage.create(temporary)
+        try:
+            storage.write(fd, data, 0)
+            storage.sync(fd)
+        finally:
+            storage.close(fd)
+        storage.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            storage.unlink(temporary)
+        raise
+    storage.sync_directory(path.parent)
+
+
+def sweep_temporaries(storage: Storage, directory: Path) -> None:
+    """Remove what an interrupted :func:`replace_file` left behind."""
+    for name in storage.names(directory):
+        if name.endswith(_TEMPORARY_SUFFIX):
+            storage.unlink(directory / name)
