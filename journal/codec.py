@@ -74,10 +74,9 @@ class Payload:
         parts = [self._open(number, dtype) for number in range(len(self.blocks))]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def row(self, index: int) -> np.void:
-        """One row; opens one block of at most 512."""
-        block = self._open(index // BLOCK_ROWS, _DTYPES[self.kind])
-        return block[index % BLOCK_ROWS]  # type: ignore[no-any-return]
+    def block(self, number: int) -> Rows:
+        """Rows ``512 * number`` to ``512 * number + 511``, or to the end."""
+        return self._open(number, _DTYPES[self.kind])
 
     def statuses(self) -> npt.NDArray[np.uint32] | None:
         """``u32[event_count]``, CREATED where the event took effect; None when all did."""

@@ -7,6 +7,7 @@
     MANIFEST                 journal/manifest.py (derived)
     segments/…….segment      journal/segment.py, the journal itself
     checkpoints/             projections/checkpoint.py (derived)
+    indexes/                 projections/transfer_index.py (derived)
     quarantine/              torn tails, kept for whoever wants to look
 """
 
@@ -58,12 +59,16 @@ class Directory:
         return self.path / "checkpoints"
 
     @property
+    def indexes(self) -> Path:
+        return self.path / "indexes"
+
+    @property
     def quarantine(self) -> Path:
         return self.path / "quarantine"
 
     @property
-    def folders(self) -> tuple[Path, Path, Path]:
-        return self.segments, self.checkpoints, self.quarantine
+    def folders(self) -> tuple[Path, ...]:
+        return self.segments, self.checkpoints, self.indexes, self.quarantine
 
     def segment(self, position_first: int) -> Path:
         return self.segments / segment.segment_name(position_first)

@@ -10,6 +10,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -71,7 +72,7 @@ class Record:
     sha256: bytes
     segment: Path
     offset_bytes: int
-    payload_bytes: bytes
+    encoded: bytes
 
     @property
     def position_first(self) -> int:
@@ -93,6 +94,7 @@ class Record:
     def timestamp_max(self) -> int:
         return self.header.timestamp_max
 
+    @cached_property
     def payload(self) -> codec.Payload:
         """The decoded payload.
 
@@ -100,7 +102,7 @@ class Record:
             CorruptFrame: the frame is sound, but its payload is not one this program writes.
         """
         try:
-            payload = codec.decode_payload(self.payload_bytes)
+            payload = codec.decode_payload(self.encoded)
         except DecodeError as error:
             raise self._damage(error.reason) from None
         if payload.event_count != self.header.event_count:
@@ -109,26 +111,25 @@ class Record:
 
     @property
     def kind(self) -> RecordKind:
-        return self.payload().kind
+        return self.payload.kind
 
-    @property
+    @cached_property
     def rows(self) -> Rows:
         """``ACCOUNT[n]`` or ``TRANSFER[n]``, n events; refused transfers included."""
-        payload = self.payload()
         try:
-            return payload.rows()
+            return self.payload.rows()
         except DecodeError as error:
             raise self._damage(error.reason) from None
 
     @property
     def statuses(self) -> npt.NDArray[np.uint32] | None:
         """``u32[n]``, CREATED where the transfer took effect; None when all did."""
-        return self.payload().statuses()
+        return self.payload.statuses()
 
     def events(self) -> Iterator[Event]:
         """The events one by one."""
         try:
-            yield from events_of(self.payload(), position_first=self.position_first)
+            yield from events_of(self.payload, position_first=self.position_first)
         except DecodeError as error:
             raise self._damage(error.reason) from None
 

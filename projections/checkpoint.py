@@ -1,0 +1,135 @@
+"""Checkpoints: a projection's state at a position, so that a restart need not begin at the first
+event. Derived: every one of them may be deleted at any time.
+
+A checkpoint binds the ledger's identity, the position, the hash of the last frame before it and
+the hash of the state. The last two of a projection are kept; one that cannot be used is passed
+over for the one before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from journal import codec, container
+from journal.directory import Directory, read_head
+from journal.errors import CorruptCheckpoint, DecodeError
+from journal.recovery import Witness
+from journal.storage import Storage, read_file, replace_file
+
+FILE_TYPE: Final = "checkpoint"
+VERSION: Final = 1
+KEPT: Final = 2
+SUFFIX: Final = ".checkpoint"
+STATE_BYTES_MAX: Final = 64 * 1024**3
+
+
+@attrs.frozen
+class Checkpoint:
+    """What a checkpoint says of itself."""
+
+    path: Path
+    projection: str
+    projection_version: int
+    ledger_id: bytes
+    position: int
+    frame_sha256: bytes
+    """The hash of the frame that ends at ``position``."""
+    state_sha256: bytes
+    bytes: int
+
+
+def write_checkpoint(
+    storage: Storage,
+    directory: Directory,
+    *,
+    projection: str,
+    projection_version: int,
+    ledger_id: bytes,
+    position: int,
+    frame_sha256: bytes,
+    state: Any,
+) -> Checkpoint:
+    """Write one, durably, and remove the oldest if there are more than two.
+
+    Raises:
+        OSError: it could not be written; those that were there still are.
+    """
+    encoded = codec.encode_cbor(state)
+    body = {
+        "frame_sha256": frame_sha256,
+        "ledger": ledger_id,
+        "position": position,
+        "projection": projection,
+        "projection_version": projection_version,
+        "state": codec.compress(encoded),
+        "state_sha256": hashlib.sha256(encoded).digest(),
+        "type": FILE_TYPE,
+        "version": VERSION,
+    }
+    path = directory.checkpoints / f"{projection}-{position:020d}{SUFFIX}"
+    data = container.pack(body)
+    replace_file(storage, path, data)
+    for old in checkpoint_paths(storage, directory, projection)[:-KEPT]:
+        storage.unlink(old)
+    return Checkpoint(
+        path, projection, projection_version, ledger_id, position, frame_sha256,
+        body["state_sha256"], len(data),
+    )  # fmt: skip
+
+
+def read_checkpoint(
+    storage: Storage, path: Path, *, ledger_id: bytes
+) -> tuple[Checkpoint, Any]:
+    """A checkpoint and its state.
+
+    Raises:
+        CorruptCheckpoint: it is damaged, of another version, or another ledger's.
+    """
+    try:
+        data = read_file(storage, path)
+        body = container.unpack(data, file_type=FILE_TYPE)
+        if body.get("version") != VERSION:
+            raise DecodeError("the checkpoint has an unknown version")
+        if body.get("ledger") != ledger_id:
+            raise DecodeError("the checkpoint belongs to another ledger")
+        encoded = codec.decompress(body["state"], size_bytes_max=STATE_BYTES_MAX)
+        if hashlib.sha256(encoded).digest() != body["state_sha256"]:
+            raise DecodeError("the checkpoint's state fails its SHA-256")
+        checkpoint = Checkpoint(
+            path, body["projection"], body["projection_version"], ledger_id, body["position"],
+            body["frame_sha256"], body["state_sha256"], len(data),
+        )  # fmt: skip
+        return checkpoint, codec.decode_cbor(encoded)
+    except (DecodeError, KeyError, TypeError, OSError) as error:
+        raise CorruptCheckpoint(path, 0, str(error)) from None
+
+
+def checkpoint_paths(storage: Storage, directory: Directory, projection: str) -> list[Path]:
+    """The projection's checkpoints, oldest first, sound or not."""
+    if not storage.exists(directory.checkpoints):
+        return []
+    return [
+        directory.checkpoints / name
+        for name in storage.names(directory.checkpoints)
+        if name.endswith(SUFFIX) and name.rsplit("-", 1)[0] == projection
+    ]
+
+
+def checkpoint_witnesses(storage: Storage, directory: Directory) -> list[Witness]:
+    """What the sound checkpoints of any projection of this ledger prove about the journal."""
+    ledger_id = read_head(storage, directory).ledger_id
+    witnesses = []
+    for name in storage.names(directory.checkpoints):
+        if not name.endswith(SUFFIX):
+            continue
+        path = directory.checkpoints / name
+        try:
+            checkpoint, _ = read_checkpoint(storage, path, ledger_id=ledger_id)
+        except CorruptCheckpoint:
+            continue
+        witnesses.append(Witness(path, checkpoint.position))
+    return witnesses

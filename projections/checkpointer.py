@@ -1,0 +1,155 @@
+"""When the ledger's checkpoints are written: in the background, after enough events or time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from journal.directory import Directory
+from journal.errors import JournalError
+from journal.storage import Storage, replace_file
+from projections.checkpoint import Checkpoint, write_checkpoint
+from projections.state import LedgerState
+from projections.transfer_index import SUFFIX, Run, TransferIndex, encode_run, run_name
+
+CHECKPOINT_EVENTS: Final = 500_000
+CHECKPOINT_SECONDS: Final = 60.0
+_log = logging.getLogger("nostro")
+
+
+class Checkpointer:
+    """Writes checkpoints of ``state`` and the runs of ``index``.
+
+    Writers are held off only while the state is copied; encoding, compressing and writing happen
+    on this object's thread.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        directory: Directory,
+        state: LedgerState,
+        index: TransferIndex,
+        settling: threading.Lock,
+        *,
+        frame_sha256: bytes,
+        ledger_id: bytes,
+        checkpointed: Checkpoint | None,
+        writable: bool,
+        before: Callable[[], None],
+    ) -> None:
+        self._storage = storage
+        self._directory = directory
+        self._state = state
+        self._index = index
+        self._settling = settling
+        self._frame_sha256 = frame_sha256
+        self._ledger_id = ledger_id
+        self._last = checkpointed
+        self._writable = writable
+        self._before = before
+        self._writing = threading.Lock()
+        self._wake = threading.Event()
+        self._dirty_since: float | None = None
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._events = CHECKPOINT_EVENTS
+        self._seconds = CHECKPOINT_SECONDS
+
+    @property
+    def position(self) -> int:
+        """The position of the newest checkpoint; 0 if there is none."""
+        return self._last.position if self._last is not None else 0
+
+    def start(self, events: int, seconds: float) -> None:
+        """Begin writing a checkpoint whenever so many events or seconds have gone by."""
+        if not self._writable:
+            return
+        self._events, self._seconds = events, seconds
+        self._thread = threading.Thread(target=self._run, name="nostro-checkpoint", daemon=True)
+        self._thread.start()
+
+    def advance(self, position: int, frame_sha256: bytes) -> None:
+        """The state now holds the events up to ``position``; called under the settling lock."""
+        self._frame_sha256 = frame_sha256
+        if self._dirty_since is None:
+            self._dirty_since = time.monotonic()
+            self._wake.set()
+        if position - self.position >= self._events:
+            self._wake.set()
+
+    def checkpoint(self) -> Checkpoint:
+        """Write one now, unless the newest already is of this state."""
+        with self._writing:
+            with self._settling:
+                position, frame_sha256 = self._state.position, self._frame_sha256
+                if self._last is not None and self._last.position == position:
+                    return self._last
+                state = self._state.dump()
+                self._index.freeze()
+                self._dirty_since = None
+            runs = self._index.finish_freeze(position)
+            self._before()
+            self._write_runs(runs)
+            self._last = write_checkpoint(
+                self._storage,
+                self._directory,
+                projection=LedgerState.name,
+                projection_version=LedgerState.version,
+                ledger_id=self._ledger_id,
+                position=position,
+                frame_sha256=frame_sha256,
+                state=state,
+            )
+            return self._last
+
+    def close(self) -> None:
+        """Stop the thread and write a last checkpoint; a failure to is logged, not raised."""
+        self._closing = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._writable and self._state.position > self.position:
+            self._try()
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._wake.wait(self._seconds_left())
+            self._wake.clear()
+            if not self._closing and self._is_due():
+                self._try()
+
+    def _is_due(self) -> bool:
+        if self._state.position - self.position >= self._events:
+            return True
+        return self._seconds_left() == 0.0
+
+    def _seconds_left(self) -> float | None:
+        since = self._dirty_since
+        return None if since is None else max(0.0, since + self._seconds - time.monotonic())
+
+    def _try(self) -> None:
+        """A checkpoint only saves time at the next start: a failure must not stop the ledger."""
+        try:
+            self.checkpoint()
+        except (OSError, JournalError) as error:
+            _log.warning("no checkpoint at position %d: %s", self._state.position, error)
+            self._dirty_since = time.monotonic()
+
+    def _write_runs(self, runs: list[Run]) -> None:
+        """Bring the index's files in line with its runs: write the new, remove the merged."""
+        folder = self._directory.indexes
+        if not self._storage.exists(folder):
+            self._storage.make_directory(folder)
+        present = {name for name in self._storage.names(folder) if name.endswith(SUFFIX)}
+        wanted = {run_name(run): run for run in runs}
+        for name, run in wanted.items():
+            if name not in present:
+                replace_file(
+                    self._storage, folder / name, encode_run(run, ledger_id=self._ledger_id)
+                )
+        for name in present - wanted.keys():
+            self._storage.unlink(folder / name)

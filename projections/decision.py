@@ -1,0 +1,198 @@
+"""Deciding a whole request: chains, the imported flag, timestamps; each event by the rules.
+
+Pure: it reads and changes a draft, and neither a clock nor a disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from journal.codec import CREATED, Rows
+from journal.errors import UnsupportedFeature
+from journal.model import (
+    CREATE_RESULT,
+    TIMESTAMP_MAX,
+    TRANSIENT_STATUSES,
+    AccountFlags,
+    CreateAccountStatus,
+    CreateTransferStatus,
+    TransferFlags,
+)
+from journal.rows import columns
+from projections import rules
+from projections.frontier import Draft
+from projections.rules import AccountRow, TransferRow
+from projections.state import SINGLE_PHASE
+
+LINKED: Final = int(AccountFlags.LINKED)
+_UNSUPPORTED: Final = sum(TransferFlags) & ~SINGLE_PHASE
+_FAILING_FOR_GOOD: Final = frozenset(int(status) for status in TRANSIENT_STATUSES)
+
+
+@attrs.frozen(eq=False)
+class Decision:
+    """The answer to a request, and what of it goes into the journal."""
+
+    results: npt.NDArray[np.void]
+    """``CREATE_RESULT[n]``, one for each event asked for."""
+    rows: Rows
+    """The events that happened, with their timestamps; may be empty."""
+    statuses: npt.NDArray[np.uint32] | None
+    """``u32`` for each of ``rows``: CREATED, or why it was refused for good. None: all CREATED."""
+
+
+def check_supported(rows: Rows) -> None:
+    """Refuse what this version does not decide yet.
+
+    Raises:
+        UnsupportedFeature: names the first such row and flag. Nothing was decided.
+    """
+    unsupported = np.flatnonzero(rows["flags"] & np.uint16(_UNSUPPORTED))
+    if unsupported.size:
+        row = int(unsupported[0])
+        flag = TransferFlags(int(rows["flags"][row]) & _UNSUPPORTED)
+        raise UnsupportedFeature(f"TransferFlags.{flag.name}", row)
+
+
+def decide_accounts(rows: Rows, draft: Draft, *, timestamp_first: int) -> Decision:
+    """Decide ``ACCOUNT[n]``; event i happens at ``timestamp_first + i`` unless imported."""
+
+    def decide(row: AccountRow, timestamp: int) -> tuple[int, int]:
+        status = rules.account_status(row, draft)
+        if status is CreateAccountStatus.CREATED:
+            timestamp = row.timestamp or timestamp
+            draft.create_account(row._replace(timestamp=timestamp))
+        elif status is CreateAccountStatus.EXISTS:
+            existing = draft.existing_account(row.id)
+            if existing is not None:
+                timestamp = existing.timestamp
+        return status, timestamp
+
+    return _decide(
+        rows,
+        map(AccountRow._make, columns(rows)),
+        draft,
+        decide,
+        CreateAccountStatus,
+        int(AccountFlags.IMPORTED),
+        timestamp_first,
+    )
+
+
+def decide_transfers(rows: Rows, draft: Draft, *, timestamp_first: int) -> Decision:
+    """Decide ``TRANSFER[n]``; event i happens at ``timestamp_first + i`` unless imported."""
+
+    def decide(row: TransferRow, timestamp: int) -> tuple[int, int]:
+        status = rules.transfer_status(row, draft)
+        if status is CreateTransferStatus.CREATED:
+            timestamp = row.timestamp or timestamp
+            draft.post(row._replace(timestamp=timestamp))
+        elif status is CreateTransferStatus.EXISTS:
+            existing = draft.existing_transfer(row.id)
+            if isinstance(existing, TransferRow):
+                timestamp = existing.timestamp
+        elif status in _FAILING_FOR_GOOD:
+            draft.fail(row._replace(timestamp=timestamp))
+        return status, timestamp
+
+    return _decide(
+        rows,
+        map(TransferRow._make, columns(rows)),
+        draft,
+        decide,
+        CreateTransferStatus,
+        int(TransferFlags.IMPORTED),
+        timestamp_first,
+    )
+
+
+def _decide(
+    rows: Rows,
+    items: Iterable[Any],
+    draft: Draft,
+    decide: Callable[[Any, int], tuple[int, int]],
+    names: type[CreateAccountStatus] | type[CreateTransferStatus],
+    imported: int,
+    timestamp_first: int,
+) -> Decision:
+    """The loop over a request's events: what concerns the batch, then the rules."""
+    count = len(rows)
+    timestamp_batch = timestamp_first + count - 1
+    batch_imported = bool(count) and bool(int(rows["flags"][0]) & imported)
+    statuses: list[int] = []
+    timestamps: list[int] = []
+    chain: int | None = None
+    broken = False
+    for index, item in enumerate(items):
+        timestamp = timestamp_first + index
+        linked = item.flags & LINKED
+        if linked and chain is None:
+            chain, broken = index, False
+            draft.open_scope()
+        if linked and index == count - 1:
+            status = int(names.LINKED_EVENT_CHAIN_OPEN)
+        elif broken:
+            status = int(names.LINKED_EVENT_FAILED)
+        else:
+            untimely = _untimely(item, names, imported, batch_imported, timestamp_batch)
+            if untimely is not None:
+                status = untimely
+            else:
+                status, timestamp = decide(item, timestamp)
+        statuses.append(status)
+        timestamps.append(timestamp)
+        if chain is None:
+            continue
+        if status != CREATED and not broken:
+            broken = True
+            draft.close_scope(keep=False)
+            statuses[chain:index] = [int(names.LINKED_EVENT_FAILED)] * (index - chain)
+        if not linked or index == count - 1:
+            if not broken:
+                draft.close_scope(keep=True)
+            chain, broken = None, False
+    return _collect(rows, statuses, timestamps)
+
+
+def _untimely(
+    item: Any,
+    names: type[CreateAccountStatus] | type[CreateTransferStatus],
+    imported: int,
+    batch_imported: bool,
+    timestamp_batch: int,
+) -> int | None:
+    """The first event decides whether the batch is imported; see what is wrong with this one."""
+    if not item.flags & imported:
+        if batch_imported:
+            return int(names.IMPORTED_EVENT_EXPECTED)
+        return int(names.TIMESTAMP_MUST_BE_ZERO) if item.timestamp else None
+    if not batch_imported:
+        return int(names.IMPORTED_EVENT_NOT_EXPECTED)
+    if not 1 <= item.timestamp <= TIMESTAMP_MAX:
+        return int(names.IMPORTED_EVENT_TIMESTAMP_OUT_OF_RANGE)
+    if item.timestamp >= timestamp_batch:
+        return int(names.IMPORTED_EVENT_TIMESTAMP_MUST_NOT_ADVANCE)
+    return None
+
+
+def _collect(rows: Rows, statuses: list[int], timestamps: list[int]) -> Decision:
+    results = np.zeros(len(rows), CREATE_RESULT)
+    results["timestamp"] = timestamps
+    results["status"] = statuses
+    created = results["status"] == CREATED
+    if created.all():
+        happened = rows.copy()
+        happened["timestamp"] = results["timestamp"]
+        return Decision(results, happened, None)
+    refused = np.zeros(len(rows), bool)
+    if rows.dtype.names is not None and "amount" in rows.dtype.names:
+        refused = np.isin(results["status"], list(_FAILING_FOR_GOOD))
+    kept = created | refused
+    happened = rows[kept]
+    happened["timestamp"] = results["timestamp"][kept]
+    return Decision(results, happened, results["status"][kept] if refused.any() else None)

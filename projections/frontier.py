@@ -1,0 +1,213 @@
+"""The ledger as the next request must see it: durable state plus what is decided but in flight.
+
+The durable state changes only once a record is on disk. Requests decided meanwhile must still see
+each other's effects; the *frontier* holds those as an overlay, and a *draft* holds one request's
+own on top of it. If the records in flight are refused, the overlay is dropped and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from projections.accounts import Accounts
+from projections.rules import AccountRow, AccountState, TransferRow, Used
+from projections.state import LedgerState
+from projections.transfer_index import TransferIndex
+
+FetchTransfer = Callable[[int], tuple[TransferRow, bool]]
+"""position -> the transfer that stands there, and whether it took effect."""
+HasTransferAt = Callable[[int], bool]
+"""timestamp -> whether a durable transfer took effect at exactly that time."""
+
+_MISSING: Final = object()
+
+
+class Frontier:
+    def __init__(
+        self,
+        state: LedgerState,
+        index: TransferIndex,
+        *,
+        fetch: FetchTransfer,
+        has_transfer_at: HasTransferAt,
+    ) -> None:
+        self._state = state
+        self._index = index
+        self.fetch = fetch
+        self.has_transfer_at = has_transfer_at
+        self.timestamp = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what is in flight."""
+        self.accounts: dict[int, tuple[AccountState, int]] = {}  # with the ticket's position
+        self.created: dict[int, AccountRow] = {}
+        self.transfers: dict[int, TransferRow] = {}
+        self.failed: dict[int, TransferRow] = {}
+        self.timestamp = max(self.timestamp, self._state.timestamp)
+        self.accounts_timestamp_max = self._state.accounts.timestamp_max
+        self.transfers_timestamp_max = self._state.transfers_timestamp_max
+
+    @property
+    def table(self) -> Accounts:
+        return self._state.accounts
+
+    @property
+    def index(self) -> TransferIndex:
+        return self._index
+
+    def take(self, draft: Draft, position_last: int) -> None:
+        """A request was put in line: its effects hold for the requests after it."""
+        for id_, account in draft.accounts.items():
+            if account is not None:
+                self.accounts[id_] = (account, position_last)
+        self.created.update(draft.created)
+        self.transfers.update(draft.transfers)
+        self.failed.update(draft.failed)
+        self.accounts_timestamp_max = draft.accounts_timestamp
+        self.transfers_timestamp_max = draft.transfers_timestamp
+
+    def settle(self, draft: Draft, position_last: int) -> None:
+        """A request became durable, and the durable state shows its effects."""
+        for id_ in draft.accounts:
+            held = self.accounts.get(id_)
+            if held is not None and held[1] == position_last:
+                del self.accounts[id_]
+        for held_rows, settled in (
+            (self.created, draft.created),
+            (self.transfers, draft.transfers),
+            (self.failed, draft.failed),
+        ):
+            for id_ in settled:
+                held_rows.pop(id_, None)
+
+
+class Draft:
+    """One request's view of the ledger; implements :class:`projections.rules.State`."""
+
+    def __init__(self, frontier: Frontier) -> None:
+        self._frontier = frontier
+        self.accounts: dict[int, AccountState | None] = {}
+        self.created: dict[int, AccountRow] = {}
+        self.transfers: dict[int, TransferRow] = {}
+        self.failed: dict[int, TransferRow] = {}
+        self.accounts_timestamp = frontier.accounts_timestamp_max
+        self.transfers_timestamp = frontier.transfers_timestamp_max
+        self._scope: tuple[list[int], int, int] | None = None
+
+    # what the rules ask
+
+    def existing_account(self, id_: int) -> AccountRow | None:
+        row = self.created.get(id_) or self._frontier.created.get(id_)
+        if row is None:
+            slot = self._frontier.table.slots.get(id_)
+            row = None if slot is None else self._frontier.table.row(slot)
+        return row
+
+    def account(self, id_: int) -> AccountState | None:
+        found = self.accounts.get(id_, _MISSING)
+        if found is not _MISSING:
+            return found  # type: ignore[return-value]
+        # In this order: what leaves one place has already arrived in the next.
+        frontier = self._frontier
+        account: AccountState | None = None
+        if (held := frontier.accounts.get(id_)) is not None:
+            account = _copy(held[0])
+        elif (row := frontier.created.get(id_)) is not None:
+            account = AccountState(-1, row.ledger, row.flags, row.timestamp, 0, 0, 0, 0)
+        elif (slot := frontier.table.slots.get(id_)) is not None:
+            account = frontier.table.state(slot)
+        self.accounts[id_] = account
+        return account
+
+    def existing_transfer(self, id_: int) -> TransferRow | Used | None:
+        row = self.transfers.get(id_) or self._frontier.transfers.get(id_)
+        if row is not None:
+            return row
+        if id_ in self.failed or id_ in self._frontier.failed:
+            return Used.UP
+        position = self._frontier.index.find(id_)
+        if position is None:
+            return None
+        row, took_effect = self._frontier.fetch(position)
+        return row if took_effect else Used.UP
+
+    def accounts_timestamp_max(self) -> int:
+        return self.accounts_timestamp
+
+    def transfers_timestamp_max(self) -> int:
+        return self.transfers_timestamp
+
+    def is_account_timestamp(self, timestamp: int) -> bool:
+        if timestamp > self.accounts_timestamp:
+            return False
+        return self._frontier.table.has_timestamp(timestamp) or any(
+            row.timestamp == timestamp for row in self._frontier.created.values()
+        )
+
+    def is_transfer_timestamp(self, timestamp: int) -> bool:
+        if timestamp > self.transfers_timestamp:
+            return False
+        return self._frontier.has_transfer_at(timestamp) or any(
+            row.timestamp == timestamp for row in self._frontier.transfers.values()
+        )
+
+    # what a decision changes
+
+    def create_account(self, row: AccountRow) -> None:
+        self.created[row.id] = row
+        self.accounts_timestamp = row.timestamp
+        if self._scope is not None:
+            self._scope[0].append(row.id)
+
+    def post(self, row: TransferRow) -> None:
+        self.transfers[row.id] = row
+        self._move(row, row.amount)
+        self.transfers_timestamp = row.timestamp
+        if self._scope is not None:
+            self._scope[0].append(row.id)
+
+    def fail(self, row: TransferRow) -> None:
+        self.failed[row.id] = row
+
+    def open_scope(self) -> None:
+        """What follows can be taken back together."""
+        self._scope = ([], self.accounts_timestamp, self.transfers_timestamp)
+
+    def close_scope(self, *, keep: bool) -> None:
+        if self._scope is None:
+            raise AssertionError("there is no chain to close")
+        ids, accounts_timestamp, transfers_timestamp = self._scope
+        self._scope = None
+        if keep:
+            return
+        for id_ in reversed(ids):
+            if id_ in self.transfers:
+                row = self.transfers.pop(id_)
+                self._move(row, -row.amount)
+            else:
+                del self.created[id_]
+        self.accounts_timestamp = accounts_timestamp
+        self.transfers_timestamp = transfers_timestamp
+
+    def _move(self, row: TransferRow, amount: int) -> None:
+        debit = self.accounts[row.debit_account_id]
+        credit = self.accounts[row.credit_account_id]
+        if debit is None or credit is None:
+            raise AssertionError("a transfer was posted to an account that does not exist")
+        debit.debits_posted += amount
+        credit.credits_posted += amount
+
+
+def _copy(account: AccountState) -> AccountState:
+    return AccountState(
+        account.slot,
+        account.ledger,
+        account.flags,
+        account.timestamp,
+        account.debits_pending,
+        account.debits_posted,
+        account.credits_pending,
+        account.credits_posted,
+    )

@@ -1,0 +1,474 @@
+"""The ledger: decides requests, appends what follows to the journal, answers once it is durable.
+
+::
+
+    caller -> create_transfers -> decide against the frontier -> encode -> append -> (sync, HEAD)
+           -> fold into the durable state -> answer
+
+Two locks. One orders decisions, so the journal's order is the order in which requests saw each
+other. The other guards the durable state, which look-ups read. Nobody holds either while waiting
+for the disk.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn, Self, overload
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from journal import codec
+from journal.codec import RecordKind, Rows
+from journal.directory import Directory, require_ledger
+from journal.errors import InvalidField, LedgerClosed, OutOfRange, ReadOnly, UnsupportedFeature
+from journal.model import (
+    CREATE_RESULT,
+    TIMESTAMP_MAX,
+    TRANSFER,
+    Account,
+    AccountBalance,
+    AccountFilter,
+    CreateAccountResult,
+    CreateAccountStatus,
+    CreateTransferResult,
+    CreateTransferStatus,
+    QueryFilter,
+    Transfer,
+)
+from journal.recovery import RecoveryReport
+from journal.rows import account_rows, accounts_from_rows, transfer_rows, transfers_from_rows
+from journal.segment import SEGMENT_BYTES_MAX
+from journal.storage import Storage
+from journal.writer import SyncMode, Ticket, Writer
+from projections.archive import Archive
+from projections.checkpoint import Checkpoint, checkpoint_witnesses
+from projections.checkpointer import CHECKPOINT_EVENTS, CHECKPOINT_SECONDS, Checkpointer
+from projections.decision import (
+    Decision,
+    check_supported,
+    decide_accounts,
+    decide_transfers,
+)
+from projections.frontier import Draft, Frontier
+from projections.past import PastLedger
+from projections.restore import IndexTail, Restored, restore_index, restore_state
+from projections.transfer_index import TransferIndex, ids_of
+
+_DECIDE: Final = {RecordKind.ACCOUNTS: decide_accounts, RecordKind.TRANSFERS: decide_transfers}
+
+
+@attrs.frozen
+class OpenReport:
+    """What opening did: the journal's recovery, and where the state came from."""
+
+    recovery: RecoveryReport | None
+    """None for a ledger opened read-only."""
+    checkpoint: Checkpoint | None
+    checkpoints_refused: tuple[str, ...]
+    events_replayed: int
+    seconds: float
+
+
+@attrs.frozen(eq=False)
+class _InFlight:
+    ticket: Ticket
+    kind: RecordKind
+    decision: Decision
+    draft: Draft
+    timestamp: int
+
+
+class Ledger:
+    """A double-entry ledger in a directory. Thread-safe; use :meth:`open`.
+
+    Methods, arguments, results and statuses are those of TigerBeetle's synchronous client.
+    """
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        segment_bytes_max: int = SEGMENT_BYTES_MAX,
+        checkpoint_events: int = CHECKPOINT_EVENTS,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        sync: SyncMode = "group",
+        clock: Callable[[], int] = time.time_ns,
+        storage: Storage | None = None,
+    ) -> Ledger:
+        """Open the ledger in ``path``, recovering it first if need be.
+
+        Args:
+            create: make a new ledger where there is none.
+            read_only: take no lock and write nothing; the ledger as HEAD vouches for it now,
+                while another process may be writing to it.
+            segment_bytes_max: size at which a segment is sealed.
+            checkpoint_events: write a checkpoint after so many events.
+            checkpoint_seconds: write one so many seconds after the first event since the last.
+            sync: "group" syncs HEAD at most a second late, "strict" with every group. What is
+                acknowledged is on disk either way.
+            clock: the time in ns since the epoch.
+
+        Raises:
+            InvalidField: an argument is out of range.
+            NotALedger, NotOwner, LedgerLocked, UnsupportedFormat: nothing was touched.
+            Damage: the journal is not as it was written; nothing was changed.
+        """
+        if checkpoint_events < 1:
+            raise InvalidField("checkpoint_events", checkpoint_events, "must be at least 1")
+        if not checkpoint_seconds > 0:
+            raise InvalidField("checkpoint_seconds", checkpoint_seconds, "must be positive")
+        storage = storage or Storage()
+        directory = Directory(Path(path))
+        writer = None
+        if read_only:
+            require_ledger(directory)
+        else:
+            writer = Writer.open(
+                directory.path,
+                create=create,
+                segment_bytes_max=segment_bytes_max,
+                sync=sync,
+                storage=storage,
+                witnesses=checkpoint_witnesses,
+            )
+        try:
+            tail = IndexTail()
+            restored = restore_state(storage, directory, observe=tail)
+            index = restore_index(storage, directory, restored, tail)
+            ledger = cls(storage, directory, writer, restored, index, clock)
+        except BaseException:
+            if writer is not None:
+                writer.close()
+            raise
+        ledger._checkpointer.start(checkpoint_events, checkpoint_seconds)
+        return ledger
+
+    def __init__(
+        self,
+        storage: Storage,
+        directory: Directory,
+        writer: Writer | None,
+        restored: Restored,
+        index: TransferIndex,
+        clock: Callable[[], int],
+    ) -> None:
+        self.path = directory.path
+        self.ledger_id = restored.ledger_id
+        self.report = OpenReport(
+            writer.recovery if writer is not None else None,
+            restored.checkpoint,
+            restored.checkpoints_refused,
+            restored.events_replayed,
+            restored.seconds,
+        )
+        self._storage = storage
+        self._directory = directory
+        self._writer = writer
+        self._clock = clock
+        self._state = restored.state
+        self._index = index
+        self._archive = Archive(directory.path, storage)
+        self._frontier = Frontier(
+            self._state,
+            index,
+            fetch=self._archive.transfer,
+            has_transfer_at=self._archive.has_transfer_at,
+        )
+        self._deciding = threading.Lock()
+        self._settling = threading.Lock()
+        self._in_flight: deque[_InFlight] = deque()
+        self._generation = writer.generation if writer is not None else 0
+        self._closed = False
+        self._checkpointer = Checkpointer(
+            storage, directory, self._state, index, self._settling,
+            frame_sha256=restored.frame_sha256, ledger_id=restored.ledger_id,
+            checkpointed=restored.checkpoint, writable=writer is not None,
+            before=self._sync_head,
+        )  # fmt: skip
+
+    # --- writing ---
+
+    @overload
+    def create_accounts(self, accounts: Sequence[Account]) -> list[CreateAccountResult]: ...
+    @overload
+    def create_accounts(self, accounts: Rows) -> npt.NDArray[np.void]: ...
+    def create_accounts(
+        self, accounts: Sequence[Account] | Rows
+    ) -> list[CreateAccountResult] | npt.NDArray[np.void]:
+        """Create accounts; the answer has one result for each, in order, once they are durable.
+
+        Args:
+            accounts: a list, or ``ACCOUNT[n]``, which is answered with ``CREATE_RESULT[n]``.
+
+        Raises:
+            InvalidField, BatchTooLarge: nothing was created.
+            JournalFull: no room; nothing was created, and the ledger stays usable.
+            WriterPoisoned: the disk failed; reopen, and look the ids up.
+        """
+        rows = account_rows(accounts)
+        results = self._request(RecordKind.ACCOUNTS, rows)
+        if isinstance(accounts, np.ndarray):
+            return results
+        return [
+            CreateAccountResult(timestamp, CreateAccountStatus(status))
+            for timestamp, status, _ in results.tolist()
+        ]
+
+    @overload
+    def create_transfers(self, transfers: Sequence[Transfer]) -> list[CreateTransferResult]: ...
+    @overload
+    def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
+    def create_transfers(
+        self, transfers: Sequence[Transfer] | Rows
+    ) -> list[CreateTransferResult] | npt.NDArray[np.void]:
+        """Create transfers; the answer has one result for each, in order, once they are durable.
+
+        Args:
+            transfers: a list, or ``TRANSFER[n]``, which is answered with ``CREATE_RESULT[n]``.
+
+        Raises:
+            InvalidField, BatchTooLarge, UnsupportedFeature: nothing was created.
+            JournalFull: no room; nothing was created, and the ledger stays usable.
+            WriterPoisoned: the disk failed; reopen, and look the ids up.
+        """
+        rows = transfer_rows(transfers)
+        check_supported(rows)
+        results = self._request(RecordKind.TRANSFERS, rows)
+        if isinstance(transfers, np.ndarray):
+            return results
+        return [
+            CreateTransferResult(timestamp, CreateTransferStatus(status))
+            for timestamp, status, _ in results.tolist()
+        ]
+
+    # --- reading ---
+
+    def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
+        """The accounts that exist, with their balances, in the order asked for."""
+        self._check_open()
+        with self._settling:
+            rows = self._state.accounts.find(ids)
+        return accounts_from_rows(rows)
+
+    def lookup_transfers(self, ids: Iterable[int]) -> list[Transfer]:
+        """The transfers that exist, in the order asked for."""
+        return transfers_from_rows(self.transfer_rows(ids)[0])
+
+    def transfer_rows(self, ids: Iterable[int]) -> tuple[Rows, list[int]]:
+        """``TRANSFER[m]`` of those that took effect, and their positions in the journal."""
+        self._check_open()
+        found = [self._index.find(id_) for id_ in ids]
+        positions, rows = [], []
+        for position in found:
+            if position is not None and position <= self._state.position:
+                row, took_effect = self._archive.row(position)
+                if took_effect:
+                    positions.append(position)
+                    rows.append(row)
+        return (np.concatenate(rows) if rows else np.empty(0, TRANSFER)), positions
+
+    def accounts(self) -> Rows:
+        """``ACCOUNT[n]``: every account with its balances, in order of creation."""
+        self._check_open()
+        with self._settling:
+            return self._state.accounts.rows.copy()
+
+    def at(self, *, timestamp: int | None = None, position: int | None = None) -> PastLedger:
+        """The ledger at a past moment: at ``timestamp`` (ns) or after ``position``, included.
+
+        Raises:
+            InvalidField: neither or both are given.
+            OutOfRange: the journal does not reach that position, or there is no such time.
+        """
+        self._check_open()
+        if (timestamp is None) == (position is None):
+            raise InvalidField("at", None, "takes either a timestamp or a position")
+        if timestamp is not None and not 0 <= timestamp <= TIMESTAMP_MAX:
+            raise OutOfRange("timestamp", timestamp, TIMESTAMP_MAX)
+        if position is not None and not 0 <= position <= self._state.position:
+            raise OutOfRange("position", position, self._state.position)
+        restored = restore_state(
+            self._storage,
+            self._directory,
+            position_max=self._state.position if position is None else position,
+            timestamp_max=timestamp,
+        )
+        return PastLedger(restored.state, self, position=position, timestamp=timestamp)
+
+    @property
+    def position(self) -> int:
+        """The last durable event; 0 if there is none."""
+        return self._state.position
+
+    @property
+    def timestamp(self) -> int:
+        """The highest timestamp of any durable event, ns."""
+        return self._state.timestamp
+
+    @property
+    def transfer_count(self) -> int:
+        """How many transfers took effect."""
+        return self._state.transfer_count
+
+    def state_sha256(self) -> bytes:
+        """The hash of all accounts and balances: equal for equal ledgers."""
+        self._check_open()
+        with self._settling:
+            return self._state.sha256()
+
+    # what later versions answer
+
+    def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
+        """Not in this version. Raises: UnsupportedFeature."""
+        return self._unsupported("get_account_transfers", filter)
+
+    def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
+        """Not in this version. Raises: UnsupportedFeature."""
+        return self._unsupported("get_account_balances", filter)
+
+    def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
+        """Not in this version. Raises: UnsupportedFeature."""
+        return self._unsupported("query_accounts", query_filter)
+
+    def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
+        """Not in this version. Raises: UnsupportedFeature."""
+        return self._unsupported("query_transfers", query_filter)
+
+    # --- keeping ---
+
+    def checkpoint(self) -> Checkpoint:
+        """Write a checkpoint of the state as it is now.
+
+        Raises:
+            ReadOnly: this object was opened for reading.
+            OSError: it could not be written; older checkpoints are as they were.
+        """
+        self._check_open()
+        if self._writer is None:
+            raise ReadOnly(self.path)
+        return self._checkpointer.checkpoint()
+
+    def close(self) -> None:
+        """Finish what is in flight, write a checkpoint, release the ledger. May be repeated."""
+        with self._deciding:
+            if self._closed:
+                return
+            self._closed = True
+            last = self._in_flight[-1].ticket if self._in_flight else None
+        try:
+            if self._writer is not None and last is not None:
+                self._writer.wait(last)
+                self._settle()
+            self._checkpointer.close()
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- a request ---
+
+    def _request(self, kind: RecordKind, rows: Rows) -> npt.NDArray[np.void]:
+        """Decide, append, wait until it is durable, and answer ``CREATE_RESULT[n]``."""
+        self._check_open()
+        if self._writer is None:
+            raise ReadOnly(self.path)
+        if not len(rows):
+            return np.zeros(0, CREATE_RESULT)
+        results, ticket = self._decide(self._writer, kind, rows)
+        if ticket is not None:
+            self._writer.wait(ticket)
+            self._settle()
+        return results
+
+    def _decide(
+        self, writer: Writer, kind: RecordKind, rows: Rows
+    ) -> tuple[npt.NDArray[np.void], Ticket | None]:
+        """The results, and the ticket they may be given out with."""
+        with self._deciding:
+            self._check_open()
+            while True:
+                if self._generation != writer.generation:
+                    self._retreat(writer)
+                draft = Draft(self._frontier)
+                first = max(self._clock(), self._frontier.timestamp + 1)
+                if first + len(rows) > TIMESTAMP_MAX:
+                    raise OutOfRange("timestamp", first + len(rows), TIMESTAMP_MAX)
+                decision = _DECIDE[kind](rows, draft, timestamp_first=first)
+                if not len(decision.rows):
+                    # The answer may rest on a record in flight: give it out no sooner.
+                    return decision.results, (
+                        self._in_flight[-1].ticket if self._in_flight else None
+                    )
+                ticket = self._append(writer, kind, decision)
+                if ticket is None:
+                    continue  # what this was decided on top of has just been refused
+                self._frontier.timestamp = first + len(rows) - 1
+                self._frontier.take(draft, ticket.position_last)
+                self._in_flight.append(
+                    _InFlight(ticket, kind, decision, draft, ticket.timestamp_max)
+                )
+                return decision.results, ticket
+
+    def _append(self, writer: Writer, kind: RecordKind, decision: Decision) -> Ticket | None:
+        timestamps = decision.rows["timestamp"]
+        return writer.append(
+            codec.encode_rows(kind, decision.rows, decision.statuses),
+            event_count=len(decision.rows),
+            timestamp_min=int(timestamps.min()),
+            timestamp_max=int(timestamps.max()),
+            generation=self._generation,
+        )
+
+    def _settle(self) -> None:
+        """Fold everything that became durable into the state, in order."""
+        with self._settling:
+            while self._in_flight and self._in_flight[0].ticket.durable:
+                done = self._in_flight[0]
+                decision, ticket = done.decision, done.ticket
+                self._state.apply(
+                    done.kind,
+                    decision.rows,
+                    decision.statuses,
+                    position_last=ticket.position_last,
+                    timestamp=done.timestamp,
+                )
+                if done.kind is RecordKind.TRANSFERS:
+                    first = ticket.position_last - len(decision.rows) + 1
+                    self._index.add(ids_of(decision.rows), first)
+                self._frontier.settle(done.draft, ticket.position_last)
+                self._in_flight.popleft()
+                self._checkpointer.advance(ticket.position_last, ticket.sha256)
+
+    def _retreat(self, writer: Writer) -> None:
+        """The writer refused records in line: forget what was decided on top of the disk."""
+        self._settle()
+        with self._settling:
+            self._generation = writer.generation
+            self._in_flight.clear()
+            self._frontier.reset()
+
+    def _sync_head(self) -> None:
+        if self._writer is not None:
+            self._writer.sync_head()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LedgerClosed(self.path)
+
+    def _unsupported(self, method: str, _argument: Any) -> NoReturn:
+        self._check_open()
+        raise UnsupportedFeature(method)

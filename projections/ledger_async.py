@@ -1,0 +1,111 @@
+"""The ledger for asyncio: the same methods, as coroutines; many tasks share one sync."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from journal.codec import Rows
+from journal.model import Account, CreateAccountResult, CreateTransferResult, Transfer
+from projections.checkpoint import Checkpoint
+from projections.ledger import Ledger, OpenReport
+from projections.past import PastLedger
+
+T = TypeVar("T")
+
+THREADS: Final = 16
+"""Requests of so many tasks are decided while one group is on its way to the disk."""
+
+
+class AsyncLedger:
+    """A :class:`Ledger` whose methods are awaited. Use :meth:`open`."""
+
+    @classmethod
+    async def open(cls, path: Path | str, **options: Any) -> Self:
+        """Open the ledger in ``path``; the options and errors are :meth:`Ledger.open`'s."""
+        pool = ThreadPoolExecutor(THREADS, thread_name_prefix="nostro")
+        loop = asyncio.get_running_loop()
+        try:
+            ledger = await loop.run_in_executor(pool, lambda: Ledger.open(path, **options))
+        except BaseException:
+            pool.shutdown(wait=False)
+            raise
+        return cls(ledger, pool)
+
+    def __init__(self, ledger: Ledger, pool: ThreadPoolExecutor) -> None:
+        self._ledger = ledger
+        self._pool = pool
+        self._closing: asyncio.Future[None] | None = None
+
+    @overload
+    async def create_accounts(self, accounts: Sequence[Account]) -> list[CreateAccountResult]: ...
+    @overload
+    async def create_accounts(self, accounts: Rows) -> npt.NDArray[np.void]: ...
+    async def create_accounts(self, accounts: Any) -> Any:
+        """See :meth:`Ledger.create_accounts`."""
+        return await self._call(lambda: self._ledger.create_accounts(accounts))
+
+    @overload
+    async def create_transfers(
+        self, transfers: Sequence[Transfer]
+    ) -> list[CreateTransferResult]: ...
+    @overload
+    async def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
+    async def create_transfers(self, transfers: Any) -> Any:
+        """See :meth:`Ledger.create_transfers`."""
+        return await self._call(lambda: self._ledger.create_transfers(transfers))
+
+    async def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
+        """See :meth:`Ledger.lookup_accounts`. Answered at once, from memory."""
+        return self._ledger.lookup_accounts(ids)
+
+    async def lookup_transfers(self, ids: Iterable[int]) -> list[Transfer]:
+        """See :meth:`Ledger.lookup_transfers`."""
+        return await self._call(lambda: self._ledger.lookup_transfers(ids))
+
+    async def accounts(self) -> Rows:
+        """See :meth:`Ledger.accounts`."""
+        return await self._call(self._ledger.accounts)
+
+    async def at(self, *, timestamp: int | None = None, position: int | None = None) -> PastLedger:
+        """See :meth:`Ledger.at`."""
+        return await self._call(lambda: self._ledger.at(timestamp=timestamp, position=position))
+
+    async def checkpoint(self) -> Checkpoint:
+        """See :meth:`Ledger.checkpoint`."""
+        return await self._call(self._ledger.checkpoint)
+
+    @property
+    def position(self) -> int:
+        """See :attr:`Ledger.position`."""
+        return self._ledger.position
+
+    @property
+    def timestamp(self) -> int:
+        """See :attr:`Ledger.timestamp`."""
+        return self._ledger.timestamp
+
+    @property
+    def report(self) -> OpenReport:
+        """What opening did."""
+        return self._ledger.report
+
+    async def close(self) -> None:
+        """Finish what is in flight and release the ledger. May be repeated."""
+        await asyncio.get_running_loop().run_in_executor(None, self._ledger.close)
+        self._pool.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function)

@@ -1,0 +1,213 @@
+"""Bringing a ledger's state up: the nearest sound checkpoint, then the journal from there on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import numpy as np
+
+
+from journal.codec import RecordKind
+from journal.directory import Directory
+from journal.errors import CorruptCheckpoint, DecodeError
+from journal.reader import Cursor, Reader, Record
+from journal.storage import Storage, read_file
+from projections.checkpoint import Checkpoint, checkpoint_paths, read_checkpoint
+from projections.runner import is_in_journal
+from projections.state import LedgerState
+from projections.transfer_index import (
+    SUFFIX,
+    Column,
+    Run,
+    TransferIndex,
+    decode_run,
+    run_of_records,
+)
+
+Progress = Callable[[int, int], None]
+"""Called with the events applied and the events in all."""
+
+
+@attrs.frozen
+class Restored:
+    ledger_id: bytes
+    state: LedgerState
+    frame_sha256: bytes
+    checkpoint: Checkpoint | None
+    """The checkpoint it began with; None if it was replayed from the first event."""
+    checkpoints_refused: tuple[str, ...]
+    """Why newer checkpoints could not be used."""
+    events_replayed: int
+    seconds: float
+
+
+def restore_state(
+    storage: Storage,
+    directory: Directory,
+    *,
+    position_max: int | None = None,
+    timestamp_max: int | None = None,
+    use_checkpoints: bool = True,
+    observe: Callable[[Record], None] | None = None,
+    progress: Progress | None = None,
+) -> Restored:
+    """The ledger's state after every durable event, or as far as the bounds allow.
+
+    Args:
+        position_max: leave out every event after this position.
+        timestamp_max: leave out every event later than this, ns.
+        observe: called with each record that is replayed.
+
+    Raises:
+        Damage: the journal cannot be read up to there.
+    """
+    began = time.perf_counter()
+    reader = Reader(directory.path, storage=storage)
+    head = reader.head()
+    refused: list[str] = []
+    state, checkpoint = LedgerState(), None
+    if use_checkpoints:
+        found = _newest_checkpoint(
+            storage, reader, head.ledger_id, position_max, timestamp_max, refused
+        )
+        if found is not None:
+            state, checkpoint = found
+    frame_sha256 = checkpoint.frame_sha256 if checkpoint is not None else bytes(32)
+    replayed = 0
+    for record in reader.records(Cursor(position=state.position + 1)):
+        if position_max is not None and record.position_first > position_max:
+            break
+        replayed += apply_record(
+            state, record, position_max=position_max, timestamp_max=timestamp_max
+        )
+        frame_sha256 = record.sha256
+        if observe is not None:
+            observe(record)
+        if progress is not None:
+            progress(record.position_last, min(head.position, position_max or head.position))
+    seconds = time.perf_counter() - began
+    return Restored(
+        head.ledger_id, state, frame_sha256, checkpoint, tuple(refused), replayed, seconds
+    )
+
+
+def apply_record(
+    state: LedgerState,
+    record: Record,
+    *,
+    position_max: int | None = None,
+    timestamp_max: int | None = None,
+) -> int:
+    """Fold what lies within the bounds into ``state``; return how many events that were."""
+    if timestamp_max is not None and record.timestamp_min > timestamp_max:
+        return 0
+    rows, statuses = record.rows, record.statuses
+    if position_max is not None and record.position_last > position_max:
+        count = position_max - record.position_first + 1
+        rows, statuses = rows[:count], statuses if statuses is None else statuses[:count]
+    if timestamp_max is not None and record.timestamp_max > timestamp_max:
+        kept = rows["timestamp"] <= np.uint64(timestamp_max)
+        rows, statuses = rows[kept], statuses if statuses is None else statuses[kept]
+    if not len(rows):
+        return 0
+    last = record.position_last
+    state.apply(
+        record.kind,
+        rows,
+        statuses,
+        position_last=last if position_max is None else min(last, position_max),
+        timestamp=int(rows["timestamp"].max()),
+    )
+    return len(rows)
+
+
+class IndexTail:
+    """Gathers the ids of replayed records."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[int, Column]] = []
+
+    def __call__(self, record: Record) -> None:
+        if record.kind is RecordKind.TRANSFERS:
+            self.records.append((record.position_first, record.rows["id"].copy()))
+
+
+def restore_index(
+    storage: Storage, directory: Directory, restored: Restored, tail: IndexTail
+) -> TransferIndex:
+    """The index of every durable transfer id: the runs on disk, and the rest from the journal.
+
+    Args:
+        tail: what :func:`restore_state` replayed, which began where ``restored`` says.
+    """
+    reader = Reader(directory.path, storage=storage)
+    ledger_id = reader.head().ledger_id
+    start = restored.checkpoint.position if restored.checkpoint is not None else 0
+    index = TransferIndex()
+    position = 0
+    for run in _sound_runs(storage, directory.indexes, ledger_id):
+        if run.position_first == position + 1 and run.position_last <= start:
+            index.add_run(run)
+            position = run.position_last
+    if position < start:
+        missing = IndexTail()
+        for record in reader.records(Cursor(position=position + 1)):
+            if record.position_first > start:
+                break
+            missing(record)
+        index.add_run(run_of_records(position + 1, start, missing.records))
+    if restored.state.position > start:
+        index.add_run(run_of_records(start + 1, restored.state.position, tail.records))
+    return index
+
+
+def _newest_checkpoint(
+    storage: Storage,
+    reader: Reader,
+    ledger_id: bytes,
+    position_max: int | None,
+    timestamp_max: int | None,
+    refused: list[str],
+) -> tuple[LedgerState, Checkpoint] | None:
+    for path in reversed(checkpoint_paths(storage, reader.directory, LedgerState.name)):
+        try:
+            checkpoint, dump = read_checkpoint(storage, path, ledger_id=ledger_id)
+            if checkpoint.projection_version != LedgerState.version:
+                continue
+            state = LedgerState.load(dump)
+        except (CorruptCheckpoint, DecodeError) as error:
+            refused.append(str(error))
+            continue
+        if position_max is not None and state.position > position_max:
+            continue
+        if timestamp_max is not None and state.timestamp > timestamp_max:
+            continue
+        if not is_in_journal(reader, checkpoint):
+            refused.append(f"{path}: the journal holds another frame at its position")
+            continue
+        return state, checkpoint
+    return None
+
+
+def _sound_runs(storage: Storage, indexes: Path, ledger_id: bytes) -> list[Run]:
+    """The runs on disk by first position, the longest first among equals."""
+    runs = []
+    if not storage.exists(indexes):
+        return []
+    for name in storage.names(indexes):
+        if not name.endswith(SUFFIX):
+            continue
+        try:
+            runs.append(
+                decode_run(
+                    read_file(storage, indexes / name), path=indexes / name, ledger_id=ledger_id
+                )
+            )
+        except CorruptCheckpoint:
+            continue  # derived: what it covered is read from the journal again
+    return sorted(runs, key=lambda run: (run.position_first, -run.position_last))
+
+

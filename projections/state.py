@@ -1,0 +1,107 @@
+"""The ledger as a projection: what the journal's records add up to."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import numpy as np
+
+from journal import codec
+from journal.codec import RecordKind, Rows
+from journal.errors import DecodeError, UnsupportedFeature
+from journal.model import ACCOUNT, TransferFlags
+from projections.accounts import Accounts
+
+SINGLE_PHASE: Final = int(TransferFlags.LINKED | TransferFlags.IMPORTED)
+"""The transfer flags this version knows how to post."""
+
+
+class LedgerState:
+    """All accounts with their balances after the events up to ``position``."""
+
+    name = "ledger"
+    version = 1
+
+    def __init__(self) -> None:
+        self.accounts = Accounts()
+        self.position = 0
+        self.timestamp = 0
+        """The highest timestamp of any event, ns."""
+        self.transfers_timestamp_max = 0
+        """The highest timestamp of any transfer that took effect, ns."""
+        self.transfer_count = 0
+
+    @property
+    def created_timestamp_max(self) -> int:
+        """The highest timestamp of an account or a transfer that took effect, ns."""
+        return max(self.accounts.timestamp_max, self.transfers_timestamp_max)
+
+    def apply(
+        self, kind: RecordKind, rows: Rows, statuses: Any, *, position_last: int, timestamp: int
+    ) -> None:
+        """Fold one record (or a part of one) in.
+
+        Args:
+            statuses: ``u32[n]`` or None, as :meth:`journal.codec.Payload.statuses` gives them.
+            timestamp: the highest timestamp in the record, ns.
+
+        Raises:
+            UnsupportedFeature: the journal holds events of a later version of this program.
+        """
+        if kind is RecordKind.ACCOUNTS:
+            self.accounts.add(rows)
+        elif kind is RecordKind.TRANSFERS:
+            self._post(rows if statuses is None else rows[statuses == codec.CREATED])
+        else:
+            raise UnsupportedFeature("the record of a pending transfer's expiry")
+        self.position = position_last
+        self.timestamp = max(self.timestamp, timestamp)
+
+    def dump(self) -> dict[str, Any]:
+        """Everything, as CBOR can carry it; equal states give equal dumps."""
+        return {
+            "accounts": self.accounts.rows.tobytes(),
+            "position": self.position,
+            "timestamp": self.timestamp,
+            "transfer_count": self.transfer_count,
+            "transfers_timestamp_max": self.transfers_timestamp_max,
+        }
+
+    @classmethod
+    def load(cls, dump: dict[str, Any]) -> LedgerState:
+        """The state that :meth:`dump` gave.
+
+        Raises:
+            DecodeError: a field is missing or malformed.
+        """
+        state = cls()
+        try:
+            if len(dump["accounts"]) % ACCOUNT.itemsize:
+                raise DecodeError("the accounts of a checkpoint are cut short")
+            state.accounts.add(np.frombuffer(dump["accounts"], ACCOUNT))
+            for field in ("position", "timestamp", "transfer_count", "transfers_timestamp_max"):
+                if type(dump[field]) is not int or dump[field] < 0:
+                    raise DecodeError(f"the {field} of a checkpoint is malformed")
+                setattr(state, field, dump[field])
+        except (KeyError, TypeError) as error:
+            raise DecodeError(f"a checkpoint lacks a field or has a malformed one: {error}") from None
+        return state
+
+    def sha256(self) -> bytes:
+        """The hash of the dump: equal for equal states."""
+        return hashlib.sha256(codec.encode_cbor(self.dump())).digest()
+
+    def _post(self, rows: Rows) -> None:
+        if not len(rows):
+            return
+        if np.any(rows["flags"] & ~np.uint16(SINGLE_PHASE)):
+            raise UnsupportedFeature("a two-phase, balancing or closing transfer in the journal")
+        accounts = self.accounts
+        accounts.post(
+            accounts.slots_of(rows["debit_account_id"]),
+            accounts.slots_of(rows["credit_account_id"]),
+            rows["amount"],
+        )
+        self.transfer_count += len(rows)
+        self.transfers_timestamp_max = int(rows["timestamp"][-1])

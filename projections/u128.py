@@ -1,0 +1,44 @@
+"""Adding 128-bit amounts in columns. numpy has no integer wider than 64 bits."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Words = npt.NDArray[np.uint64]
+
+_LOW_32: Final = np.uint64(0xFFFFFFFF)
+_32: Final = np.uint64(32)
+
+
+def add_at(words: Words, column: int, slots: npt.NDArray[np.int64], amounts: Words) -> None:
+    """Add ``amounts[i]`` to the u128 at ``words[slots[i], column]``, repeated slots included.
+
+    Args:
+        words: ``u64[n, w]``, changed in place; a u128 is two neighbouring words, low word first.
+        slots: ``i64[m]``, m at most 2**31.
+        amounts: ``u64[m, 2]``, low word first.
+
+    No sum may exceed 2**128 - 1: the rules refuse such a transfer before it comes here.
+    """
+    touched, place = np.unique(slots, return_inverse=True)
+    sums = [_sum_limb(amounts, limb, place, len(touched)) for limb in range(4)]
+    carry = np.zeros(len(touched), np.uint64)
+    for word in range(2):
+        base = words[touched, column + word]
+        low = (base & _LOW_32) + sums[2 * word] + carry
+        high = (base >> _32) + sums[2 * word + 1] + (low >> _32)
+        words[touched, column + word] = (low & _LOW_32) | (high << _32)
+        carry = high >> _32
+
+
+def _sum_limb(amounts: Words, limb: int, place: npt.NDArray[np.intp], count: int) -> Words:
+    """``u64[count]``: 32-bit limb number ``limb`` of the amounts, summed by place."""
+    values = amounts[:, limb // 2]
+    values = values >> _32 if limb % 2 else values & _LOW_32
+    sums = np.zeros(count, np.uint64)
+    if values.any():
+        np.add.at(sums, place, values)
+    return sums
