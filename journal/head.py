@@ -59,7 +59,11 @@ class Head:
 
 
 def encode_slot(head: Head) -> bytes:
-    packed = _SLOT.pack(MAGIC, FORMAT_VERSION, 0, *attrs.astuple(head))
+    packed = _SLOT.pack(
+        MAGIC, FORMAT_VERSION, 0,
+        head.ledger_id, head.sequence, head.position, head.timestamp,
+        head.segment_position, head.offset_bytes, head.frame_sha256, head.closed,
+    )  # fmt: skip
     sector = packed.ljust(SLOT_BYTES, b"\0")
     crc = zlib.crc32(sector[_CRC_START:])
     return sector[:12] + crc.to_bytes(4, "little") + sector[_CRC_START:]
@@ -96,6 +100,6 @@ def _decode_slot(data: bytes, number: int, path: Path) -> Head | None:
         return None
     if version > FORMAT_VERSION:
         raise UnsupportedFormat(path, version, FORMAT_VERSION)
-    head = Head(*fields, closed=bool(closed))
+    head = Head(*fields, bool(closed))
     whole = version == FORMAT_VERSION and head.sequence % 2 == number and closed in (0, 1)
     return head if whole else None

@@ -138,6 +138,7 @@ class Writer:
         place = recovered.place
         self._head = attrs.evolve(
             recovered.head,
+            sequence=recovered.head.sequence + 1,
             position=place.position - 1,
             timestamp=recovered.timestamp,
             segment_position=self._file.header.position_first,
@@ -157,7 +158,7 @@ class Writer:
         self._head_dirty = threading.Event()
         self._closing = threading.Event()
         self._head_thread: threading.Thread | None = None
-        self._write_head(sync=True)
+        self._write_head(self._head, sync=True)
 
     @property
     def head(self) -> Head:
@@ -238,8 +239,8 @@ class Writer:
                 self._closing.set()
             if self._failure is None:
                 self._file.cut()
-                self._head = attrs.evolve(self._head, closed=True)
-                self._write_head(sync=True)
+                head = attrs.evolve(self._head, sequence=self._head.sequence + 1, closed=True)
+                self._write_head(head, sync=True)
         finally:
             self._closing.set()
             self._head_dirty.set()
@@ -293,16 +294,20 @@ class Writer:
             return
         self._file.append(b"".join([ticket.frame for ticket in tickets]), self.segment_bytes_max)
         last = tickets[-1]
-        self._head = attrs.evolve(
-            self._head,
-            position=last.position_last,
-            timestamp=max(self._head.timestamp, max(t.timestamp_max for t in tickets)),
-            segment_position=self._file.header.position_first,
-            offset_bytes=self._file.end_bytes,
-            frame_sha256=last.sha256,
-            closed=False,
+        head = self._head
+        self._write_head(
+            Head(
+                ledger_id=head.ledger_id,
+                sequence=head.sequence + 1,
+                position=last.position_last,
+                timestamp=max(head.timestamp, *[ticket.timestamp_max for ticket in tickets]),
+                segment_position=self._file.header.position_first,
+                offset_bytes=self._file.end_bytes,
+                frame_sha256=last.sha256,
+                closed=False,
+            ),
+            sync=self._strict,
         )
-        self._write_head(sync=self._strict)
         with self._mutex:
             for ticket in tickets:
                 ticket.durable = True
@@ -337,10 +342,10 @@ class Writer:
 
     # --- HEAD ---
 
-    def _write_head(self, *, sync: bool) -> None:
+    def _write_head(self, head: Head, *, sync: bool) -> None:
         self._file.operation = "writing HEAD"
-        self._head = attrs.evolve(self._head, sequence=self._head.sequence + 1)
-        self._storage.write(self._head_fd, encode_slot(self._head), self._head.slot_offset_bytes)
+        self._storage.write(self._head_fd, encode_slot(head), head.slot_offset_bytes)
+        self._head = head
         if sync:
             self._sync_head()
             return

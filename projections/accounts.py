@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from typing import Final
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from journal.codec import Rows
 from journal.model import ACCOUNT, ROW_BYTES
-from journal.rows import columns, field_ints
+from journal.rows import columns, field_ints, u128_words
 from projections.rules import AccountRow, AccountState
 from projections.u128 import Words, add_at
 
@@ -21,8 +22,8 @@ CREDITS_PENDING: Final = 6
 CREDITS_POSTED: Final = 8
 """Where a row, seen as ``u64[16]``, holds its four u128 balances."""
 
-_PACKED: Final = 14  # ledger u32, code u16, flags u16
-_TIMESTAMP: Final = 15
+_STATE: Final = struct.Struct("<16x8Q32xI2xHQ")
+"""Of a row: the four balances, ledger, flags and timestamp."""
 _CAPACITY_MIN: Final = 1024
 
 
@@ -68,18 +69,13 @@ class Accounts:
 
     def state(self, slot: int) -> AccountState:
         """A copy of what the rules need to know of one account."""
-        flat, at = self._flat, slot * WORDS
-        packed = flat[at + _PACKED]
-        return AccountState(
-            slot,
-            packed & 0xFFFFFFFF,
-            packed >> 48,
-            flat[at + _TIMESTAMP],
-            flat[at + 2] | flat[at + 3] << 64,
-            flat[at + 4] | flat[at + 5] << 64,
-            flat[at + 6] | flat[at + 7] << 64,
-            flat[at + 8] | flat[at + 9] << 64,
+        dp0, dp1, do0, do1, cp0, cp1, co0, co1, ledger, flags, timestamp = _STATE.unpack_from(
+            self._bytes, slot * ROW_BYTES
         )
+        return AccountState(
+            slot, ledger, flags, timestamp,
+            dp0 | dp1 << 64, do0 | do1 << 64, cp0 | cp1 << 64, co0 | co1 << 64,
+        )  # fmt: skip
 
     def row(self, slot: int) -> AccountRow:
         return next(AccountRow._make(values) for values in columns(self._table[slot : slot + 1]))
@@ -102,7 +98,18 @@ class Accounts:
         add_at(words, DEBITS_POSTED, debit_slots, amounts)
         add_at(words, CREDITS_POSTED, credit_slots, amounts)
 
+    def post_one(self, debit_account_id: int, credit_account_id: int, amount: int) -> None:
+        """Add one amount; for a few transfers this is faster than columns are."""
+        self._add(self.slots[debit_account_id] * WORDS + DEBITS_POSTED, amount)
+        self._add(self.slots[credit_account_id] * WORDS + CREDITS_POSTED, amount)
+
+    def _add(self, at: int, amount: int) -> None:
+        flat = self._flat
+        sum_ = (flat[at] | flat[at + 1] << 64) + amount
+        flat[at], flat[at + 1] = u128_words(sum_)
+
     def _hold(self, table: Rows) -> None:
         self._table: Rows = table
         # Reading one word through a memoryview takes 24 ns, through numpy's indexing 46 to 85.
         self._flat = memoryview(table.view(np.uint64))
+        self._bytes = memoryview(table.view(np.uint8))

@@ -17,6 +17,7 @@ from journal.errors import UnsupportedFeature
 from journal.model import (
     CREATE_RESULT,
     TIMESTAMP_MAX,
+    TRANSFER,
     TRANSIENT_STATUSES,
     AccountFlags,
     CreateAccountStatus,
@@ -32,6 +33,8 @@ from projections.state import SINGLE_PHASE
 LINKED: Final = int(AccountFlags.LINKED)
 _UNSUPPORTED: Final = sum(TransferFlags) & ~SINGLE_PHASE
 _FAILING_FOR_GOOD: Final = frozenset(int(status) for status in TRANSIENT_STATUSES)
+_ACCOUNT_EXISTS: Final = int(CreateAccountStatus.EXISTS)
+_TRANSFER_EXISTS: Final = int(CreateTransferStatus.EXISTS)
 
 
 @attrs.frozen(eq=False)
@@ -44,19 +47,8 @@ class Decision:
     """The events that happened, with their timestamps; may be empty."""
     statuses: npt.NDArray[np.uint32] | None
     """``u32`` for each of ``rows``: CREATED, or why it was refused for good. None: all CREATED."""
-
-
-def check_supported(rows: Rows) -> None:
-    """Refuse what this version does not decide yet.
-
-    Raises:
-        UnsupportedFeature: names the first such row and flag. Nothing was decided.
-    """
-    unsupported = np.flatnonzero(rows["flags"] & np.uint16(_UNSUPPORTED))
-    if unsupported.size:
-        row = int(unsupported[0])
-        flag = TransferFlags(int(rows["flags"][row]) & _UNSUPPORTED)
-        raise UnsupportedFeature(f"TransferFlags.{flag.name}", row)
+    timestamp_min: int
+    timestamp_max: int
 
 
 def decide_accounts(rows: Rows, draft: Draft, *, timestamp_first: int) -> Decision:
@@ -64,10 +56,10 @@ def decide_accounts(rows: Rows, draft: Draft, *, timestamp_first: int) -> Decisi
 
     def decide(row: AccountRow, timestamp: int) -> tuple[int, int]:
         status = rules.account_status(row, draft)
-        if status is CreateAccountStatus.CREATED:
+        if status == CREATED:
             timestamp = row.timestamp or timestamp
             draft.create_account(row._replace(timestamp=timestamp))
-        elif status is CreateAccountStatus.EXISTS:
+        elif status == _ACCOUNT_EXISTS:
             existing = draft.existing_account(row.id)
             if existing is not None:
                 timestamp = existing.timestamp
@@ -85,19 +77,26 @@ def decide_accounts(rows: Rows, draft: Draft, *, timestamp_first: int) -> Decisi
 
 
 def decide_transfers(rows: Rows, draft: Draft, *, timestamp_first: int) -> Decision:
-    """Decide ``TRANSFER[n]``; event i happens at ``timestamp_first + i`` unless imported."""
+    """Decide ``TRANSFER[n]``; event i happens at ``timestamp_first + i`` unless imported.
+
+    Raises:
+        UnsupportedFeature: names the first row with a flag this version does not decide yet.
+    """
 
     def decide(row: TransferRow, timestamp: int) -> tuple[int, int]:
+        if row.flags & _UNSUPPORTED:
+            flag = TransferFlags(row.flags & _UNSUPPORTED).name
+            raise UnsupportedFeature(f"TransferFlags.{flag}", timestamp - timestamp_first)
         status = rules.transfer_status(row, draft)
-        if status is CreateTransferStatus.CREATED:
+        if status == CREATED:
             timestamp = row.timestamp or timestamp
-            draft.post(row._replace(timestamp=timestamp))
-        elif status is CreateTransferStatus.EXISTS:
+            draft.post(row, timestamp)
+        elif status == _TRANSFER_EXISTS:
             existing = draft.existing_transfer(row.id)
             if isinstance(existing, TransferRow):
                 timestamp = existing.timestamp
         elif status in _FAILING_FOR_GOOD:
-            draft.fail(row._replace(timestamp=timestamp))
+            draft.fail(row.id)
         return status, timestamp
 
     return _decide(
@@ -139,11 +138,13 @@ def _decide(
         elif broken:
             status = int(names.LINKED_EVENT_FAILED)
         else:
-            untimely = _untimely(item, names, imported, batch_imported, timestamp_batch)
-            if untimely is not None:
-                status = untimely
-            else:
+            untimely = None
+            if batch_imported or item.timestamp or item.flags & imported:
+                untimely = _untimely(item, names, imported, batch_imported, timestamp_batch)
+            if untimely is None:
                 status, timestamp = decide(item, timestamp)
+            else:
+                status = untimely
         statuses.append(status)
         timestamps.append(timestamp)
         if chain is None:
@@ -181,18 +182,25 @@ def _untimely(
 
 
 def _collect(rows: Rows, statuses: list[int], timestamps: list[int]) -> Decision:
-    results = np.zeros(len(rows), CREATE_RESULT)
+    results = np.empty(len(rows), CREATE_RESULT)
     results["timestamp"] = timestamps
     results["status"] = statuses
-    created = results["status"] == CREATED
-    if created.all():
+    results["reserved"] = 0
+    if statuses.count(CREATED) == len(statuses):
         happened = rows.copy()
-        happened["timestamp"] = results["timestamp"]
-        return Decision(results, happened, None)
+        happened["timestamp"] = timestamps
+        return Decision(results, happened, None, min(timestamps), max(timestamps))
+    kept = results["status"] == CREATED
     refused = np.zeros(len(rows), bool)
-    if rows.dtype.names is not None and "amount" in rows.dtype.names:
+    if rows.dtype == TRANSFER:
         refused = np.isin(results["status"], list(_FAILING_FOR_GOOD))
-    kept = created | refused
+        kept |= refused
     happened = rows[kept]
-    happened["timestamp"] = results["timestamp"][kept]
-    return Decision(results, happened, results["status"][kept] if refused.any() else None)
+    times = happened["timestamp"] = results["timestamp"][kept]
+    return Decision(
+        results,
+        happened,
+        results["status"][kept] if refused.any() else None,
+        int(times.min(initial=TIMESTAMP_MAX)),
+        int(times.max(initial=0)),
+    )

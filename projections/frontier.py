@@ -7,6 +7,8 @@ own on top of it. If the records in flight are refused, the overlay is dropped a
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -17,6 +19,8 @@ from projections.transfer_index import TransferIndex
 
 FetchTransfer = Callable[[int], tuple[TransferRow, bool]]
 """position -> the transfer that stands there, and whether it took effect."""
+TimedTransfer = tuple[TransferRow, int]
+"""A transfer as it was asked for, and when it took effect, ns."""
 HasTransferAt = Callable[[int], bool]
 """timestamp -> whether a durable transfer took effect at exactly that time."""
 
@@ -28,6 +32,7 @@ class Frontier:
         self,
         state: LedgerState,
         index: TransferIndex,
+        settling: threading.Lock,
         *,
         fetch: FetchTransfer,
         has_transfer_at: HasTransferAt,
@@ -37,14 +42,18 @@ class Frontier:
         self.fetch = fetch
         self.has_transfer_at = has_transfer_at
         self.timestamp = 0
+        self._settling = settling
         self.reset()
 
     def reset(self) -> None:
         """Forget what is in flight."""
         self.accounts: dict[int, tuple[AccountState, int]] = {}  # with the ticket's position
         self.created: dict[int, AccountRow] = {}
-        self.transfers: dict[int, TransferRow] = {}
-        self.failed: dict[int, TransferRow] = {}
+        self.transfers: dict[int, TimedTransfer] = {}
+        self.failed: set[int] = set()
+        self._unmerged: deque[tuple[Draft, int]] = deque()
+        self.id_max = self._index.id_max
+        """No id above this was ever used."""
         self.timestamp = max(self.timestamp, self._state.timestamp)
         self.accounts_timestamp_max = self._state.accounts.timestamp_max
         self.transfers_timestamp_max = self._state.transfers_timestamp_max
@@ -59,28 +68,43 @@ class Frontier:
 
     def take(self, draft: Draft, position_last: int) -> None:
         """A request was put in line: its effects hold for the requests after it."""
-        for id_, account in draft.accounts.items():
-            if account is not None:
-                self.accounts[id_] = (account, position_last)
-        self.created.update(draft.created)
-        self.transfers.update(draft.transfers)
-        self.failed.update(draft.failed)
         self.accounts_timestamp_max = draft.accounts_timestamp
         self.transfers_timestamp_max = draft.transfers_timestamp
+        self.id_max = max(self.id_max, draft.id_max)
+        self._unmerged.append((draft, position_last))
+
+    def catch_up(self) -> None:
+        """Make the overlay show what was taken. A caller on its own never finds anything here:
+        its last request is durable and settled before it comes with the next."""
+        if not self._unmerged:
+            return
+        with self._settling:  # what is being settled is in the table and the overlay at once
+            while self._unmerged:
+                draft, position_last = self._unmerged[0]
+                draft.prepare()
+                self._unmerged.popleft()
+                for id_, account in draft.accounts.items():
+                    if account is not None:
+                        self.accounts[id_] = (account, position_last)
+                self.created.update(draft.created)
+                self.transfers.update(draft.transfers)
+                self.failed |= draft.failed
 
     def settle(self, draft: Draft, position_last: int) -> None:
-        """A request became durable, and the durable state shows its effects."""
+        """The oldest request taken became durable, and the table shows its effects. The caller
+        holds the settling lock."""
+        if self._unmerged and self._unmerged[0][0] is draft:
+            self._unmerged.popleft()
+            return
         for id_ in draft.accounts:
             held = self.accounts.get(id_)
             if held is not None and held[1] == position_last:
                 del self.accounts[id_]
-        for held_rows, settled in (
-            (self.created, draft.created),
-            (self.transfers, draft.transfers),
-            (self.failed, draft.failed),
-        ):
-            for id_ in settled:
-                held_rows.pop(id_, None)
+        for id_ in draft.created:
+            del self.created[id_]
+        for id_ in draft.transfers:
+            del self.transfers[id_]
+        self.failed -= draft.failed
 
 
 class Draft:
@@ -90,11 +114,19 @@ class Draft:
         self._frontier = frontier
         self.accounts: dict[int, AccountState | None] = {}
         self.created: dict[int, AccountRow] = {}
-        self.transfers: dict[int, TransferRow] = {}
-        self.failed: dict[int, TransferRow] = {}
+        self.transfers: dict[int, TimedTransfer] = {}
+        self.failed: set[int] = set()
         self.accounts_timestamp = frontier.accounts_timestamp_max
         self.transfers_timestamp = frontier.transfers_timestamp_max
         self._scope: tuple[list[int], int, int] | None = None
+
+    @property
+    def id_max(self) -> int:
+        """The greatest transfer id used, 0 if none."""
+        return max(max(self.transfers, default=0), max(self.failed, default=0))
+
+    def prepare(self) -> None:
+        """Called before the effects are read."""
 
     # what the rules ask
 
@@ -122,15 +154,16 @@ class Draft:
         return account
 
     def existing_transfer(self, id_: int) -> TransferRow | Used | None:
-        row = self.transfers.get(id_) or self._frontier.transfers.get(id_)
-        if row is not None:
-            return row
-        if id_ in self.failed or id_ in self._frontier.failed:
+        frontier = self._frontier
+        held = self.transfers.get(id_) or frontier.transfers.get(id_)
+        if held is not None:
+            return held[0]._replace(timestamp=held[1])
+        if id_ in self.failed or id_ in frontier.failed:
             return Used.UP
-        position = self._frontier.index.find(id_)
+        position = frontier.index.find(id_)
         if position is None:
             return None
-        row, took_effect = self._frontier.fetch(position)
+        row, took_effect = frontier.fetch(position)
         return row if took_effect else Used.UP
 
     def accounts_timestamp_max(self) -> int:
@@ -150,7 +183,7 @@ class Draft:
         if timestamp > self.transfers_timestamp:
             return False
         return self._frontier.has_transfer_at(timestamp) or any(
-            row.timestamp == timestamp for row in self._frontier.transfers.values()
+            held[1] == timestamp for held in self._frontier.transfers.values()
         )
 
     # what a decision changes
@@ -161,15 +194,15 @@ class Draft:
         if self._scope is not None:
             self._scope[0].append(row.id)
 
-    def post(self, row: TransferRow) -> None:
-        self.transfers[row.id] = row
+    def post(self, row: TransferRow, timestamp: int) -> None:
+        self.transfers[row.id] = (row, timestamp)
         self._move(row, row.amount)
-        self.transfers_timestamp = row.timestamp
+        self.transfers_timestamp = timestamp
         if self._scope is not None:
             self._scope[0].append(row.id)
 
-    def fail(self, row: TransferRow) -> None:
-        self.failed[row.id] = row
+    def fail(self, id_: int) -> None:
+        self.failed.add(id_)
 
     def open_scope(self) -> None:
         """What follows can be taken back together."""
@@ -184,7 +217,7 @@ class Draft:
             return
         for id_ in reversed(ids):
             if id_ in self.transfers:
-                row = self.transfers.pop(id_)
+                row, _ = self.transfers.pop(id_)
                 self._move(row, -row.amount)
             else:
                 del self.created[id_]

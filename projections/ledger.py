@@ -49,9 +49,9 @@ from journal.writer import SyncMode, Ticket, Writer
 from projections.archive import Archive
 from projections.checkpoint import Checkpoint, checkpoint_witnesses
 from projections.checkpointer import CHECKPOINT_EVENTS, CHECKPOINT_SECONDS, Checkpointer
+from projections.columns import PlainDraft, decide_plain
 from projections.decision import (
     Decision,
-    check_supported,
     decide_accounts,
     decide_transfers,
 )
@@ -59,8 +59,9 @@ from projections.frontier import Draft, Frontier
 from projections.past import PastLedger
 from projections.restore import IndexTail, Restored, restore_index, restore_state
 from projections.transfer_index import TransferIndex, ids_of
-
-_DECIDE: Final = {RecordKind.ACCOUNTS: decide_accounts, RecordKind.TRANSFERS: decide_transfers}
+_ACCOUNT_STATUS: Final = {int(status): status for status in CreateAccountStatus}
+_TRANSFER_STATUS: Final = {int(status): status for status in CreateTransferStatus}
+"""By number: calling an enum takes longer than deciding the transfer."""
 
 
 @attrs.frozen
@@ -81,7 +82,6 @@ class _InFlight:
     kind: RecordKind
     decision: Decision
     draft: Draft
-    timestamp: int
 
 
 class Ledger:
@@ -177,14 +177,15 @@ class Ledger:
         self._state = restored.state
         self._index = index
         self._archive = Archive(directory.path, storage)
+        self._deciding = threading.Lock()
+        self._settling = threading.Lock()
         self._frontier = Frontier(
             self._state,
             index,
+            self._settling,
             fetch=self._archive.transfer,
             has_transfer_at=self._archive.has_transfer_at,
         )
-        self._deciding = threading.Lock()
-        self._settling = threading.Lock()
         self._in_flight: deque[_InFlight] = deque()
         self._generation = writer.generation if writer is not None else 0
         self._closed = False
@@ -219,7 +220,7 @@ class Ledger:
         if isinstance(accounts, np.ndarray):
             return results
         return [
-            CreateAccountResult(timestamp, CreateAccountStatus(status))
+            CreateAccountResult(timestamp, _ACCOUNT_STATUS[status])
             for timestamp, status, _ in results.tolist()
         ]
 
@@ -241,12 +242,11 @@ class Ledger:
             WriterPoisoned: the disk failed; reopen, and look the ids up.
         """
         rows = transfer_rows(transfers)
-        check_supported(rows)
         results = self._request(RecordKind.TRANSFERS, rows)
         if isinstance(transfers, np.ndarray):
             return results
         return [
-            CreateTransferResult(timestamp, CreateTransferStatus(status))
+            CreateTransferResult(timestamp, _TRANSFER_STATUS[status])
             for timestamp, status, _ in results.tolist()
         ]
 
@@ -403,11 +403,10 @@ class Ledger:
             while True:
                 if self._generation != writer.generation:
                     self._retreat(writer)
-                draft = Draft(self._frontier)
                 first = max(self._clock(), self._frontier.timestamp + 1)
                 if first + len(rows) > TIMESTAMP_MAX:
                     raise OutOfRange("timestamp", first + len(rows), TIMESTAMP_MAX)
-                decision = _DECIDE[kind](rows, draft, timestamp_first=first)
+                decision, draft = self._decide_rows(kind, rows, first)
                 if not len(decision.rows):
                     # The answer may rest on a record in flight: give it out no sooner.
                     return decision.results, (
@@ -418,18 +417,30 @@ class Ledger:
                     continue  # what this was decided on top of has just been refused
                 self._frontier.timestamp = first + len(rows) - 1
                 self._frontier.take(draft, ticket.position_last)
-                self._in_flight.append(
-                    _InFlight(ticket, kind, decision, draft, ticket.timestamp_max)
-                )
+                self._in_flight.append(_InFlight(ticket, kind, decision, draft))
                 return decision.results, ticket
 
+    def _decide_rows(
+        self, kind: RecordKind, rows: Rows, timestamp_first: int
+    ) -> tuple[Decision, Draft]:
+        frontier = self._frontier
+        if kind is RecordKind.TRANSFERS:
+            plain = decide_plain(rows, frontier, timestamp_first=timestamp_first)
+            if plain is not None:
+                return plain, PlainDraft(frontier, plain.rows)
+            decide = decide_transfers
+        else:
+            decide = decide_accounts
+        frontier.catch_up()
+        draft = Draft(frontier)
+        return decide(rows, draft, timestamp_first=timestamp_first), draft
+
     def _append(self, writer: Writer, kind: RecordKind, decision: Decision) -> Ticket | None:
-        timestamps = decision.rows["timestamp"]
         return writer.append(
             codec.encode_rows(kind, decision.rows, decision.statuses),
             event_count=len(decision.rows),
-            timestamp_min=int(timestamps.min()),
-            timestamp_max=int(timestamps.max()),
+            timestamp_min=decision.timestamp_min,
+            timestamp_max=decision.timestamp_max,
             generation=self._generation,
         )
 
@@ -444,7 +455,7 @@ class Ledger:
                     decision.rows,
                     decision.statuses,
                     position_last=ticket.position_last,
-                    timestamp=done.timestamp,
+                    timestamp=decision.timestamp_max,
                 )
                 if done.kind is RecordKind.TRANSFERS:
                     first = ticket.position_last - len(decision.rows) + 1

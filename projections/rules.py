@@ -106,7 +106,7 @@ class State(Protocol):
     def is_transfer_timestamp(self, timestamp: int) -> bool: ...
 
 
-def account_status(a: AccountRow, state: State) -> CreateAccountStatus:
+def account_status(a: AccountRow, state: State) -> int:
     """What becomes of ``a``; for EXISTS the caller looks up the original's timestamp."""
     if a.reserved != 0:
         return A.RESERVED_FIELD
@@ -140,7 +140,7 @@ def account_status(a: AccountRow, state: State) -> CreateAccountStatus:
     return A.CREATED
 
 
-def _account_exists(a: AccountRow, e: AccountRow) -> CreateAccountStatus:
+def _account_exists(a: AccountRow, e: AccountRow) -> int:
     if a.flags != e.flags:
         return A.EXISTS_WITH_DIFFERENT_FLAGS
     if a.user_data_128 != e.user_data_128:
@@ -156,7 +156,7 @@ def _account_exists(a: AccountRow, e: AccountRow) -> CreateAccountStatus:
     return A.EXISTS
 
 
-def transfer_status(t: TransferRow, state: State) -> CreateTransferStatus:
+def transfer_status(t: TransferRow, state: State) -> int:
     """What becomes of ``t``, which is single-phase; for EXISTS the caller looks up the original's
     timestamp."""
     if t.flags & ~TRANSFER_FLAGS:
@@ -194,7 +194,7 @@ def transfer_status(t: TransferRow, state: State) -> CreateTransferStatus:
     return _balance_status(t.amount, debit, credit)
 
 
-def _transfer_malformed(t: TransferRow) -> CreateTransferStatus | None:
+def _transfer_malformed(t: TransferRow) -> int | None:
     if t.debit_account_id == 0:
         return T.DEBIT_ACCOUNT_ID_MUST_NOT_BE_ZERO
     if t.debit_account_id == AMOUNT_MAX:
@@ -221,7 +221,7 @@ def _transfer_malformed(t: TransferRow) -> CreateTransferStatus | None:
 
 def _imported_transfer_untimely(
     t: TransferRow, debit: AccountState, credit: AccountState, state: State
-) -> CreateTransferStatus | None:
+) -> int | None:
     if t.timestamp <= state.transfers_timestamp_max() or state.is_account_timestamp(t.timestamp):
         return T.IMPORTED_EVENT_TIMESTAMP_MUST_NOT_REGRESS
     if t.timestamp <= debit.timestamp:
@@ -233,7 +233,7 @@ def _imported_transfer_untimely(
 
 def _balance_status(
     amount: int, debit: AccountState, credit: AccountState
-) -> CreateTransferStatus:
+) -> int:
     """Overflow and limits. Pending amounts count: what is reserved is as good as spent."""
     debits = debit.debits_posted + amount
     credits = credit.credits_posted + amount
@@ -254,7 +254,7 @@ def _balance_status(
     return T.CREATED
 
 
-def _transfer_exists(t: TransferRow, e: TransferRow) -> CreateTransferStatus:
+def _transfer_exists(t: TransferRow, e: TransferRow) -> int:
     if t.flags != e.flags:
         return T.EXISTS_WITH_DIFFERENT_FLAGS
     if t.pending_id != e.pending_id:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -64,6 +65,8 @@ class TransferIndex:
         self._frozen: dict[int, int] = {}
         self._runs: tuple[tuple[int, int, Run], ...] = ()
         self._position_frozen = 0
+        self.id_max = 0
+        """The greatest id taken in."""
 
     def __len__(self) -> int:
         runs = sum(len(run.positions) for _, _, run in self._runs)
@@ -73,14 +76,15 @@ class TransferIndex:
     def runs(self) -> list[Run]:
         return [run for _, _, run in self._runs]
 
-    def add(self, ids: Iterable[int], position_first: int) -> None:
-        """Take in consecutive transfers."""
-        recent = self._recent
-        for position, id_ in enumerate(ids, position_first):
-            recent[id_] = position
+    def add(self, ids: Sequence[int], position_first: int) -> None:
+        """Take in consecutive transfers, at least one."""
+        self._recent.update(zip(ids, count(position_first)))
+        self.id_max = max(self.id_max, max(ids))
 
     def find(self, id_: int) -> int | None:
         """The position of the transfer, or of its refusal; None if the id is unused."""
+        if id_ > self.id_max:
+            return None
         position = self._recent.get(id_)
         if position is None:
             position = self._frozen.get(id_)
@@ -113,6 +117,8 @@ class TransferIndex:
         while len(runs) > 1 and len(runs[-2].positions) < 2 * len(runs[-1].positions):
             runs[-2:] = [_merge(runs[-2], runs[-1])]
         self._position_frozen = run.position_last
+        if len(run.positions):
+            self.id_max = max(self.id_max, run.range[1])
         self._runs = tuple((*(r.range if len(r.positions) else (1, 0)), r) for r in runs)
 
 
@@ -152,14 +158,14 @@ def decode_run(data: bytes, *, path: Path, ledger_id: bytes) -> Run:
     """
     if len(data) < _HEADER.size:
         raise CorruptCheckpoint(path, 0, "the file is cut short")
-    magic, owner, first, last, count, sha256 = _HEADER.unpack_from(data)
-    if magic != _MAGIC or owner != ledger_id or len(data) != _HEADER.size + 24 * count:
+    magic, owner, first, last, n, sha256 = _HEADER.unpack_from(data)
+    if magic != _MAGIC or owner != ledger_id or len(data) != _HEADER.size + 24 * n:
         raise CorruptCheckpoint(path, 0, "the file is no index of this ledger, or cut short")
-    digest = hashlib.sha256(struct.pack("<16sQQQ", owner, first, last, count))
+    digest = hashlib.sha256(struct.pack("<16sQQQ", owner, first, last, n))
     digest.update(memoryview(data)[_HEADER.size :])
     if digest.digest() != sha256:
         raise CorruptCheckpoint(path, 0, "the file fails its SHA-256")
-    columns = np.frombuffer(data, np.uint64, offset=_HEADER.size).reshape(3, count)
+    columns = np.frombuffer(data, np.uint64, offset=_HEADER.size).reshape(3, n)
     return Run(first, last, columns[0], columns[1], columns[2])
 
 
