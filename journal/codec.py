@@ -193,7 +193,7 @@ def decompress(data: bytes | memoryview, *, size_bytes_max: int) -> bytes:
 def _encode_block(rows: Rows) -> bytes:
     plain = np.ascontiguousarray(rows)
     transposed = np.ascontiguousarray(plain.view(np.uint8).reshape(-1, ROW_BYTES).T)
-    packed = _compressor().compress(transposed)
+    packed = _compressor().compress(transposed.data)
     if len(packed) < plain.nbytes:
         return _TRANSPOSED + packed
     return _PLAIN + plain.tobytes()
@@ -260,11 +260,11 @@ def _compressor() -> zstandard.ZstdCompressor:
     compressor = getattr(_local, "compressor", None)
     if compressor is None:  # a compressor may not be shared between threads
         compressor = _local.compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
-    return compressor  # type: ignore[no-any-return]
+    return compressor
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:
     decompressor = getattr(_local, "decompressor", None)
     if decompressor is None:
         decompressor = _local.decompressor = zstandard.ZstdDecompressor()
-    return decompressor  # type: ignore[no-any-return]
+    return decompressor

@@ -41,9 +41,7 @@ def prepare_directory(storage: Storage, directory: Directory) -> None:
         if name not in known and not name.endswith(".tmp")
     ]
     if foreign and not directory.segments.is_dir():
-        raise NotALedger(
-            path=directory.path, reason=f"it is not empty: it holds {foreign[0]!r}"
-        )
+        raise NotALedger(path=directory.path, reason=f"it is not empty: it holds {foreign[0]!r}")
 
 
 def is_initialised(storage: Storage, directory: Directory) -> bool:

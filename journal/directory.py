@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -139,7 +140,7 @@ def list_segments(storage: Storage, directory: Directory, *, ledger_id: bytes) -
     first = files[0]
     if first.header.number != 0:
         raise MissingSegment(first.path, 0, f"{first.header.number} segments before it", 1)
-    for before, after in zip(files, files[1:], strict=False):
+    for before, after in pairwise(files):
         _check_neighbours(before, after)
     return files
 

@@ -136,8 +136,10 @@ class OutOfRange(JournalError, ValueError):
 
 @attrs.define(eq=False)
 class JournalFull(JournalError):
-    """No room for the batch. It was refused whole; reading goes on, and so does writing once
-    there is room again."""
+    """No room for the batch, which was refused whole.
+
+    Reading goes on, and so does writing once there is room again.
+    """
 
     path: Path
     bytes_needed: int
@@ -148,8 +150,10 @@ class JournalFull(JournalError):
 
 @attrs.define(eq=False)
 class WriterPoisoned(JournalError):
-    """A write or fsync failed. Nothing more is acknowledged by this process; whether the batches
-    in flight survived is known after reopening, by looking their ids up."""
+    """A write or fsync failed, and nothing more is acknowledged by this process.
+
+    Whether the batches in flight survived is known after reopening, by looking their ids up.
+    """
 
     path: Path
     operation: str

@@ -17,7 +17,7 @@ A frame is a multiple of 16 bytes and starts at one; integers are little-endian:
       96+n      p  zero padding, so that the frame is a multiple of 16
     96+n+p      8  position of the last event
              + 8 4  CRC-32 of the payload
-            + 12 4  end mark "END\\n"
+            + 12 4  end mark "END."
 
 The header has a CRC of its own: without it a flipped length would look like the end of the file.
 The end mark keeps the last sector of every frame from being all zero, so that an all-zero sector
@@ -34,7 +34,7 @@ from typing import Final
 import attrs
 
 MAGIC: Final = b"NSTR"
-END_MARK: Final = b"END\n"
+END_MARK: Final = b"END."
 HEADER_BYTES: Final = 96
 TRAILER_BYTES: Final = 16
 ALIGNMENT_BYTES: Final = 16

@@ -51,7 +51,7 @@ class Head:
     segment_position: int
     offset_bytes: int
     frame_sha256: bytes
-    closed: bool
+    closed: bool = attrs.field(converter=bool)
 
     @property
     def slot_offset_bytes(self) -> int:
@@ -95,11 +95,11 @@ def _decode_slot(data: bytes, number: int, path: Path) -> Head | None:
     sector = data[number * SLOT_BYTES : (number + 1) * SLOT_BYTES]
     if len(sector) < SLOT_BYTES:
         return None
-    magic, version, crc, *fields, closed = _SLOT.unpack_from(sector)
+    magic, version, crc, *fields = _SLOT.unpack_from(sector)
     if magic != MAGIC or zlib.crc32(sector[_CRC_START:]) != crc:
         return None
     if version > FORMAT_VERSION:
         raise UnsupportedFormat(path, version, FORMAT_VERSION)
-    head = Head(*fields, bool(closed))
-    whole = version == FORMAT_VERSION and head.sequence % 2 == number and closed in (0, 1)
+    head = Head(*fields)
+    whole = version == FORMAT_VERSION and head.sequence % 2 == number and fields[-1] in (0, 1)
     return head if whole else None

@@ -1,4 +1,4 @@
-"""A sparse index of one segment: which frame to start from. In memory, rebuilt by hopping headers."""
+"""A sparse index of one segment: which frame to start from. In memory, made by hopping headers."""
 
 from __future__ import annotations
 

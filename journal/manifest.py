@@ -6,6 +6,7 @@ place, so that a backup or a check of one file needs no other.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Final
 
 import attrs
@@ -34,7 +35,7 @@ def sealed_segments(files: list[SegmentFile]) -> list[SealedSegment]:
             after.header.previous_file_bytes,
             after.header.previous_file_sha256,
         )
-        for before, after in zip(files, files[1:], strict=False)
+        for before, after in pairwise(files)
     ]
 
 
@@ -73,8 +74,7 @@ def read_manifest(
 def check_manifest(
     directory: Directory, listed: list[SealedSegment], files: list[SegmentFile]
 ) -> None:
-    """Hold the manifest against the segments that are there. It may lag by a segment or more,
-    never lead.
+    """Hold the manifest against the segments that are there: it may lag, and never lead.
 
     Raises:
         CorruptManifest: it lists a sealed segment that is gone, or says something else of one.

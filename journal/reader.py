@@ -49,8 +49,12 @@ _HEAD_READS_MAX: Final = 5
 
 @attrs.frozen
 class Cursor:
-    """A place to read from: the record that holds ``position``, or else the first one that
-    reaches ``timestamp`` (ns). Without either, the beginning."""
+    """A place to read from; without arguments, the beginning.
+
+    Args:
+        position: read from the record that holds this event.
+        timestamp: read from the first record that reaches this time, ns.
+    """
 
     position: int | None = None
     timestamp: int | None = None
@@ -238,9 +242,7 @@ class Reader:
             return number, None
         return number, self._index(self._names[number], head).before_position(position)
 
-    def _start_at_timestamp(
-        self, timestamp: int, head: Head
-    ) -> tuple[int, Place | None] | None:
+    def _start_at_timestamp(self, timestamp: int, head: Head) -> tuple[int, Place | None] | None:
         if timestamp > head.timestamp:
             return None
         for number, name in enumerate(self._names):
@@ -259,7 +261,7 @@ class Reader:
 
     def _index(self, position_first: int, head: Head) -> SegmentIndex:
         path = self.directory.segment(position_first)
-        fd = self._open(path, head)
+        fd = self._open(path)
         try:
             index = self._indexes.get(position_first)
             if index is None:
@@ -278,7 +280,7 @@ class Reader:
         self, position_first: int, place: Place | None, head: Head, cursor: Cursor
     ) -> Iterator[Record]:
         path = self.directory.segment(position_first)
-        fd = self._open(path, head)
+        fd = self._open(path)
         try:
             start = place or segment_start(self._header(fd, path, head))
             end = self._end(fd, path, position_first, head)
@@ -301,16 +303,14 @@ class Reader:
         finally:
             self._storage.close(fd)
 
-    def _open(self, path: Path, head: Head) -> int:
+    def _open(self, path: Path) -> int:
         try:
             return self._storage.open_read(path)
         except FileNotFoundError:
             raise self._missing(int(path.stem)) from None
 
     def _header(self, fd: int, path: Path, head: Head) -> SegmentHeader:
-        header = decode_segment_header(
-            self._storage.read(fd, SEGMENT_HEADER_BYTES, 0), path=path
-        )
+        header = decode_segment_header(self._storage.read(fd, SEGMENT_HEADER_BYTES, 0), path=path)
         if header.ledger_id != head.ledger_id:
             raise ForeignSegment(
                 path, 16, f"it belongs to ledger {header.ledger_id.hex()}", header.position_first

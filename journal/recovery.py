@@ -103,9 +103,7 @@ def recover(storage: Storage, directory: Directory, witnesses: Sequence[Witness]
             torn_bytes, quarantine = _quarantine(storage, directory, files[-1], tail.place)
         _copy_afresh(storage, files[-1], tail.place.offset_bytes)
     if not manifest_is_current:
-        write_manifest(
-            storage, directory, ledger_id=head.ledger_id, sealed=sealed_segments(files)
-        )
+        write_manifest(storage, directory, ledger_id=head.ledger_id, sealed=sealed_segments(files))
     report = RecoveryReport(head.closed, tail.events, torn_bytes, quarantine)
     return Recovered(files, tail.place, head, tail.timestamp, report)
 
@@ -156,6 +154,7 @@ def _read_tail(
     first = names.index(head.segment_position)
     place = Place(head.offset_bytes, head.position + 1, head.frame_sha256)
     timestamp, events = head.timestamp, 0
+    broken: FrameBreak | None = None
     for number, file in enumerate(files[first:], first):
         if number > first:
             _check_start(file, place)
@@ -170,7 +169,8 @@ def _read_tail(
         place = tail.place
         timestamp = max(timestamp, tail.timestamp)
         events += tail.events
-    return _Tail(place, timestamp, events, tail.broken)
+        broken = tail.broken
+    return _Tail(place, timestamp, events, broken)
 
 
 def _scan_segment(

@@ -59,16 +59,11 @@ def transfer_rows(transfers: Sequence[Transfer] | Rows) -> Rows:
 
 
 def accounts_from_rows(rows: Rows) -> list[Account]:
-    return [
-        Account(*values[:8], *values[9:11], AccountFlags(values[11]), values[12])
-        for values in columns(rows)
-    ]
+    return [_account(*values) for values in columns(rows)]
 
 
 def transfers_from_rows(rows: Rows) -> list[Transfer]:
-    return [
-        Transfer(*values[:11], TransferFlags(values[11]), values[12]) for values in columns(rows)
-    ]
+    return [_transfer(*values) for values in columns(rows)]
 
 
 def columns(rows: Rows) -> Iterable[tuple[int, ...]]:
@@ -81,6 +76,16 @@ def columns(rows: Rows) -> Iterable[tuple[int, ...]]:
     return zip(*(field_ints(rows[name]) for name in names), strict=True)
 
 
+def _account(*values: int) -> Account:
+    *facts, _reserved, ledger, code, flags, timestamp = values
+    return Account(*facts, ledger, code, AccountFlags(flags), timestamp)  # type: ignore[arg-type,call-arg]
+
+
+def _transfer(*values: int) -> Transfer:
+    *facts, flags, timestamp = values
+    return Transfer(*facts, TransferFlags(flags), timestamp)  # type: ignore[arg-type,call-arg]
+
+
 def _join_words(w: tuple[int, ...]) -> tuple[int, ...]:
     return (
         w[0] | w[1] << 64, w[2] | w[3] << 64, w[4] | w[5] << 64, w[6] | w[7] << 64,
@@ -91,10 +96,11 @@ def _join_words(w: tuple[int, ...]) -> tuple[int, ...]:
 def field_ints(field: npt.NDArray[Any]) -> list[int]:
     """A column as Python ints: ``u64[n]`` as it is, ``u64[n, 2]`` joined, low word first."""
     if field.ndim == 1:
-        return field.tolist()
+        words: list[int] = field.tolist()
+        return words
     if len(field) < _COLUMNS_PAY:
         return [word | high << 64 for word, high in field.tolist()]
-    low = field[:, 0].tolist()
+    low: list[int] = field[:, 0].tolist()
     if not field[:, 1].any():
         return low
     return [word | high << 64 for word, high in zip(low, field[:, 1].tolist(), strict=True)]
@@ -117,7 +123,9 @@ def _rows(
     if isinstance(items, np.ndarray):
         if items.dtype != dtype or items.ndim != 1:
             raise InvalidField(
-                field="dtype", value=str(items.dtype), reason=f"is not journal.{item_type.__name__.upper()}"
+                field="dtype",
+                value=str(items.dtype),
+                reason=f"is not journal.{item_type.__name__.upper()}",
             )
         return items
     try:
@@ -167,9 +175,7 @@ def _pack_transfer(values: tuple[Any, ...]) -> bytes:
     )
 
 
-def _first_invalid(
-    items: Sequence[Any], dtype: np.dtype[np.void], item_type: type
-) -> InvalidField:
+def _first_invalid(items: Sequence[Any], dtype: np.dtype[np.void], item_type: type) -> InvalidField:
     for row, item in enumerate(items):
         if not all(hasattr(item, name) for name in dtype.names or () if name != "reserved"):
             return InvalidField(

@@ -40,7 +40,7 @@ class VerifyReport:
     segments: int
     records: int
     events: int
-    bytes: int
+    size_bytes: int
     position: int
     frame_sha256: bytes
     """The chain's last link: it stands for the whole journal."""
@@ -107,7 +107,7 @@ class _Verification:
             segments=len(self._files),
             records=self._records,
             events=self._events,
-            bytes=self._done,
+            size_bytes=self._done,
             position=head.position,
             frame_sha256=head.frame_sha256,
             bytes_past_head=self._bytes_past_head(last),

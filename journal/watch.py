@@ -1,4 +1,4 @@
-"""Waiting for HEAD to move. Only a hint: whoever waits reads HEAD afterwards, whatever this says."""
+"""Waiting for HEAD to move. Only a hint: whoever waits reads HEAD afterwards, come what may."""
 
 from __future__ import annotations
 

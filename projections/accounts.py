@@ -111,5 +111,5 @@ class Accounts:
     def _hold(self, table: Rows) -> None:
         self._table: Rows = table
         # Reading one word through a memoryview takes 24 ns, through numpy's indexing 46 to 85.
-        self._flat = memoryview(table.view(np.uint64))
-        self._bytes = memoryview(table.view(np.uint8))
+        self._flat = table.view(np.uint64).data
+        self._bytes = table.view(np.uint8).data

@@ -10,10 +10,12 @@ import attrs
 from journal.directory import Directory, require_ledger
 from journal.errors import CorruptCheckpoint
 from journal.reader import Cursor, Reader
+from journal.rows import field_ints
 from journal.storage import Storage
 from projections.checkpoint import checkpoint_paths, read_checkpoint
 from projections.restore import Progress, apply_record, restore_state
 from projections.state import LedgerState
+from projections.u128 import Words
 
 
 @attrs.frozen
@@ -85,14 +87,10 @@ def audit(
     for record in reader.records(Cursor(position=1)):
         if record.position_first > last:
             break
-        events += apply_record(
-            state, record, position_max=last, timestamp_max=until_timestamp
-        )
+        events += apply_record(state, record, position_max=last, timestamp_max=until_timestamp)
         for name, sha256 in kept.pop(record.position_last, ()):
             if until_timestamp is None and record.position_last <= last:
-                comparisons.append(
-                    Comparison(name, state.position, sha256, state.sha256())
-                )
+                comparisons.append(Comparison(name, state.position, sha256, state.sha256()))
         if progress is not None:
             progress(min(record.position_last, last), last)
     comparisons += _unmatched(kept, last, until_timestamp)
@@ -110,8 +108,8 @@ def audit(
         events=events,
         seconds=time.perf_counter() - began,
         state_sha256=rebuilt,
-        debits_posted=_total(rows["debits_posted"].astype(object)),
-        credits_posted=_total(rows["credits_posted"].astype(object)),
+        debits_posted=_total(rows["debits_posted"]),
+        credits_posted=_total(rows["credits_posted"]),
         comparisons=tuple(comparisons),
     )
 
@@ -147,5 +145,6 @@ def _unmatched(
     return comparisons
 
 
-def _total(words: object) -> int:
-    return int(sum(int(low) | int(high) << 64 for low, high in words))  # type: ignore[attr-defined]
+def _total(amounts: Words) -> int:
+    """The exact sum of ``u64[n, 2]``, low word first."""
+    return sum(field_ints(amounts))

@@ -1,5 +1,6 @@
-"""Checkpoints: a projection's state at a position, so that a restart need not begin at the first
-event. Derived: every one of them may be deleted at any time.
+"""Checkpoints: a projection's state at a position, so that a restart need not begin at event one.
+
+Derived: every one of them may be deleted at any time.
 
 A checkpoint binds the ledger's identity, the position, the hash of the last frame before it and
 the hash of the state. The last two of a projection are kept; one that cannot be used is passed
@@ -39,7 +40,7 @@ class Checkpoint:
     frame_sha256: bytes
     """The hash of the frame that ends at ``position``."""
     state_sha256: bytes
-    bytes: int
+    size_bytes: int
 
 
 def write_checkpoint(
@@ -59,6 +60,7 @@ def write_checkpoint(
         OSError: it could not be written; those that were there still are.
     """
     encoded = codec.encode_cbor(state)
+    state_sha256 = hashlib.sha256(encoded).digest()
     body = {
         "frame_sha256": frame_sha256,
         "ledger": ledger_id,
@@ -66,7 +68,7 @@ def write_checkpoint(
         "projection": projection,
         "projection_version": projection_version,
         "state": codec.compress(encoded),
-        "state_sha256": hashlib.sha256(encoded).digest(),
+        "state_sha256": state_sha256,
         "type": FILE_TYPE,
         "version": VERSION,
     }
@@ -77,13 +79,11 @@ def write_checkpoint(
         storage.unlink(old)
     return Checkpoint(
         path, projection, projection_version, ledger_id, position, frame_sha256,
-        body["state_sha256"], len(data),
+        state_sha256, len(data),
     )  # fmt: skip
 
 
-def read_checkpoint(
-    storage: Storage, path: Path, *, ledger_id: bytes
-) -> tuple[Checkpoint, Any]:
+def read_checkpoint(storage: Storage, path: Path, *, ledger_id: bytes) -> tuple[Checkpoint, Any]:
     """A checkpoint and its state.
 
     Raises:

@@ -54,7 +54,7 @@ class Checkpointer:
         self._writing = threading.Lock()
         self._wake = threading.Event()
         self._dirty_since: float | None = None
-        self._closing = False
+        self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._events = CHECKPOINT_EVENTS
         self._seconds = CHECKPOINT_SECONDS
@@ -108,7 +108,7 @@ class Checkpointer:
 
     def close(self) -> None:
         """Stop the thread and write a last checkpoint; a failure to is logged, not raised."""
-        self._closing = True
+        self._closing.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
@@ -116,10 +116,12 @@ class Checkpointer:
             self._try()
 
     def _run(self) -> None:
-        while not self._closing:
+        while True:
             self._wake.wait(self._seconds_left())
             self._wake.clear()
-            if not self._closing and self._is_due():
+            if self._closing.is_set():
+                return
+            if self._is_due():
                 self._try()
 
     def _is_due(self) -> bool:

@@ -115,7 +115,7 @@ def _decide(
     items: Iterable[Any],
     draft: Draft,
     decide: Callable[[Any, int], tuple[int, int]],
-    names: type[CreateAccountStatus] | type[CreateTransferStatus],
+    names: type[CreateAccountStatus | CreateTransferStatus],
     imported: int,
     timestamp_first: int,
 ) -> Decision:
@@ -162,7 +162,7 @@ def _decide(
 
 def _untimely(
     item: Any,
-    names: type[CreateAccountStatus] | type[CreateTransferStatus],
+    names: type[CreateAccountStatus | CreateTransferStatus],
     imported: int,
     batch_imported: bool,
     timestamp_batch: int,

@@ -74,8 +74,11 @@ class Frontier:
         self._unmerged.append((draft, position_last))
 
     def catch_up(self) -> None:
-        """Make the overlay show what was taken. A caller on its own never finds anything here:
-        its last request is durable and settled before it comes with the next."""
+        """Make the overlay show what was taken.
+
+        A caller on its own never finds anything here: its last request is durable and settled
+        before it comes with the next.
+        """
         if not self._unmerged:
             return
         with self._settling:  # what is being settled is in the table and the overlay at once
@@ -91,8 +94,10 @@ class Frontier:
                 self.failed |= draft.failed
 
     def settle(self, draft: Draft, position_last: int) -> None:
-        """The oldest request taken became durable, and the table shows its effects. The caller
-        holds the settling lock."""
+        """The oldest request taken became durable, and the table shows its effects.
+
+        The caller holds the settling lock.
+        """
         if self._unmerged and self._unmerged[0][0] is draft:
             self._unmerged.popleft()
             return

@@ -59,6 +59,7 @@ from projections.frontier import Draft, Frontier
 from projections.past import PastLedger
 from projections.restore import IndexTail, Restored, restore_index, restore_state
 from projections.transfer_index import TransferIndex, ids_of
+
 _ACCOUNT_STATUS: Final = {int(status): status for status in CreateAccountStatus}
 _TRANSFER_STATUS: Final = {int(status): status for status in CreateTransferStatus}
 """By number: calling an enum takes longer than deciding the transfer."""

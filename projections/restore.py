@@ -9,7 +9,6 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-
 from journal.codec import RecordKind
 from journal.directory import Directory
 from journal.errors import CorruptCheckpoint, DecodeError
@@ -209,5 +208,3 @@ def _sound_runs(storage: Storage, indexes: Path, ledger_id: bytes) -> list[Run]:
         except CorruptCheckpoint:
             continue  # derived: what it covered is read from the journal again
     return sorted(runs, key=lambda run: (run.position_first, -run.position_last))
-
-

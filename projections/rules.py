@@ -157,8 +157,10 @@ def _account_exists(a: AccountRow, e: AccountRow) -> int:
 
 
 def transfer_status(t: TransferRow, state: State) -> int:
-    """What becomes of ``t``, which is single-phase; for EXISTS the caller looks up the original's
-    timestamp."""
+    """What becomes of ``t``, which is single-phase.
+
+    For EXISTS the caller looks up the original's timestamp.
+    """
     if t.flags & ~TRANSFER_FLAGS:
         return T.RESERVED_FLAG
     if t.id == 0:
@@ -231,9 +233,7 @@ def _imported_transfer_untimely(
     return None
 
 
-def _balance_status(
-    amount: int, debit: AccountState, credit: AccountState
-) -> int:
+def _balance_status(amount: int, debit: AccountState, credit: AccountState) -> int:
     """Overflow and limits. Pending amounts count: what is reserved is as good as spent."""
     debits = debit.debits_posted + amount
     credits = credit.credits_posted + amount

@@ -100,9 +100,7 @@ class Runner(Generic[State]):
         directory = self._reader.directory
         for path in reversed(checkpoint_paths(self._storage, directory, self._projection.name)):
             try:
-                checkpoint, dump = read_checkpoint(
-                    self._storage, path, ledger_id=self._ledger_id
-                )
+                checkpoint, dump = read_checkpoint(self._storage, path, ledger_id=self._ledger_id)
             except CorruptCheckpoint:
                 continue
             if checkpoint.projection_version != self._projection.version:

@@ -90,7 +90,9 @@ class LedgerState:
                     raise DecodeError(f"the {field} of a checkpoint is malformed")
                 setattr(state, field, dump[field])
         except (KeyError, TypeError) as error:
-            raise DecodeError(f"a checkpoint lacks a field or has a malformed one: {error}") from None
+            raise DecodeError(
+                f"a checkpoint lacks a field or has a malformed one: {error}"
+            ) from None
         return state
 
     def sha256(self) -> bytes:

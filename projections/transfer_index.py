@@ -79,7 +79,7 @@ class TransferIndex:
     def add(self, ids: Sequence[int], position_first: int) -> None:
         """Take in consecutive transfers, at least one."""
         self._recent.update(zip(ids, count(position_first)))
-        self.id_max = max(self.id_max, max(ids))
+        self.id_max = max(self.id_max, *ids)
 
     def find(self, id_: int) -> int | None:
         """The position of the transfer, or of its refusal; None if the id is unused."""
