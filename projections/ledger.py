@@ -58,7 +58,7 @@ from projections.decision import (
 from projections.frontier import Draft, Frontier
 from projections.past import PastLedger
 from projections.restore import IndexTail, Restored, restore_index, restore_state
-from projections.transfer_index import TransferIndex, ids_of
+from projections.transfer_index import TransferIndex
 
 _ACCOUNT_STATUS: Final = {int(status): status for status in CreateAccountStatus}
 _TRANSFER_STATUS: Final = {int(status): status for status in CreateTransferStatus}
@@ -460,7 +460,7 @@ class Ledger:
                 )
                 if done.kind is RecordKind.TRANSFERS:
                     first = ticket.position_last - len(decision.rows) + 1
-                    self._index.add(ids_of(decision.rows), first)
+                    self._index.add(decision.rows["id"], first)
                 self._frontier.settle(done.draft, ticket.position_last)
                 self._in_flight.popleft()
                 self._checkpointer.advance(ticket.position_last, ticket.sha256)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -19,7 +18,6 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from journal.codec import Rows
 from journal.errors import CorruptCheckpoint
 from journal.rows import field_ints, u128_words
 
@@ -62,7 +60,9 @@ class TransferIndex:
 
     def __init__(self) -> None:
         self._recent: dict[int, int] = {}
+        self._recent_columns: list[tuple[int, Column]] = []
         self._frozen: dict[int, int] = {}
+        self._frozen_columns: list[tuple[int, Column]] = []
         self._runs: tuple[tuple[int, int, Run], ...] = ()
         self._position_frozen = 0
         self.id_max = 0
@@ -76,10 +76,12 @@ class TransferIndex:
     def runs(self) -> list[Run]:
         return [run for _, _, run in self._runs]
 
-    def add(self, ids: Sequence[int], position_first: int) -> None:
-        """Take in consecutive transfers, at least one."""
-        self._recent.update(zip(ids, count(position_first)))
-        self.id_max = max(self.id_max, *ids)
+    def add(self, ids: Column, position_first: int) -> None:
+        """Take in consecutive transfers: ``u64[n, 2]``, low word first, at least one."""
+        values = field_ints(ids)
+        self._recent.update(zip(values, count(position_first)))
+        self._recent_columns.append((position_first, ids.copy()))
+        self.id_max = max(self.id_max, *values)
 
     def find(self, id_: int) -> int | None:
         """The position of the transfer, or of its refusal; None if the id is unused."""
@@ -98,16 +100,16 @@ class TransferIndex:
         """Set the recent ids aside, to become a run. Call with the writer held off."""
         if self._frozen:
             raise AssertionError("the last freeze was not finished")
+        # In this order: a reader looks in recent, then in frozen, then in the runs.
         self._frozen, self._recent = self._recent, {}
+        self._frozen_columns, self._recent_columns = self._recent_columns, []
 
     def finish_freeze(self, position_last: int) -> list[Run]:
         """Make the frozen ids, which end at ``position_last``, a run; return all the runs."""
         first = self._position_frozen + 1
         if position_last >= first:
-            ids = np.array([u128_words(id_) for id_ in self._frozen], np.uint64).reshape(-1, 2)
-            positions = np.fromiter(self._frozen.values(), np.uint64, len(self._frozen))
-            self.add_run(make_run(first, position_last, ids, positions))
-        self._frozen = {}
+            self.add_run(run_of_records(first, position_last, self._frozen_columns))
+        self._frozen, self._frozen_columns = {}, []
         return self.runs
 
     def add_run(self, run: Run) -> None:
@@ -171,10 +173,6 @@ def decode_run(data: bytes, *, path: Path, ledger_id: bytes) -> Run:
 
 def run_name(run: Run) -> str:
     return f"{run.position_first:020d}-{run.position_last:020d}{SUFFIX}"
-
-
-def ids_of(rows: Rows) -> list[int]:
-    return field_ints(rows["id"])
 
 
 def _merge(before: Run, after: Run) -> Run:
