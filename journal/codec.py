@@ -31,8 +31,8 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from journal.errors import DecodeError
-from journal.model import ACCOUNT, BATCH_EVENTS_MAX, ROW_BYTES, TRANSFER
+from journal.errors import DecodeError, InvalidField
+from journal.model import ACCOUNT, BATCH_EVENTS_MAX, ROW_BYTES, TRANSFER, CreateTransferStatus
 
 Rows = npt.NDArray[np.void]
 """A structured array of ACCOUNT or TRANSFER rows."""
@@ -43,6 +43,7 @@ DEPTH_MAX: Final = 8
 ZSTD_LEVEL: Final = -1
 CREATED: Final = 0xFFFFFFFF
 
+_STATUSES: Final = frozenset(map(int, CreateTransferStatus)) - {CREATED}
 _PLAIN: Final = b"\x00"
 _TRANSPOSED: Final = b"\x01"
 _SCALARS: Final = (int, bytes, str, bool, type(None))
@@ -128,20 +129,33 @@ def decode_payload(data: bytes | memoryview) -> Payload:
     body = decode_cbor(data)
     if not isinstance(body, dict) or body.get("v") != PAYLOAD_VERSION:
         raise DecodeError(f"not a payload of version {PAYLOAD_VERSION}")
-    kind, count = body.get("k"), body.get("n")
+    version, kind, count = body.get("v"), body.get("k"), body.get("n")
+    if type(version) is not int or type(kind) is not int:
+        raise DecodeError("the version or the kind of a payload is no number")
     if type(count) is not int or not 1 <= count <= BATCH_EVENTS_MAX:
         raise DecodeError("a payload holds an impossible number of events")
     if kind == RecordKind.EVENTS:
         if set(body) != {"e", "k", "n", "v"}:
             raise DecodeError("a payload of domain events has unknown or missing keys")
         return _domain_payload(body["e"], count)
-    if kind not in _DTYPES or set(body) - {"s"} != {"b", "k", "n", "v"}:
+    optional = {"s"} if kind == RecordKind.TRANSFERS else set()
+    if kind not in _DTYPES or set(body) - optional != {"b", "k", "n", "v"}:
         raise DecodeError("a payload has an unknown kind, or unknown or missing keys")
+    if "s" in body and not body["s"]:
+        raise DecodeError("the refusals of a payload are listed, but there are none")
     return _row_payload(RecordKind(kind), count, body["b"], body.get("s"))
 
 
 def encode_cbor(value: object) -> bytes:
-    return cbor2.dumps(value, canonical=True)
+    """The canonical CBOR of ``value``.
+
+    Raises:
+        InvalidField: it holds something that CBOR does not carry.
+    """
+    try:
+        return cbor2.dumps(value, canonical=True)
+    except cbor2.CBOREncodeError as error:
+        raise InvalidField("value", type(value).__name__, f"is no CBOR: {error}") from None
 
 
 def decode_cbor(data: bytes | memoryview) -> Any:
@@ -171,11 +185,13 @@ def decompress(data: bytes | memoryview, *, size_bytes_max: int) -> bytes:
     """The content of exactly one zstd frame.
 
     Raises:
-        DecodeError: its declared size or window exceeds ``size_bytes_max``, it declares none, it
-            is damaged, or bytes follow it.
+        DecodeError: its declared size or window exceeds ``size_bytes_max``, it declares none or
+            zero, it is damaged, or bytes follow it.
     """
     try:
         declared = zstandard.get_frame_parameters(data)
+        if not declared.content_size:  # nothing that is written is empty; what follows is not seen
+            raise DecodeError("a zstd frame is empty")
         if declared.content_size > size_bytes_max or declared.window_size > max(
             size_bytes_max, 1024
         ):
@@ -219,12 +235,14 @@ def _row_payload(kind: RecordKind, count: int, blocks: Any, refusals: Any) -> Pa
         raise DecodeError("a payload has more or fewer blocks than its rows need")
     if refusals is None:
         return Payload(kind, count, blocks, np.empty(0, REFUSAL), [])
-    if not isinstance(refusals, bytes) or not refusals or len(refusals) % REFUSAL.itemsize:
+    if not isinstance(refusals, bytes) or len(refusals) % REFUSAL.itemsize:
         raise DecodeError("the refusals of a payload are malformed")
     pairs = np.frombuffer(refusals, REFUSAL)
     index = pairs["index"].astype(np.int64)
-    if index[-1] >= count or np.any(np.diff(index) <= 0) or np.any(pairs["status"] == CREATED):
+    if index[-1] >= count or np.any(np.diff(index) <= 0):
         raise DecodeError("the refusals of a payload are out of order or out of range")
+    if not _STATUSES.issuperset(pairs["status"].tolist()):
+        raise DecodeError("a payload refuses with a status unknown to this program")
     return Payload(kind, count, blocks, pairs, [])
 
 

@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Generic
 
-from journal.errors import CorruptCheckpoint, InvalidField
+from journal import codec
+from journal.errors import CorruptCheckpoint, DecodeError, InvalidField
 from journal.reader import Cursor, Reader, Record
 from journal.storage import Storage
 from projections.checkpoint import (
@@ -78,7 +79,17 @@ class Runner(Generic[State]):
             yield self.state
 
     def checkpoint(self) -> Checkpoint:
-        """Write the state down, so that the next runner starts here."""
+        """Write the state down, so that the next runner starts here.
+
+        Raises:
+            InvalidField: the projection's dump is not what CBOR carries.
+            OSError: it could not be written; older checkpoints are as they were.
+        """
+        dump = self._projection.dump(self.state)
+        try:
+            codec.decode_cbor(codec.encode_cbor(dump))
+        except DecodeError as error:
+            raise InvalidField("dump", self._projection.name, str(error)) from None
         return write_checkpoint(
             self._storage,
             self._reader.directory,
@@ -87,7 +98,7 @@ class Runner(Generic[State]):
             ledger_id=self._ledger_id,
             position=self.position,
             frame_sha256=self._frame_sha256,
-            state=self._projection.dump(self.state),
+            state=dump,
         )
 
     def _apply(self, record: Record) -> None:

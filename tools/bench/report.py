@@ -1,0 +1,50 @@
+"""Results as JSON, and one run held against another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from tools.bench.workloads import Figure
+
+VERSION: Final = 1
+
+
+class BadResults(ValueError):
+    """A file that holds no results of a benchmark."""
+
+
+def write_results(path: Path, machine: dict[str, str], figures: list[Figure]) -> None:
+    """Write machine and figures to ``path``."""
+    body = {
+        "version": VERSION,
+        "machine": machine,
+        "figures": [attrs.asdict(figure) for figure in figures],
+    }
+    path.write_text(json.dumps(body, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_results(path: Path) -> dict[str, Figure]:
+    """The figures in ``path`` by name.
+
+    Raises:
+        BadResults: the file is not one that :func:`write_results` wrote.
+        OSError: it cannot be read.
+    """
+    try:
+        body: Any = json.loads(path.read_text(encoding="utf-8"))
+        if body["version"] != VERSION:
+            raise BadResults(f"{path}: results of version {body['version']}, not {VERSION}")
+        return {entry["name"]: Figure(**entry) for entry in body["figures"]}
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise BadResults(f"{path}: not the results of a benchmark ({error})") from None
+
+
+def gain(new: Figure, old: Figure) -> float:
+    """How many times better ``new`` is than ``old``; below 1 it is worse."""
+    if not new.value or not old.value:
+        return 0.0
+    return new.value / old.value if new.higher_is_better else old.value / new.value

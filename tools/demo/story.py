@@ -1,0 +1,135 @@
+"""The demonstration's acts: each does something real and returns what it saw."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import attrs
+import numpy as np
+
+import journal
+from journal import CreateTransferStatus, Cursor, Reader, RecordKind, VerifyReport
+from projections import AuditReport, Ledger, OpenReport, audit
+from tools.demo.world import HOUR_NS, WALLET_FIRST, WALLETS, World
+
+BATCH: Final = 2_000
+KILL_SHARE: Final = 0.6
+MOMENTS_HOURS: Final = (9, 13, 21)
+
+Progress = Callable[[int], None]
+"""Called with how many transfers are acknowledged."""
+
+
+@attrs.frozen
+class Killed:
+    """What the writer had acknowledged when it was killed."""
+
+    acknowledged: int
+    seconds: float
+    process_id: int
+
+
+@attrs.frozen
+class Survived:
+    """What the ledger held after recovery."""
+
+    report: OpenReport
+    acknowledged: int
+    found: int
+    """Acknowledged transfers that are in the journal."""
+    unacknowledged: int
+    """Transfers that reached the disk although their caller never heard of it."""
+    invented: int
+    """Transfers in the journal that nobody asked for."""
+
+
+@attrs.frozen
+class Moment:
+    timestamp: int
+    balance: int
+    expected: int
+    seconds: float
+
+
+def write_and_kill(path: Path, world: World, *, seed: int, progress: Progress) -> Killed:
+    """Let a process write the world; kill it with SIGKILL on its way."""
+    command = [sys.executable, "-m", "tools.demo.writer", str(path)]
+    numbers = (len(world.transfers) - WALLETS, world.midnight_ns, seed, BATCH)
+    began = time.perf_counter()
+    acknowledged = 0
+    with subprocess.Popen(
+        [*command, *map(str, numbers)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        if process.stdout is None:
+            raise AssertionError("the writer was started without a pipe")
+        for line in process.stdout:
+            acknowledged = int(line)
+            progress(acknowledged)
+            if acknowledged >= len(world.transfers) * KILL_SHARE:
+                process.kill()
+                break
+        # What it still said before it died was acknowledged as well.
+        for line in process.stdout:
+            acknowledged = int(line) if line.endswith("\n") else acknowledged
+    return Killed(acknowledged, time.perf_counter() - began, process.pid)
+
+
+def recover(path: Path, world: World, killed: Killed) -> Survived:
+    """Open the ledger again, and look in the journal for every acknowledged transfer."""
+    with Ledger.open(path) as ledger:
+        report = ledger.report
+    present = np.concatenate(
+        [record.rows["id"] for record in Reader(path).records(Cursor(position=1))
+         if record.kind is RecordKind.TRANSFERS]
+        or [np.empty((0, 2), np.uint64)]
+    )  # fmt: skip
+    asked = world.transfers["id"][:, 0]  # numbers from 1 on, in order
+    found = np.isin(asked, present[:, 0])
+    return Survived(
+        report=report,
+        acknowledged=killed.acknowledged,
+        found=int(found[: killed.acknowledged].sum()),
+        unacknowledged=int(found[killed.acknowledged :].sum()),
+        invented=int((~np.isin(present[:, 0], asked)).sum()),
+    )
+
+
+def finish(path: Path, world: World, killed: Killed, *, progress: Progress) -> tuple[int, int]:
+    """Send again what was never acknowledged. Returns (newly created, already there)."""
+    created = existed = 0
+    with Ledger.open(path) as ledger:
+        for start in range(killed.acknowledged, len(world.transfers), BATCH):
+            statuses = ledger.create_transfers(world.transfers[start : start + BATCH])["status"]
+            created += int((statuses == CreateTransferStatus.CREATED).sum())
+            existed += int((statuses == CreateTransferStatus.EXISTS).sum())
+            progress(start + len(statuses))
+    return created, existed
+
+
+def walk_back(path: Path, world: World) -> list[Moment]:
+    """One wallet's balance at three past moments, beside a plain sum over the payments."""
+    moments = []
+    with Ledger.open(path, read_only=True) as ledger:
+        for hour in MOMENTS_HOURS:
+            timestamp = world.midnight_ns + hour * HOUR_NS
+            began = time.perf_counter()
+            [account] = ledger.at(timestamp=timestamp).lookup_accounts([WALLET_FIRST])
+            moments.append(
+                Moment(
+                    timestamp,
+                    account.credits_posted - account.debits_posted,
+                    world.balance_at(WALLET_FIRST, timestamp),
+                    time.perf_counter() - began,
+                )
+            )
+    return moments
+
+
+def prove(path: Path) -> tuple[VerifyReport, AuditReport]:
+    """Read every byte again; rebuild everything from the first event and compare."""
+    return journal.verify(path), audit(path)
