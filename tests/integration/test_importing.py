@@ -1,0 +1,229 @@
+"""The importer with a real ledger: stops, skips, resumes, and never doubles anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from projections import Ledger
+from tools.importing import (
+    BadRow,
+    DryTarget,
+    Importer,
+    LedgerTarget,
+    Options,
+    Outcome,
+    RawRow,
+    Report,
+    RowReader,
+    Source,
+    Target,
+    Timeline,
+    postings,
+    read_mapping,
+)
+
+MAPPING = """\
+namespace = "shop"
+[transfer]
+key = "id"
+ledger = 1
+code = 7
+[date]
+column = "day"
+format = "%Y-%m-%d"
+[amount]
+column = "amount"
+scale = 2
+[customer]
+column = "customer"
+code = 10
+flags = ["debits_must_not_exceed_credits"]
+[direction]
+column = "kind"
+credit = "in"
+debit = "out"
+[counter]
+default = "cash"
+[counter.accounts]
+cash = { id = 900, code = 20 }
+"""
+HEADER = "id,day,customer,kind,amount"
+DAYS = 28
+
+
+def good_rows(count: int) -> list[str]:
+    """Rows that pay into a new account every third row, over the days of one month."""
+    return [
+        f"r{n},2001-02-{1 + n * DAYS // count:02d},{1 + n // 3},in,{n + 1}.00" for n in range(count)
+    ]
+
+
+class Case:
+    """A mapping, a file of rows, and a ledger; each ``run`` imports the file once."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.books = tmp_path / "books"
+        self.mapping = tmp_path / "m.toml"
+        self.data = tmp_path / "data.csv"
+        self.mapping.write_text(MAPPING, encoding="utf-8")
+
+    def write(self, rows: list[str]) -> None:
+        self.data.write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
+
+    def run(self, target: Target, *, interrupt_at: int | None = None, **options: object) -> Report:
+        mapping = read_mapping(self.mapping)
+        assert mapping.date is not None
+        timeline = Timeline(mapping.date, now=time.time_ns())
+        importer = Importer(target, Options(timeline=timeline, **options))  # type: ignore[arg-type]
+        with Source(self.data, mapping.file) as source:
+            rows = interrupted(source.rows(), interrupt_at)
+            return importer.run(
+                postings(rows, RowReader(mapping, source.columns), sort=mapping.date.sort)
+            )
+
+
+def interrupted(rows: Iterator[RawRow], at: int | None) -> Iterator[RawRow]:
+    """The rows, with a Ctrl-C before number ``at`` (from 0)."""
+    for number, row in enumerate(rows):
+        if number == at:
+            raise KeyboardInterrupt
+        yield row
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
+
+
+def balances(ledger: Ledger) -> dict[int, tuple[int, int]]:
+    ids = [900, *range(1, 100)]
+    return {a.id: (a.debits_posted, a.credits_posted) for a in ledger.lookup_accounts(ids)}
+
+
+def test_running_an_import_twice_doubles_nothing(case: Case) -> None:
+    """The second run finds every row there and changes no balance and no position."""
+    case.write(good_rows(100))
+    with Ledger.open(case.books) as ledger:
+        first = case.run(LedgerTarget(ledger), batch_rows=7)
+        before = (balances(ledger), ledger.position)
+        second = case.run(LedgerTarget(ledger), batch_rows=100)
+        assert (balances(ledger), ledger.position) == before
+    assert (first.created, first.already_there, first.accounts_created) == (100, 0, 35)
+    assert (second.created, second.already_there, second.accounts_created) == (0, 100, 0)
+
+
+@pytest.mark.parametrize("interrupt_at", [0, 1, 6, 7, 50, 99])
+def test_an_interrupted_import_ends_where_an_uninterrupted_one_does(
+    case: Case, tmp_path: Path, interrupt_at: int
+) -> None:
+    """Wherever it stopped, and with other batches: the same accounts, at the same times."""
+    case.write(good_rows(100))
+    with Ledger.open(case.books) as ledger:
+        stopped = case.run(LedgerTarget(ledger), interrupt_at=interrupt_at, batch_rows=7)
+        resumed = case.run(LedgerTarget(ledger), batch_rows=11)
+        twice = ledger.accounts()
+    with Ledger.open(tmp_path / "other") as ledger:
+        case.run(LedgerTarget(ledger))
+        once = ledger.accounts()
+    assert stopped.outcome is Outcome.INTERRUPTED
+    assert stopped.created == interrupt_at // 7 * 7
+    assert (resumed.already_there, resumed.created) == (stopped.created, 100 - stopped.created)
+    assert (twice == once).all()
+
+
+def test_a_bad_row_stops_the_import_and_its_correction_continues_it(case: Case) -> None:
+    """Everything before the bad row is in, nothing after it."""
+    rows = good_rows(20)
+    case.write([*rows[:10], "r10,2001-02-15,4,in,oops", *rows[11:]])
+    with Ledger.open(case.books) as ledger:
+        stopped = case.run(LedgerTarget(ledger))
+        assert stopped.outcome is Outcome.STOPPED
+        assert str(stopped.bad_row) == "line 12: amount is not a number: 'oops'"
+        assert (stopped.created, stopped.line_last) == (10, 11)
+        case.write(rows)
+        resumed = case.run(LedgerTarget(ledger))
+    assert (resumed.outcome, resumed.already_there, resumed.created) == (Outcome.COMPLETE, 10, 10)
+
+
+def test_bad_rows_are_skipped_when_asked_and_counted_by_reason(case: Case) -> None:
+    """What the file has wrong and what the ledger refuses are told in the same way."""
+    rows = good_rows(10)
+    rows[3:3] = ["x1,2001-02-08,2,in,", "x2,2000-01-01,2,in,1", "x3,2001-02-08,2,out,900.00"]
+    rejected: list[BadRow] = []
+    case.write(rows)
+    with Ledger.open(case.books) as ledger:
+        report = case.run(LedgerTarget(ledger), skip_bad_rows=True, rejected=rejected.append)
+    assert report.outcome is Outcome.COMPLETE
+    assert (report.rows_read, report.created) == (13, 10)
+    assert report.skipped == {
+        "amount is empty": 1,
+        "date is earlier than that of the row before": 1,
+        "refused by the ledger: EXCEEDS_CREDITS": 1,
+    }
+    assert sorted(bad.line for bad in rejected) == [5, 6, 7]
+
+
+def test_a_key_that_names_two_different_rows_is_refused_in_a_dry_run_too(case: Case) -> None:
+    """The dry run answers as the ledger would, without one."""
+    case.write([*good_rows(5), "r4,2001-02-28,1,in,77.00", "r4,2001-02-28,2,in,5.00"])
+    dry = case.run(DryTarget(None), skip_bad_rows=True)
+    assert not case.books.exists()
+    with Ledger.open(case.books) as ledger:
+        real = case.run(LedgerTarget(ledger), skip_bad_rows=True)
+        compared = case.run(DryTarget(ledger), skip_bad_rows=True)
+        again = case.run(LedgerTarget(ledger), skip_bad_rows=True)
+    for one, other in ((dry, real), (compared, again)):
+        assert (one.created, one.already_there, one.skipped, one.accounts_created) == (
+            other.created,
+            other.already_there,
+            other.skipped,
+            other.accounts_created,
+        )
+    reasons = {"refused by the ledger: EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID": 1}
+    assert dry.skipped == reasons
+
+
+def test_an_account_that_cannot_be_made_spoils_its_own_rows_only(case: Case) -> None:
+    """An import of older data cannot create accounts before those that are there."""
+    case.write(good_rows(3))
+    with Ledger.open(case.books) as ledger:
+        case.run(LedgerTarget(ledger))
+        case.write(["s1,1999-01-01,50,in,1.00", "s2,2001-03-01,1,in,1.00"])
+        position = ledger.position
+        dry = case.run(DryTarget(ledger), skip_bad_rows=True)
+        report = case.run(LedgerTarget(ledger), skip_bad_rows=True)
+        assert ledger.position == position + 1  # no transfer id was used up in vain
+    assert (dry.created, dry.skipped) == (report.created, report.skipped)
+    assert report.created == 1
+    assert list(report.skipped) == [
+        "account refused by the ledger: IMPORTED_EVENT_TIMESTAMP_MUST_NOT_REGRESS"
+    ]
+
+
+def test_rows_older_than_the_newest_transfer_are_refused_in_a_dry_run_too(case: Case) -> None:
+    """History goes in once and in order; whoever tries otherwise is told before."""
+    case.write(good_rows(3))
+    with Ledger.open(case.books) as ledger:
+        case.run(LedgerTarget(ledger))
+        case.write(["s1,2001-02-01,1,in,1.00", "s2,2001-03-01,1,in,1.00"])
+        dry = case.run(DryTarget(ledger), skip_bad_rows=True)
+        report = case.run(LedgerTarget(ledger), skip_bad_rows=True)
+    reason = "refused by the ledger: IMPORTED_EVENT_TIMESTAMP_MUST_NOT_REGRESS"
+    assert dry.skipped == report.skipped == {reason: 1}
+
+
+def test_past_balances_answer_from_the_datas_own_dates(case: Case) -> None:
+    """The end of a day holds that day's rows and no later ones."""
+    case.write(["a,2001-02-01,1,in,5.00", "b,2001-02-02,1,in,7.00", "c,2001-02-02,1,out,1.00"])
+    with Ledger.open(case.books) as ledger:
+        case.run(LedgerTarget(ledger))
+        day_end = 981_071_999_999_999_999  # 2001-02-01
+        (first,) = ledger.at(timestamp=day_end).lookup_accounts([1])
+        (second,) = ledger.at(timestamp=day_end + 86_400 * 10**9).lookup_accounts([1])
+        assert ledger.at(timestamp=day_end - 86_400 * 10**9).lookup_accounts([1]) == []
+    assert (first.credits_posted, first.debits_posted) == (500, 0)
+    assert (second.credits_posted, second.debits_posted) == (1200, 100)

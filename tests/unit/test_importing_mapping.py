@@ -1,0 +1,239 @@
+"""Mapping files: what is right is read, and every fault is named with its line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from journal import AccountFlags
+from tools.importing import MappingError, check_columns, read_mapping
+from tools.importing.mapping import AccountRule, Counters
+
+MINIMAL = """\
+namespace = "shop"
+
+[transfer]
+key = "id"
+ledger = 1
+code = 7
+
+[amount]
+column = "amount"
+scale = 2
+
+[customer]
+column = "customer"
+code = 10
+
+[direction]
+column = "kind"
+credit = "in"
+debit = ["out", "fee"]
+
+[counter]
+default = "cash"
+
+[counter.accounts]
+cash = { code = 20 }
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "m.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems(tmp_path: Path, text: str) -> list[str]:
+    with pytest.raises(MappingError) as caught:
+        read_mapping(write(tmp_path, text))
+    return [str(problem).replace(str(tmp_path) + "/", "") for problem in caught.value.problems]
+
+
+def test_what_is_not_said_has_a_plain_meaning(tmp_path: Path) -> None:
+    """Comma-separated UTF-8 with a header, no dates, integer ids, no flags."""
+    mapping = read_mapping(write(tmp_path, MINIMAL))
+    assert (mapping.file.format, mapping.file.delimiter, mapping.file.quote) == ("csv", ",", '"')
+    assert mapping.date is None
+    assert mapping.transfer.key == ("id",)
+    assert mapping.direction.credit == {"in"}
+    assert mapping.customer.flags == AccountFlags.NONE
+    assert isinstance(mapping.counter, Counters)
+    assert mapping.counter.default is not None
+    assert mapping.counter.default.name == "cash"
+
+
+def test_the_mapping_of_the_guide_is_right() -> None:
+    """The example that everybody copies is a valid mapping."""
+    path = Path(__file__).parents[2] / "docs" / "guides" / "berka" / "berka.toml"
+    mapping = read_mapping(path)
+    assert mapping.date is not None
+    assert isinstance(mapping.counter, Counters)
+    assert len(mapping.counter.accounts) == 5
+
+
+def test_the_snippets_of_the_guide_are_a_mapping_when_put_together(tmp_path: Path) -> None:
+    """What the guide explains table by table can be copied as it stands."""
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "import.md"
+    snippets = re.findall(r"```toml\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+    *example, alternative = snippets
+    mapping = read_mapping(write(tmp_path, "\n".join(example)))
+    assert mapping.namespace == "berka"
+    other = read_mapping(write(tmp_path, "\n".join([*example[:-1], alternative])))
+    assert isinstance(other.counter, AccountRule)
+
+
+def test_the_other_side_may_be_a_column(tmp_path: Path) -> None:
+    """A file that names both accounts needs no rules."""
+    text = (
+        MINIMAL[: MINIMAL.index("[counter]")] + '[counter]\ncolumn = "to"\nid = "hash"\ncode = 3\n'
+    )
+    assert isinstance(read_mapping(write(tmp_path, text)).counter, AccountRule)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            'key = "id"',
+            'kee = "id"',
+            "m.toml:4: unknown key 'kee' in [transfer] (did you mean 'key'?)",
+        ),
+        ('key = "id"', 'kee = "id"', "m.toml:3: transfer.key is missing"),
+        (
+            "[amount]",
+            "[amuont]",
+            "m.toml:8: unknown key 'amuont' in [the file] (did you mean 'amount'?)",
+        ),
+        ("[amount]", "[amuont]", "m.toml: the table [amount] is missing"),
+        (
+            "scale = 2",
+            "scale = 2.0",
+            "m.toml:10: amount.scale must be an integer from 0 to 38, not 2.0",
+        ),
+        (
+            "scale = 2",
+            "scale = true",
+            "m.toml:10: amount.scale must be an integer from 0 to 38, not True",
+        ),
+        (
+            "ledger = 1",
+            "ledger = 0",
+            "m.toml:5: transfer.ledger must be an integer from 1 to 4294967295, not 0",
+        ),
+        (
+            "code = 7",
+            "code = 70000",
+            "m.toml:6: transfer.code must be an integer from 1 to 65535, not 70000",
+        ),
+        (
+            'credit = "in"',
+            'credit = "out"',
+            "m.toml:19: the value 'out' stands under both direction.credit and .debit",
+        ),
+        (
+            'default = "cash"',
+            'default = "kash"',
+            "m.toml:22: no counter account is named 'kash' (did you mean 'cash'?)",
+        ),
+        (
+            "cash = { code = 20 }",
+            "cash = { cod = 20 }",
+            "m.toml:25: unknown key 'cod' in [counter.accounts.cash] (did you mean 'code'?)",
+        ),
+        (
+            "code = 10",
+            'code = 10\nflags = ["histroy"]',
+            "m.toml:15: unknown account flag 'histroy' (did you mean 'history'?)",
+        ),
+        (
+            "code = 10",
+            'code = 10\nid = "text"',
+            "m.toml:15: customer.id must be one of integer, hash; not 'text'",
+        ),
+        ('namespace = "shop"', "namespace = 5", "m.toml:1: namespace must be text, not 5"),
+        ('namespace = "shop"', "", "m.toml: namespace is missing"),
+        (
+            "[transfer]",
+            '[date]\ncolumn = "day"\nformat = "%H:%M"\n[transfer]',
+            (
+                "m.toml:5: date.format '%H:%M' is neither rfc3339, unix_s, unix_ms, unix_ns nor a"
+                " strptime pattern with year, month and day"
+            ),
+        ),
+        (
+            "[transfer]",
+            '[file]\ndelimiter = ";;"\n[transfer]',
+            "m.toml:4: file.delimiter must be one character, not ';;'",
+        ),
+        (
+            "[transfer]",
+            '[file]\nformat = "xml"\n[transfer]',
+            "m.toml:4: file.format must be one of csv, jsonl; not 'xml'",
+        ),
+        (
+            "[transfer]",
+            '[file]\nencoding = "utf-9"\n[transfer]',
+            "m.toml:4: file.encoding 'utf-9' is not known to Python",
+        ),
+        (
+            "code = 7",
+            'code = 7\nuser_data_32 = { column = "x", as = "number" }',
+            "m.toml:7: transfer.user_data_32.as must be one of integer, hash, text; not 'number'",
+        ),
+    ],
+)
+def test_a_fault_is_named_with_its_line_and_the_nearest_name(
+    tmp_path: Path, old: str, new: str, expected: str
+) -> None:
+    """Whoever mistypes is told where, and what was probably meant."""
+    assert old in MINIMAL
+    assert expected in problems(tmp_path, MINIMAL.replace(old, new, 1))
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    """Nobody fixes a file one run per mistake."""
+    text = MINIMAL.replace("scale = 2", "scal = 2").replace("ledger = 1", "ledger = -1")
+    assert len(problems(tmp_path, text)) == 3
+
+
+@pytest.mark.parametrize("text", ["[transfer\n", "a = \n"])
+def test_what_is_not_toml_is_told_with_the_parsers_place(tmp_path: Path, text: str) -> None:
+    """The parser's own line and column are passed on."""
+    (problem,) = problems(tmp_path, text)
+    assert problem.startswith("m.toml: not a TOML file: ")
+    assert "line" in problem
+
+
+def test_a_missing_file_is_told_as_such(tmp_path: Path) -> None:
+    """The path is named."""
+    with pytest.raises(MappingError, match=r"nowhere\.toml: No such file"):
+        read_mapping(tmp_path / "nowhere.toml")
+
+
+def test_an_unknown_column_is_named_with_the_nearest(tmp_path: Path) -> None:
+    """Columns are checked against the file before a row is read."""
+    path = write(tmp_path, MINIMAL)
+    with pytest.raises(MappingError) as caught:
+        check_columns(path, read_mapping(path), ["id", "Amount", "customer", "kind"])
+    assert [str(problem) for problem in caught.value.problems] == [
+        f"{path}:9: the file has no column 'amount' (did you mean 'Amount'?)",
+        f"{path}: the file's columns are id, Amount, customer, kind",
+    ]
+
+
+def test_a_column_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    """Which of the two would be meant?"""
+    path = write(tmp_path, MINIMAL)
+    with pytest.raises(MappingError, match="more than one column 'amount'"):
+        check_columns(path, read_mapping(path), ["id", "amount", "amount", "customer", "kind"])
+
+
+def test_counter_accounts_keep_their_ids_apart(tmp_path: Path) -> None:
+    """Two names with one id would be one account."""
+    text = MINIMAL.replace(
+        "cash = { code = 20 }", "cash = { id = 5, code = 20 }\nbank = { id = 5, code = 21 }"
+    )
+    assert "m.toml:26: the accounts 'cash' and 'bank' have the same id" in problems(tmp_path, text)

@@ -1,0 +1,148 @@
+"""The ``nostro`` command itself: its sub-commands by section, and one way out for every failure.
+
+A command is one line in :data:`COMMANDS`; its module is imported only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
+
+import attrs
+import click
+
+from tools.cli.documented import write_examples
+from tools.cli.failures import tell_failure
+from tools.importing.toml_table import nearest
+
+EXIT_INTERRUPTED: Final = 1
+
+EXAMPLES: Final = (
+    "nostro init books",
+    "nostro import books payments.csv --mapping payments.toml",
+    "nostro accounts books",
+)
+
+
+@attrs.frozen
+class Entry:
+    """Where a command lives: ``module:attribute``, and the section of the help it stands in."""
+
+    target: str
+    section: str
+
+
+COMMANDS: Final[dict[str, Entry]] = {
+    "demo": Entry("tools.cli.demo:demo", "Begin"),
+    "init": Entry("tools.cli.init:init", "Begin"),
+    "import": Entry("tools.cli.import_file:import_file", "Write"),
+    "checkpoint": Entry("tools.cli.checkpoint:checkpoint", "Write"),
+    "accounts": Entry("tools.cli.accounts:accounts", "Read"),
+    "balance": Entry("tools.cli.balance:balance", "Read"),
+    "statement": Entry("tools.cli.statement:statement", "Read"),
+    "log": Entry("tools.cli.log:log", "Read"),
+    "replay": Entry("tools.cli.replay:replay", "Check"),
+    "verify": Entry("tools.cli.verify:verify", "Check"),
+    "bench": Entry("tools.cli.bench:bench", "Check"),
+}
+
+
+class Application(click.Group):
+    """Loads commands on demand, groups them in the help, and turns exceptions into exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, attribute = entry.target.partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            ctx.fail(f"there is no command {args[0]!r}{nearest(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section in dict.fromkeys(entry.section for entry in COMMANDS.values()):
+            rows = []
+            for name, entry in COMMANDS.items():
+                command = self.get_command(ctx, name) if entry.section == section else None
+                if command is not None:
+                    rows.append((name, command.get_short_help_str(limit=60)))
+            with formatter.section(section):
+                formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(EXAMPLES, formatter)
+        super().format_epilog(ctx, formatter)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's last breath
+        except BrokenPipeError:
+            _silence_stdout()
+            return 0  # whoever read has seen enough
+        return result
+
+    def main(  # type: ignore[override]
+        self,
+        args: Sequence[str] | None = None,
+        **extra: Any,  # noqa: ANN401 - click's own
+    ) -> NoReturn:
+        extra["standalone_mode"] = False
+        extra["prog_name"] = "nostro"
+        try:
+            code = super().main(args=list(args) if args is not None else None, **extra)
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("nostro: interrupted", err=True)
+            sys.exit(EXIT_INTERRUPTED)
+        except Exception as error:  # noqa: BLE001 - told, or raised again when it is our bug
+            sys.exit(tell_failure(error))
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.command(
+    cls=Application,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="nostro", message="%(prog)s %(version)s")
+@click.pass_context
+def application(context: click.Context) -> None:
+    """A durable double-entry ledger: an append-only journal, and everything else follows from it.
+
+    DIR is always the ledger's directory. Times are RFC 3339 (2024-05-01T12:00:00Z), bare dates
+    (2024-05-01, UTC) or integer nanoseconds. Exit codes: 0 good, 1 a check failed or the work is
+    not complete, 2 wrong use, 3 damaged data.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    application.main()
+
+
+def _silence_stdout() -> None:
+    """Let the interpreter's final flush go nowhere, so that it cannot fail again."""
+    try:
+        number = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)

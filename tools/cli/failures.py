@@ -1,0 +1,102 @@
+"""Which failure ends the program with which exit code, and what one can do about it.
+
+Every exception that a user can meet stands in :data:`FAILURES`; anything else is our own bug and
+keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+import click
+
+import journal
+from tools.importing import MappingError, SourceError
+
+GOOD: Final = 0
+CHECK_FAILED: Final = 1
+WRONG_USE: Final = 2
+DAMAGED: Final = 3
+
+
+class CommandFailed(Exception):
+    """A command's own failure: the message, the exit code and a hint (may be empty)."""
+
+    def __init__(self, message: str, *, code: int = CHECK_FAILED, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+
+
+@attrs.frozen
+class Failure:
+    """What follows from an exception of ``kind``."""
+
+    kind: type[Exception]
+    code: int
+    hint: str
+
+
+_DAMAGE: Final = "nothing was changed; `nostro log DIR` still reads what lies before"
+_BEGIN: Final = "check the path, or begin a ledger with `nostro init DIR`"
+_AGAIN: Final = "what was acknowledged is safe; run the same command again to continue"
+
+FAILURES: Final = (  # the first that matches counts, so a subclass stands before its base
+    Failure(journal.ForeignSegment, DAMAGED, "move the foreign file out of the directory"),
+    Failure(journal.MissingSegment, DAMAGED, "put the file back, from a backup if need be"),
+    Failure(journal.Damage, DAMAGED, _DAMAGE),
+    Failure(journal.DecodeError, DAMAGED, _DAMAGE),
+    Failure(journal.NotALedger, WRONG_USE, _BEGIN),
+    Failure(journal.NotOwner, WRONG_USE, "run the command as the ledger's owner"),
+    Failure(
+        journal.LedgerLocked, WRONG_USE, "stop the other writer, or wait; reading works anyway"
+    ),
+    Failure(journal.UnsupportedFormat, WRONG_USE, "nothing was changed"),
+    Failure(journal.UnsupportedFeature, WRONG_USE, "nothing was changed"),
+    Failure(journal.UnsupportedPlatform, WRONG_USE, "use Linux or macOS"),
+    Failure(journal.OutOfRange, WRONG_USE, "`nostro log DIR` shows what there is"),
+    Failure(journal.JournalFull, CHECK_FAILED, f"make room on the disk: {_AGAIN}"),
+    Failure(journal.WriterPoisoned, CHECK_FAILED, f"check the disk: {_AGAIN}"),
+    Failure(journal.LedgerClosed, CHECK_FAILED, _AGAIN),
+    Failure(journal.JournalError, WRONG_USE, "nothing was changed"),
+    Failure(
+        MappingError, WRONG_USE, "every key of a mapping is explained in docs/guides/import.md"
+    ),
+    Failure(SourceError, WRONG_USE, "check the path, and the [file] table of the mapping"),
+    Failure(OSError, CHECK_FAILED, "check that the path is there and may be used"),
+)
+
+
+def tell_failure(error: Exception) -> int:
+    """Write what went wrong and what to do to standard error; return the exit code.
+
+    Raises:
+        Exception: ``error`` itself, when it is in none of the tables.
+    """
+    if isinstance(error, CommandFailed):
+        return _tell(str(error), error.hint, error.code)
+    if isinstance(error, click.ClickException):
+        return _tell(error.format_message(), _usage_hint(error), error.exit_code)
+    for failure in FAILURES:
+        if isinstance(error, failure.kind):
+            return _tell(_message(error), failure.hint, failure.code)
+    raise error
+
+
+def _tell(message: str, hint: str, code: int) -> int:
+    click.echo(f"nostro: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    return code
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"see `{context.command_path} --help`" if context is not None else ""
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and not isinstance(error, journal.JournalError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return str(error)

@@ -1,0 +1,95 @@
+"""A batch of postings as the ledger takes it: numpy rows, not objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from journal import ACCOUNT, TRANSFER, AccountFlags, TransferFlags
+from tools.importing.parties import Party
+from tools.importing.rows import Posting
+from tools.u128 import u128_column
+
+BATCH_ROWS_MAX: Final = 8_189
+"""TigerBeetle's own bound on one request, so that a journal can be mirrored batch by batch."""
+
+_DEBIT_BEFORE_NS: Final = 3
+_CREDIT_BEFORE_NS: Final = 2
+
+
+@attrs.frozen
+class NewAccount:
+    """An account that a row is the first to name; ``timestamp`` is 0 when rows carry no date."""
+
+    party: Party
+    timestamp: int
+
+
+@attrs.define
+class Batch:
+    """Postings that go in together, each with its timestamp (0: the ledger's clock decides)."""
+
+    postings: list[Posting] = attrs.field(factory=list)
+    timestamps: list[int] = attrs.field(factory=list)
+
+    def add(self, posting: Posting, timestamp: int) -> None:
+        self.postings.append(posting)
+        self.timestamps.append(timestamp)
+
+    def __len__(self) -> int:
+        return len(self.postings)
+
+    def accounts(self) -> dict[int, NewAccount]:
+        """Return the accounts named, by id, each as the first row that names it would make it."""
+        found: dict[int, NewAccount] = {}
+        for posting, timestamp in zip(self.postings, self.timestamps, strict=True):
+            for party, before in (
+                (posting.debit, _DEBIT_BEFORE_NS),
+                (posting.credit, _CREDIT_BEFORE_NS),
+            ):
+                if party.id not in found:
+                    found[party.id] = NewAccount(party, timestamp and timestamp - before)
+        return found
+
+    def without_accounts(self, ids: set[int]) -> Batch:
+        """Return the batch without the postings that touch one of the accounts ``ids``."""
+        kept = Batch()
+        for posting, timestamp in zip(self.postings, self.timestamps, strict=True):
+            if posting.debit.id not in ids and posting.credit.id not in ids:
+                kept.add(posting, timestamp)
+        return kept
+
+    def rows(self) -> npt.NDArray[np.void]:
+        """Return the transfers, ``TRANSFER[n]``."""
+        postings = self.postings
+        rows = np.zeros(len(postings), TRANSFER)
+        rows["id"] = u128_column(posting.id for posting in postings)
+        rows["debit_account_id"] = u128_column(posting.debit.id for posting in postings)
+        rows["credit_account_id"] = u128_column(posting.credit.id for posting in postings)
+        rows["amount"] = u128_column(posting.amount for posting in postings)
+        rows["user_data_128"] = u128_column(posting.user_data_128 for posting in postings)
+        rows["user_data_64"] = [posting.user_data_64 for posting in postings]
+        rows["user_data_32"] = [posting.user_data_32 for posting in postings]
+        rows["ledger"] = [posting.ledger for posting in postings]
+        rows["code"] = [posting.code for posting in postings]
+        rows["timestamp"] = self.timestamps
+        rows["flags"] = np.where(rows["timestamp"] > 0, TransferFlags.IMPORTED, 0)
+        return rows
+
+
+def account_rows(accounts: Sequence[NewAccount]) -> npt.NDArray[np.void]:
+    """Return the accounts to create, ``ACCOUNT[n]``."""
+    rows = np.zeros(len(accounts), ACCOUNT)
+    rows["id"] = u128_column(account.party.id for account in accounts)
+    rows["ledger"] = [account.party.ledger for account in accounts]
+    rows["code"] = [account.party.code for account in accounts]
+    rows["timestamp"] = [account.timestamp for account in accounts]
+    rows["flags"] = [
+        account.party.flags | (AccountFlags.IMPORTED if account.timestamp else 0)
+        for account in accounts
+    ]
+    return rows

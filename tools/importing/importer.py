@@ -1,0 +1,180 @@
+"""The import itself: rows into batches, batches into the ledger, and every outcome counted.
+
+An import may end anywhere, between two batches or in the middle of one. Ids, accounts and
+timestamps depend on nothing but the file and the mapping, so running it again finds what is there
+(``EXISTS``) and goes on with what is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Final
+
+import attrs
+
+from journal import CreateAccountStatus, CreateTransferStatus
+from tools.importing.batch import BATCH_ROWS_MAX, Batch, NewAccount, account_rows
+from tools.importing.dates import Timeline
+from tools.importing.errors import RowRefused
+from tools.importing.report import Outcome, Report, Tally
+from tools.importing.rows import BadRow, Posting
+from tools.importing.target import Target
+
+_CREATED: Final = int(CreateTransferStatus.CREATED)
+_EXISTS: Final = int(CreateTransferStatus.EXISTS)
+_ACCOUNT_THERE: Final = {int(CreateAccountStatus.CREATED), int(CreateAccountStatus.EXISTS)}
+
+
+class _Stop(Exception):
+    """A bad row was met and the import is to stop at the first."""
+
+
+@attrs.frozen
+class Options:
+    """How to run.
+
+    Attributes:
+        skip_bad_rows: go on after a bad row instead of stopping at it.
+        batch_rows: rows per request, 1 to BATCH_ROWS_MAX.
+        timeline: gives the rows their timestamps; None leaves that to the ledger's clock.
+        rejected: called with every bad row.
+        posted: called after each batch, with the counts so far.
+        shield: entered around each request, so that an interruption waits for its answer.
+    """
+
+    skip_bad_rows: bool = False
+    batch_rows: int = BATCH_ROWS_MAX
+    timeline: Timeline | None = None
+    rejected: Callable[[BadRow], None] = lambda _: None
+    posted: Callable[[Tally], None] = lambda _: None
+    shield: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+
+
+class Importer:
+    """One run. ``tally`` holds the counts at any moment, also after an exception."""
+
+    def __init__(self, target: Target, options: Options) -> None:
+        self.tally = Tally()
+        self._target = target
+        self._options = options
+        self._batch = Batch()
+        self._known: set[int] = set()
+
+    def run(self, items: Iterable[Posting | BadRow]) -> Report:
+        """Post every item, in order, and return what became of them.
+
+        A KeyboardInterrupt outside a request ends the run with a report. What the target raises
+        passes through; ``tally`` then tells what is in.
+        """
+        try:
+            for item in items:
+                self._take(item)
+            self._flush()
+        except _Stop:
+            return self.tally.report(Outcome.STOPPED)
+        except KeyboardInterrupt:
+            return self.tally.report(Outcome.INTERRUPTED)
+        return self.tally.report(Outcome.COMPLETE)
+
+    def _take(self, item: Posting | BadRow) -> None:
+        self.tally.rows_read += 1
+        if isinstance(item, BadRow):
+            self._reject(item)
+            return
+        timestamp = 0
+        if self._options.timeline is not None:
+            try:
+                timestamp = self._options.timeline.stamp(item.date)
+            except RowRefused as refused:
+                self._reject(_bad(item, refused.reason, refused.detail))
+                return
+        self._batch.add(item, timestamp)
+        if len(self._batch) >= self._options.batch_rows:
+            self._flush()
+
+    def _reject(self, bad: BadRow) -> None:
+        if not self._options.skip_bad_rows:
+            self._flush()  # what stands before the bad row goes in
+        self._count_rejected(bad)
+        if not self._options.skip_bad_rows:
+            raise _Stop
+
+    def _count_rejected(self, bad: BadRow) -> None:
+        self.tally.skipped[bad.reason] += 1
+        self.tally.bad_row = self.tally.bad_row or bad
+        self._options.rejected(bad)
+
+    def _flush(self) -> None:
+        batch, self._batch = self._batch, Batch()
+        if not len(batch):
+            return
+        with self._options.shield():
+            refused = self._create_accounts(batch)
+            rejected = _without_account(batch, refused) if refused else []
+            if refused:
+                batch = batch.without_accounts(set(refused))
+            rejected += self._create_transfers(batch) if len(batch) else []
+        for bad in sorted(rejected, key=lambda bad: bad.line):
+            self._count_rejected(bad)
+        self._options.posted(self.tally)
+        if rejected and not self._options.skip_bad_rows:
+            raise _Stop
+
+    def _create_accounts(self, batch: Batch) -> dict[int, str]:
+        """Create what the batch names and the ledger lacks; return why, for each refused id."""
+        named = batch.accounts()
+        new = [id for id in named if id not in self._known]
+        if not new:
+            return {}
+        self._known.update(self._target.known_accounts(new))
+        accounts = [named[id] for id in new if id not in self._known]
+        refused: dict[int, str] = {}
+        # One row may name two accounts, and a request holds no more than a batch.
+        for start in range(0, len(accounts), self._options.batch_rows):
+            refused |= self._create(accounts[start : start + self._options.batch_rows])
+        return refused
+
+    def _create(self, accounts: list[NewAccount]) -> dict[int, str]:
+        results = self._target.create_accounts(account_rows(accounts))
+        refused: dict[int, str] = {}
+        for account, status in zip(accounts, results["status"].tolist(), strict=True):
+            if status in _ACCOUNT_THERE:
+                self._known.add(account.party.id)
+                self.tally.accounts_created += status != int(CreateAccountStatus.EXISTS)
+            else:
+                refused[account.party.id] = CreateAccountStatus(status).name
+        return refused
+
+    def _create_transfers(self, batch: Batch) -> list[BadRow]:
+        results = self._target.create_transfers(batch.rows())
+        rejected: list[BadRow] = []
+        for posting, status in zip(batch.postings, results["status"].tolist(), strict=True):
+            if status == _CREATED:
+                self.tally.created += 1
+            elif status == _EXISTS:
+                self.tally.already_there += 1
+            else:
+                name = CreateTransferStatus(status).name
+                rejected.append(_bad(posting, f"refused by the ledger: {name}", ""))
+                continue
+            self.tally.line_last = max(self.tally.line_last, posting.row.line)
+            if self._options.timeline is not None:
+                self.tally.dated(posting.date)
+        return rejected
+
+
+def _without_account(batch: Batch, refused: dict[int, str]) -> list[BadRow]:
+    """Return the rows of the batch whose account the ledger refused, and why it did."""
+    rejected = []
+    for posting in batch.postings:
+        ids = [side.id for side in (posting.debit, posting.credit) if side.id in refused]
+        if ids:
+            reason = f"account refused by the ledger: {refused[ids[0]]}"
+            rejected.append(_bad(posting, reason, f"account {ids[0]}"))
+    return rejected
+
+
+def _bad(posting: Posting, reason: str, detail: str) -> BadRow:
+    return BadRow(posting.row.line, reason, detail, tuple(posting.row.cells))

@@ -1,0 +1,115 @@
+"""The two sides of a posting: which accounts a row names, and which the rules choose for it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from journal import AccountFlags
+from tools.importing.errors import RowRefused
+from tools.importing.ids import derived_id, parse_id
+from tools.importing.mapping import AccountRule, CounterAccount, Counters, IdRule, Mapping
+
+_CACHED_MAX: Final = 50_000
+
+
+@attrs.frozen
+class Party:
+    """One side of a posting: an account as it is to be created if it is not there yet."""
+
+    id: int
+    ledger: int
+    code: int
+    flags: AccountFlags
+
+
+class ColumnParties:
+    """The accounts that one column names."""
+
+    def __init__(self, mapping: Mapping, rule: AccountRule, at: dict[str, int], kind: str) -> None:
+        self._rule = rule
+        self._at = at[rule.column]
+        self._hashed = rule.id is IdRule.HASH
+        self._varies = mapping.transfer.ledger.varies
+        self._namespace = mapping.namespace
+        self._kind = kind
+        self._known: dict[tuple[str, int], Party] = {}
+
+    def read(self, cells: list[str], ledger: int) -> Party:
+        key = (cells[self._at], ledger)
+        known = self._known.get(key)
+        if known is None:
+            known = self._new(*key)
+            if len(self._known) >= _CACHED_MAX:
+                self._known.clear()
+            self._known[key] = known
+        return known
+
+    def _new(self, text: str, ledger: int) -> Party:
+        if not text:
+            raise RowRefused("account is empty", f"in column {self._rule.column!r}")
+        return Party(self._account_id(text, ledger), ledger, self._rule.code, self._rule.flags)
+
+    def _account_id(self, text: str, ledger: int) -> int:
+        if self._hashed:
+            return _account_id(self._namespace, self._kind, text, ledger, varies=self._varies)
+        try:
+            return parse_id(text)
+        except ValueError:
+            raise RowRefused("account id is not from 1 to 2**128 - 2", repr(text)) from None
+
+
+class RuledParties:
+    """The counter-accounts that rules choose; the first that matches."""
+
+    def __init__(self, mapping: Mapping, rules: Counters, at: dict[str, int]) -> None:
+        self._mapping = mapping
+        self._default = rules.default
+        self._rules = [
+            ([(at[column], values) for column, values in rule.when], rule.account)
+            for rule in rules.rules
+        ]
+        columns = dict.fromkeys(column for rule in rules.rules for column, _ in rule.when)
+        self._columns = [(column, at[column]) for column in columns]
+        self._known: dict[tuple[int, tuple[str, ...]], Party] = {}
+
+    def read(self, cells: list[str], ledger: int) -> Party:
+        key = (ledger, tuple([cells[index] for _, index in self._columns]))
+        known = self._known.get(key)
+        if known is None:
+            account = self._match(cells)
+            identity = counter_id(self._mapping, account, ledger)
+            known = Party(identity, ledger, account.code, account.flags)
+            if len(self._known) >= _CACHED_MAX:
+                self._known.clear()
+            self._known[key] = known
+        return known
+
+    def _match(self, cells: list[str]) -> CounterAccount:
+        for conditions, account in self._rules:
+            if all(cells[index] in values for index, values in conditions):
+                return account
+        if self._default is None:
+            found = ", ".join(f"{column}={cells[index]!r}" for column, index in self._columns)
+            raise RowRefused("no rule chooses a counter-account", found)
+        return self._default
+
+
+def counter_id(mapping: Mapping, account: CounterAccount, ledger: int) -> int:
+    """Return the account's id: as given, or derived from its name (and ledger, if that varies)."""
+    if account.id is not None:
+        return account.id
+    varies = mapping.transfer.ledger.varies
+    return _account_id(mapping.namespace, "counter", account.name, ledger, varies=varies)
+
+
+def _account_id(namespace: str, kind: str, text: str, ledger: int, *, varies: bool) -> int:
+    # An account belongs to one ledger, so one name in two ledgers means two accounts.
+    return derived_id(namespace, kind, text, *([str(ledger)] if varies else []))
+
+
+def given_counter_ids(mapping: Mapping) -> frozenset[int]:
+    if isinstance(mapping.counter, AccountRule):
+        return frozenset()
+    return frozenset(a.id for a in mapping.counter.accounts if a.id is not None)
