@@ -67,7 +67,7 @@ def read_manifest(
         if body.get("ledger") != ledger_id:
             raise DecodeError("the manifest belongs to another ledger")
         return [_sealed_segment(entry) for entry in body["segments"]]
-    except (DecodeError, KeyError, TypeError) as error:
+    except (DecodeError, KeyError, TypeError, ValueError) as error:
         raise CorruptManifest(directory.manifest, 0, str(error)) from None
 
 
@@ -100,6 +100,8 @@ def check_manifest(
 
 def _sealed_segment(entry: Any) -> SealedSegment:
     position_first, size_bytes, sha256 = entry
-    if type(position_first) is not int or type(size_bytes) is not int or len(sha256) != 32:
+    if type(position_first) is not int or type(size_bytes) is not int:
+        raise TypeError("an entry of the manifest is malformed")
+    if not isinstance(sha256, bytes) or len(sha256) != 32:
         raise TypeError("an entry of the manifest is malformed")
     return SealedSegment(position_first, size_bytes, sha256)

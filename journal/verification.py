@@ -24,7 +24,7 @@ from journal.errors import (
 )
 from journal.frame import FrameHeader
 from journal.head import HEAD_BYTES, Head, decode_slots, newest
-from journal.manifest import check_manifest, read_manifest
+from journal.manifest import SealedSegment, check_manifest, read_manifest
 from journal.scan import FrameBreak, Place, ScannedFrame, scan, segment_start
 from journal.storage import Storage, read_file
 
@@ -62,8 +62,10 @@ def verify(
     directory = Directory(Path(path))
     require_ledger(directory)
     head = _check_head(storage, directory)
+    # In this order: beside a writer, what is listed last knows of everything listed before.
+    listed = _read_manifest(storage, directory, head)
     files = list_segments(storage, directory, ledger_id=head.ledger_id)
-    _check_manifest(storage, directory, head, files)
+    check_manifest(directory, listed, files)
     return _Verification(storage, directory, head, files, progress).run()
 
 
@@ -191,11 +193,8 @@ def _check_head(storage: Storage, directory: Directory) -> Head:
     return newest(data, path=directory.head)
 
 
-def _check_manifest(
-    storage: Storage, directory: Directory, head: Head, files: list[SegmentFile]
-) -> None:
+def _read_manifest(storage: Storage, directory: Directory, head: Head) -> list[SealedSegment]:
     try:
-        listed = read_manifest(storage, directory, ledger_id=head.ledger_id)
+        return read_manifest(storage, directory, ledger_id=head.ledger_id)
     except FileNotFoundError:
-        return  # derived: the next writer makes it anew
-    check_manifest(directory, listed, files)
+        return []  # derived: the next writer makes it anew

@@ -161,6 +161,11 @@ class Writer:
         self._write_head(self._head, sync=True)
 
     @property
+    def is_in_child(self) -> bool:
+        """Whether this is a forked child's copy: files and lock are the parent's."""
+        return os.getpid() != self._pid
+
+    @property
     def head(self) -> Head:
         """How far the journal is durable."""
         return self._head
@@ -224,8 +229,8 @@ class Writer:
 
     def close(self) -> None:
         """Write what is in line, cut the reserved room off, mark HEAD closed, release the lock."""
-        if os.getpid() != self._pid:
-            return  # a forked child's copy: the files and the lock are the parent's
+        if self.is_in_child:
+            return
         with self._mutex:
             if self._closing.is_set():
                 return
@@ -377,7 +382,7 @@ class Writer:
     def _check_usable(self) -> None:
         if self._failure is not None:
             raise self._failure
-        if self._closing.is_set() or os.getpid() != self._pid:
+        if self._closing.is_set() or self.is_in_child:
             raise LedgerClosed(self.directory.path)
 
     def _settle_failure(self, failure: OSError, group: list[Ticket]) -> JournalError:

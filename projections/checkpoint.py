@@ -89,22 +89,13 @@ def read_checkpoint(storage: Storage, path: Path, *, ledger_id: bytes) -> tuple[
     Raises:
         CorruptCheckpoint: it is damaged, of another version, or another ledger's.
     """
+    checkpoint, packed = _read_envelope(storage, path, ledger_id=ledger_id)
     try:
-        data = read_file(storage, path)
-        body = container.unpack(data, file_type=FILE_TYPE)
-        if body.get("version") != VERSION:
-            raise DecodeError("the checkpoint has an unknown version")
-        if body.get("ledger") != ledger_id:
-            raise DecodeError("the checkpoint belongs to another ledger")
-        encoded = codec.decompress(body["state"], size_bytes_max=STATE_BYTES_MAX)
-        if hashlib.sha256(encoded).digest() != body["state_sha256"]:
+        encoded = codec.decompress(packed, size_bytes_max=STATE_BYTES_MAX)
+        if hashlib.sha256(encoded).digest() != checkpoint.state_sha256:
             raise DecodeError("the checkpoint's state fails its SHA-256")
-        checkpoint = Checkpoint(
-            path, body["projection"], body["projection_version"], ledger_id, body["position"],
-            body["frame_sha256"], body["state_sha256"], len(data),
-        )  # fmt: skip
         return checkpoint, codec.decode_cbor(encoded)
-    except (DecodeError, KeyError, TypeError, OSError) as error:
+    except DecodeError as error:
         raise CorruptCheckpoint(path, 0, str(error)) from None
 
 
@@ -128,8 +119,26 @@ def checkpoint_witnesses(storage: Storage, directory: Directory) -> list[Witness
             continue
         path = directory.checkpoints / name
         try:
-            checkpoint, _ = read_checkpoint(storage, path, ledger_id=ledger_id)
+            checkpoint, _ = _read_envelope(storage, path, ledger_id=ledger_id)
         except CorruptCheckpoint:
             continue
         witnesses.append(Witness(path, checkpoint.position))
     return witnesses
+
+
+def _read_envelope(storage: Storage, path: Path, *, ledger_id: bytes) -> tuple[Checkpoint, bytes]:
+    """What the checkpoint says of itself, and its state, still compressed."""
+    try:
+        data = read_file(storage, path)
+        body = container.unpack(data, file_type=FILE_TYPE)
+        if body.get("version") != VERSION:
+            raise DecodeError("the checkpoint has an unknown version")
+        if body.get("ledger") != ledger_id:
+            raise DecodeError("the checkpoint belongs to another ledger")
+        checkpoint = Checkpoint(
+            path, body["projection"], body["projection_version"], ledger_id, body["position"],
+            body["frame_sha256"], body["state_sha256"], len(data),
+        )  # fmt: skip
+        return checkpoint, body["state"]
+    except (DecodeError, KeyError, TypeError, OSError) as error:
+        raise CorruptCheckpoint(path, 0, str(error)) from None

@@ -91,7 +91,7 @@ class Checkpointer:
                 state = self._state.dump()
                 self._index.freeze()
                 self._dirty_since = None
-            runs = self._index.finish_freeze(position)
+            runs = self._index.finish_freeze(position, frame_sha256)
             self._before()
             self._write_runs(runs)
             self._last = write_checkpoint(

@@ -360,6 +360,8 @@ class Ledger:
 
     def close(self) -> None:
         """Finish what is in flight, write a checkpoint, release the ledger. May be repeated."""
+        if self._writer is not None and self._writer.is_in_child:
+            return
         with self._deciding:
             if self._closed:
                 return

@@ -15,7 +15,7 @@ from journal.errors import CorruptCheckpoint, DecodeError
 from journal.reader import Cursor, Reader, Record
 from journal.storage import Storage, read_file
 from projections.checkpoint import Checkpoint, checkpoint_paths, read_checkpoint
-from projections.runner import is_in_journal
+from projections.runner import holds_frame
 from projections.state import LedgerState
 from projections.transfer_index import (
     SUFFIX,
@@ -143,23 +143,26 @@ def restore_index(
         tail: what :func:`restore_state` replayed, which began where ``restored`` says.
     """
     reader = Reader(directory.path, storage=storage)
-    ledger_id = reader.head().ledger_id
-    start = restored.checkpoint.position if restored.checkpoint is not None else 0
     index = TransferIndex()
     position = 0
-    for run in _sound_runs(storage, directory.indexes, ledger_id):
-        if run.position_first == position + 1 and run.position_last <= start:
+    for run in _sound_runs(storage, directory.indexes, restored.ledger_id):
+        if run.position_first == position + 1 and holds_frame(
+            reader, run.position_last, run.frame_sha256
+        ):
             index.add_run(run)
             position = run.position_last
-    if position < start:
+    records = [(first, ids) for first, ids in tail.records if first > position]
+    last = restored.state.position
+    replayed_from = restored.checkpoint.position if restored.checkpoint is not None else 0
+    if position < replayed_from:  # a run was missing: read what the checkpoint let us skip
         missing = IndexTail()
         for record in reader.records(Cursor(position=position + 1)):
-            if record.position_first > start:
+            if record.position_first > replayed_from:
                 break
             missing(record)
-        index.add_run(run_of_records(position + 1, start, missing.records))
-    if restored.state.position > start:
-        index.add_run(run_of_records(start + 1, restored.state.position, tail.records))
+        records = missing.records + records
+    if position < last:
+        index.add_run(run_of_records(position + 1, last, restored.frame_sha256, records))
     return index
 
 
@@ -184,7 +187,7 @@ def _newest_checkpoint(
             continue
         if timestamp_max is not None and state.timestamp > timestamp_max:
             continue
-        if not is_in_journal(reader, checkpoint):
+        if not holds_frame(reader, checkpoint.position, checkpoint.frame_sha256):
             refused.append(f"{path}: the journal holds another frame at its position")
             continue
         return state, checkpoint

@@ -116,7 +116,7 @@ class Runner(Generic[State]):
                 continue
             if checkpoint.projection_version != self._projection.version:
                 continue
-            if not is_in_journal(self._reader, checkpoint):
+            if not holds_frame(self._reader, checkpoint.position, checkpoint.frame_sha256):
                 continue
             self.state = self._projection.load(dump)
             self.position = checkpoint.position
@@ -124,13 +124,9 @@ class Runner(Generic[State]):
             return
 
 
-def is_in_journal(reader: Reader, checkpoint: Checkpoint) -> bool:
-    """Whether the journal holds, at the checkpoint's position, the frame it was made after."""
-    if checkpoint.position == 0:
+def holds_frame(reader: Reader, position: int, sha256: bytes) -> bool:
+    """Whether the journal has, ending at ``position``, the frame with that hash."""
+    if position == 0:
         return True
-    record = reader.record_at(checkpoint.position)
-    return (
-        record is not None
-        and record.position_last == checkpoint.position
-        and record.sha256 == checkpoint.frame_sha256
-    )
+    record = reader.record_at(position)
+    return record is not None and record.position_last == position and record.sha256 == sha256

@@ -24,7 +24,8 @@ from journal.rows import field_ints, u128_words
 Column = npt.NDArray[np.uint64]
 
 _MAGIC: Final = b"NOSTROIX"
-_HEADER: Final = struct.Struct("<8s16sQQQ32s")
+_HEADER: Final = struct.Struct("<8s16s32sQQQ32s")
+_BOUND: Final = struct.Struct("<16s32sQQQ")
 SUFFIX: Final = ".ids"
 
 
@@ -37,6 +38,8 @@ class Run:
 
     position_first: int
     position_last: int
+    frame_sha256: bytes
+    """The hash of the frame that ends at ``position_last``."""
     high: Column
     low: Column
     positions: Column
@@ -104,11 +107,11 @@ class TransferIndex:
         self._frozen, self._recent = self._recent, {}
         self._frozen_columns, self._recent_columns = self._recent_columns, []
 
-    def finish_freeze(self, position_last: int) -> list[Run]:
+    def finish_freeze(self, position_last: int, frame_sha256: bytes) -> list[Run]:
         """Make the frozen ids, which end at ``position_last``, a run; return all the runs."""
         first = self._position_frozen + 1
         if position_last >= first:
-            self.add_run(run_of_records(first, position_last, self._frozen_columns))
+            self.add_run(run_of_records(first, position_last, frame_sha256, self._frozen_columns))
         self._frozen, self._frozen_columns = {}, []
         return self.runs
 
@@ -124,32 +127,30 @@ class TransferIndex:
         self._runs = tuple((*(r.range if len(r.positions) else (1, 0)), r) for r in runs)
 
 
-def make_run(position_first: int, position_last: int, ids: Column, positions: Column) -> Run:
-    """A run of ``ids`` (``u64[n, 2]``, low word first) at ``positions`` (``u64[n]``)."""
-    order = np.lexsort((ids[:, 0], ids[:, 1]))
-    return Run(position_first, position_last, ids[order, 1], ids[order, 0], positions[order])
-
-
-def run_of_records(position_first: int, position_last: int,
-                   records: list[tuple[int, Column]]) -> Run:  # fmt: skip
+def run_of_records(
+    position_first: int,
+    position_last: int,
+    frame_sha256: bytes,
+    records: list[tuple[int, Column]],
+) -> Run:
     """The run of consecutive ids (``u64[n, 2]``, low word first), each with its first position."""
-    if not records:
-        empty = np.empty(0, np.uint64)
-        return Run(position_first, position_last, empty, empty, empty)
-    ids = np.concatenate([ids for _, ids in records])
+    ids = np.concatenate([np.empty((0, 2), np.uint64), *[ids for _, ids in records]])
     positions = np.concatenate(
-        [np.arange(first, first + len(ids), dtype=np.uint64) for first, ids in records]
+        [
+            np.empty(0, np.uint64),
+            *[np.arange(first, first + len(ids), dtype=np.uint64) for first, ids in records],
+        ]
     )
-    return make_run(position_first, position_last, ids, positions)
+    return _sorted_run(position_first, position_last, frame_sha256, ids, positions)
 
 
 def encode_run(run: Run, *, ledger_id: bytes) -> bytes:
-    """A file: 80 bytes of header, then the columns high, low and positions as u64."""
+    """A file: 112 bytes of header, then the columns high, low and positions as u64."""
     columns = b"".join(column.tobytes() for column in (run.high, run.low, run.positions))
-    fields = (ledger_id, run.position_first, run.position_last, len(run.positions))
-    digest = hashlib.sha256(struct.pack("<16sQQQ", *fields))
-    digest.update(columns)
-    return _HEADER.pack(_MAGIC, *fields, digest.digest()) + columns
+    bound = _BOUND.pack(
+        ledger_id, run.frame_sha256, run.position_first, run.position_last, len(run.positions)
+    )
+    return _MAGIC + bound + hashlib.sha256(bound + columns).digest() + columns
 
 
 def decode_run(data: bytes, *, path: Path, ledger_id: bytes) -> Run:
@@ -160,19 +161,33 @@ def decode_run(data: bytes, *, path: Path, ledger_id: bytes) -> Run:
     """
     if len(data) < _HEADER.size:
         raise CorruptCheckpoint(path, 0, "the file is cut short")
-    magic, owner, first, last, n, sha256 = _HEADER.unpack_from(data)
+    magic, owner, frame_sha256, first, last, n, sha256 = _HEADER.unpack_from(data)
     if magic != _MAGIC or owner != ledger_id or len(data) != _HEADER.size + 24 * n:
         raise CorruptCheckpoint(path, 0, "the file is no index of this ledger, or cut short")
-    digest = hashlib.sha256(struct.pack("<16sQQQ", owner, first, last, n))
+    digest = hashlib.sha256(data[len(_MAGIC) : len(_MAGIC) + _BOUND.size])
     digest.update(memoryview(data)[_HEADER.size :])
     if digest.digest() != sha256:
         raise CorruptCheckpoint(path, 0, "the file fails its SHA-256")
     columns = np.frombuffer(data, np.uint64, offset=_HEADER.size).reshape(3, n)
-    return Run(first, last, columns[0], columns[1], columns[2])
+    return Run(first, last, frame_sha256, columns[0], columns[1], columns[2])
 
 
 def run_name(run: Run) -> str:
     return f"{run.position_first:020d}-{run.position_last:020d}{SUFFIX}"
+
+
+def _sorted_run(
+    position_first: int, position_last: int, frame_sha256: bytes, ids: Column, positions: Column
+) -> Run:
+    order = np.lexsort((ids[:, 0], ids[:, 1]))
+    return Run(
+        position_first,
+        position_last,
+        frame_sha256,
+        ids[order, 1],
+        ids[order, 0],
+        positions[order],
+    )
 
 
 def _merge(before: Run, after: Run) -> Run:
@@ -180,4 +195,6 @@ def _merge(before: Run, after: Run) -> Run:
         (np.concatenate((before.low, after.low)), np.concatenate((before.high, after.high))), axis=1
     )
     positions = np.concatenate((before.positions, after.positions))
-    return make_run(before.position_first, after.position_last, ids, positions)
+    return _sorted_run(
+        before.position_first, after.position_last, after.frame_sha256, ids, positions
+    )
