@@ -15,7 +15,7 @@ import attrs
 
 from journal.codec import CREATED, Payload, RecordKind
 from journal.errors import DecodeError
-from journal.model import Account, CreateTransferStatus, Transfer
+from journal.model import TIMESTAMP_MAX, Account, CreateTransferStatus, Transfer
 from journal.rows import accounts_from_rows, transfers_from_rows
 
 
@@ -83,6 +83,8 @@ def decode_domain_event(stored: dict[str, Any], *, position: int) -> DomainEvent
     at, transfer_id = current.get("at"), current.get("id")
     if set(current) != {"t", "v", "at", "id"} or type(at) is not int:
         raise DecodeError("a pending_expired event has unknown, missing or malformed fields")
+    if not 0 <= at <= TIMESTAMP_MAX:
+        raise DecodeError("a pending_expired event happened at an impossible time")
     if not isinstance(transfer_id, bytes) or len(transfer_id) != 16:
         raise DecodeError("a pending_expired event names no transfer")
     return PendingExpired(position, at, int.from_bytes(transfer_id, "big"))
