@@ -207,12 +207,12 @@ def decompress(data: bytes | memoryview, *, size_bytes_max: int) -> bytes:
 
 
 def _encode_block(rows: Rows) -> bytes:
-    plain = np.ascontiguousarray(rows)
-    transposed = np.ascontiguousarray(plain.view(np.uint8).reshape(-1, ROW_BYTES).T)
-    packed = _compressor().compress(transposed.data)
-    if len(packed) < plain.nbytes:
-        return _TRANSPOSED + packed
-    return _PLAIN + plain.tobytes()
+    plain = rows.tobytes()
+    transposed = plain  # as it is, of one row
+    if len(rows) > 1:
+        transposed = np.frombuffer(plain, np.uint8).reshape(-1, ROW_BYTES).T.tobytes()
+    packed = _compressor().compress(transposed)
+    return _TRANSPOSED + packed if len(packed) < len(plain) else _PLAIN + plain
 
 
 def _decode_block(block: bytes, count: int, dtype: np.dtype[np.void]) -> Rows:

@@ -66,6 +66,12 @@ class Ticket:
     sha256: bytes
     durable: bool = False
     error: JournalError | None = None
+    waiting: list[threading.Lock] = attrs.field(factory=list)
+    """One held lock for each caller that sleeps until this ticket is settled."""
+
+    @property
+    def is_settled(self) -> bool:
+        return self.durable or self.error is not None
 
 
 class Writer:
@@ -151,10 +157,10 @@ class Writer:
         self._position_next = place.position
         self._chain = self._head.frame_sha256
         self._writing = False
+        self._elected: threading.Lock | None = None
         self._failure: JournalError | None = None
         self.generation = 0
         """Goes up when frames in line were refused: what was decided on top of them is void."""
-        self._head_synced_at = time.monotonic()
         self._head_dirty = threading.Event()
         self._closing = threading.Event()
         self._head_thread: threading.Thread | None = None
@@ -212,20 +218,35 @@ class Writer:
             JournalFull: no room; the frame was refused and is not in the journal.
             WriterPoisoned: the disk failed; whether the frame survives is unknown.
         """
+        sleep: threading.Lock | None = None
+        leads = False
         with self._mutex:
-            while not ticket.durable:
-                if ticket.error is not None:
-                    raise ticket.error
-                if not self._writing:
-                    self._writing = True
-                    break
-                self._mutex.wait()
-            else:
-                return
-            group, self._line = self._line, []
-        self._lead(group)
+            if not ticket.is_settled:
+                leads = not self._writing
+                self._writing = True
+                if not leads:
+                    sleep = threading.Lock()
+                    sleep.acquire()
+                    ticket.waiting.append(sleep)
+        if sleep is not None:
+            leads = self._sleep(ticket, sleep)
+        if leads:
+            self._lead()
         if ticket.error is not None:
             raise ticket.error
+
+    def _sleep(self, ticket: Ticket, sleep: threading.Lock) -> bool:
+        """Sleep until the ticket is settled, or until its caller is to lead the next group."""
+        try:
+            sleep.acquire()
+        except BaseException:  # a signal: somebody else must lead
+            with self._mutex:
+                if sleep in ticket.waiting:
+                    ticket.waiting.remove(sleep)
+                elif self._elected is sleep:
+                    self._hand_over()
+            raise
+        return self._elected is sleep
 
     def close(self) -> None:
         """Write what is in line, cut the reserved room off, mark HEAD closed, release the lock."""
@@ -263,8 +284,10 @@ class Writer:
 
     # --- the leader of a group ---
 
-    def _lead(self, group: list[Ticket]) -> None:
-        """Write ``group`` in as many steps as segments demand; settle every ticket of it."""
+    def _lead(self) -> None:
+        """Write what is in line, in as many steps as segments demand; settle every ticket."""
+        with self._mutex:
+            group, self._line, self._elected = self._line, [], None
         error: JournalError | None = None
         try:
             self._write_group(group)
@@ -278,8 +301,21 @@ class Writer:
             with self._mutex:
                 if error is not None:
                     self._refuse(error, group)
-                self._writing = False
-                self._mutex.notify_all()
+                _wake(group)
+                self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Let one caller of those in line lead the next group.
+
+        Waking all of them to find out who does would cost more than the group itself.
+        """
+        for ticket in self._line:
+            if ticket.waiting:
+                self._elected = ticket.waiting.pop()
+                self._elected.release()
+                return
+        self._writing = False
+        self._mutex.notify_all()
 
     def _write_group(self, group: list[Ticket]) -> None:
         flock: list[Ticket] = []
@@ -354,7 +390,8 @@ class Writer:
         if sync:
             self._sync_head()
             return
-        self._head_dirty.set()
+        if not self._head_dirty.is_set():
+            self._head_dirty.set()
         if self._head_thread is None:
             self._head_thread = threading.Thread(
                 target=self._sync_head_in_time, name="nostro-head", daemon=True
@@ -405,11 +442,18 @@ class Writer:
         for ticket in (*group, *self._line):
             if not ticket.durable:
                 ticket.error = ticket.error or error
+        _wake(self._line)
         self._line = []
         self._position_next = self._head.position + 1
         self._chain = self._head.frame_sha256
         self.generation += 1
-        self._mutex.notify_all()
+
+
+def _wake(tickets: list[Ticket]) -> None:
+    for ticket in tickets:
+        for sleep in ticket.waiting:
+            sleep.release()
+        ticket.waiting = []
 
 
 class _NoRoom(OSError):

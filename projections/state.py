@@ -13,6 +13,7 @@ from journal.errors import DecodeError, UnsupportedFeature
 from journal.model import ACCOUNT, TransferFlags
 from journal.rows import columns
 from projections.accounts import Accounts
+from projections.rules import TransferRow
 
 SINGLE_PHASE: Final = int(TransferFlags.LINKED | TransferFlags.IMPORTED)
 """The transfer flags this version knows how to post."""
@@ -102,17 +103,27 @@ class LedgerState:
     def _post(self, rows: Rows) -> None:
         if not len(rows):
             return
-        if np.any(rows["flags"] & ~np.uint16(SINGLE_PHASE)):
-            raise UnsupportedFeature("a two-phase, balancing or closing transfer in the journal")
-        accounts = self.accounts
         if len(rows) < _COLUMNS_PAY:
-            for row in columns(rows):
-                accounts.post_one(*row[1:4])
+            self._post_one_by_one(rows)
         else:
-            accounts.post(
-                accounts.slots_of(rows["debit_account_id"]),
-                accounts.slots_of(rows["credit_account_id"]),
-                rows["amount"],
-            )
+            self._post_columns(rows)
         self.transfer_count += len(rows)
         self.transfers_timestamp_max = int(rows["timestamp"][-1])
+
+    def _post_one_by_one(self, rows: Rows) -> None:
+        for row in map(TransferRow._make, columns(rows)):
+            _check_single_phase(row.flags)
+            self.accounts.post_one(row.debit_account_id, row.credit_account_id, row.amount)
+
+    def _post_columns(self, rows: Rows) -> None:
+        _check_single_phase(int(np.bitwise_or.reduce(rows["flags"])))
+        self.accounts.post(
+            self.accounts.slots_of(rows["debit_account_id"]),
+            self.accounts.slots_of(rows["credit_account_id"]),
+            rows["amount"],
+        )
+
+
+def _check_single_phase(flags: int) -> None:
+    if flags & ~SINGLE_PHASE:
+        raise UnsupportedFeature("a two-phase, balancing or closing transfer in the journal")

@@ -15,7 +15,7 @@ from typing import IO, Final
 
 import pytest
 
-from journal import Account, Transfer
+from journal import Account, Reader, Transfer
 from projections import Ledger
 from tests.integration.test_cli import MAPPING
 
@@ -116,14 +116,13 @@ def test_an_import_that_is_interrupted_says_what_is_in(
     Ledger.open(books).close()  # so that it can be followed at once
     events = 8 + 2_000  # the accounts, and two batches
     arguments = ("import", books, pipe, "-m", tmp_path / "m.toml", "--batch-rows", 1_000)
-    with nostro(*arguments) as process:
-        with pipe.open("w", encoding="utf-8") as file:
-            file.write(HEADER + "".join(rows[:2_500]))
-            file.flush()
-            with nostro("log", books, "--follow", "--limit", events) as follower:
-                assert len(out(follower).readlines()) == events
-            process.send_signal(number)
-            assert process.wait(SECONDS_MAX) == 1
+    # Opened for reading too, so that it does not wait for a command that fails to start.
+    with nostro(*arguments) as process, os.fdopen(os.open(pipe, os.O_RDWR), "w") as file:
+        file.write(HEADER + "".join(rows[:2_500]))
+        file.flush()
+        assert wait_for_events(books, events)
+        process.send_signal(number)
+        assert process.wait(SECONDS_MAX) == 1
         told = err(process).read()
     assert "interrupted; 2,000 rows are in" in told
     assert "hint: run the same command to continue" in told
@@ -164,3 +163,9 @@ def on_terminal(*args: object) -> str:
     for style in ("\x1b[1m", "\x1b[2m", "\x1b[0m"):
         text = text.replace(style, "")
     return text
+
+
+def wait_for_events(books: Path, count: int) -> bool:
+    """Return True once the ledger has so many events, False when they do not come."""
+    records = Reader(books).follow(timeout_seconds=SECONDS_MAX)
+    return any(record.position_last >= count for record in records)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import click
@@ -30,7 +30,14 @@ class Place:
     timestamp: int | None = None
 
 
-class AccountId(click.ParamType[int]):
+if TYPE_CHECKING:  # generic for the type checker, not yet so in every click that is supported
+    _IntType = click.ParamType[int]
+    _PlaceType = click.ParamType[Place]
+else:
+    _IntType = _PlaceType = click.ParamType
+
+
+class AccountId(_IntType):
     """A decimal or 0x hexadecimal id from 1 to 2**128 - 2."""
 
     name = "account"
@@ -46,7 +53,7 @@ class AccountId(click.ParamType[int]):
             self.fail(f"{error}; write it as a decimal or 0x hexadecimal number", param, ctx)
 
 
-class Instant(click.ParamType[int]):
+class Instant(_IntType):
     """RFC 3339, a bare date, or integer nanoseconds; a bare date means its end or its start."""
 
     name = "time"
@@ -69,7 +76,7 @@ class Instant(click.ParamType[int]):
             )
 
 
-class PlaceType(click.ParamType[Place]):
+class PlaceType(_PlaceType):
     """A position (an integer up to 10**14) or a time."""
 
     name = "position|time"
