@@ -162,6 +162,7 @@ class Writer:
         self.generation = 0
         """Goes up when frames in line were refused: what was decided on top of them is void."""
         self._head_dirty = threading.Event()
+        self._closed = False
         self._closing = threading.Event()
         self._head_thread: threading.Thread | None = None
         self._write_head(self._head, sync=True)
@@ -253,16 +254,11 @@ class Writer:
         if self.is_in_child:
             return
         with self._mutex:
-            if self._closing.is_set():
+            if self._closed:
                 return
-            last = self._line[-1] if self._line else None
+            self._closed = True
         try:
-            if last is not None:
-                self.wait(last)
-            with self._mutex:
-                while self._writing:
-                    self._mutex.wait()
-                self._closing.set()
+            self._finish_line()
             if self._failure is None:
                 self._file.cut()
                 head = attrs.evolve(self._head, sequence=self._head.sequence + 1, closed=True)
@@ -275,6 +271,18 @@ class Writer:
             self._file.close()
             self._storage.close(self._head_fd)
             self._lock_file.release()
+
+    def _finish_line(self) -> None:
+        """Write what is in line; from then on nothing can be appended."""
+        while True:
+            with self._mutex:
+                while self._writing and not self._line:
+                    self._mutex.wait()
+                if not self._line:
+                    self._closing.set()
+                    return
+                last = self._line[-1]
+            self.wait(last)
 
     def sync_head(self) -> None:
         """Make HEAD itself durable now."""
