@@ -59,6 +59,7 @@ def create_journal(storage: Storage, directory: Directory) -> None:
     for folder in directory.folders:
         if not storage.exists(folder):
             storage.make_directory(folder)
+    storage.sync_directory(directory.path)  # no crash may leave HEAD without them
     ledger_id = os.urandom(_LEDGER_ID_BYTES)
     header = SegmentHeader(
         ledger_id=ledger_id,

@@ -183,9 +183,12 @@ class Lock:
             if storage.exists(directory.lock)
             else storage.create(directory.lock)
         )
-        if not storage.try_lock(self._fd):
+        try:
+            if not storage.try_lock(self._fd):
+                raise LedgerLocked(path=directory.path)
+        except BaseException:
             storage.close(self._fd)
-            raise LedgerLocked(path=directory.path)
+            raise
         _held.add(self)
 
     def release(self) -> None:

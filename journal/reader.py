@@ -24,6 +24,7 @@ from journal.directory import Directory, read_head, require_ledger
 from journal.errors import (
     CorruptFrame,
     CorruptHead,
+    CorruptSegment,
     DecodeError,
     ForeignSegment,
     InvalidField,
@@ -40,6 +41,7 @@ from journal.segment import (
     SUFFIX,
     SegmentHeader,
     decode_segment_header,
+    segment_name,
 )
 from journal.storage import Storage
 from journal.watch import HeadWatcher
@@ -66,6 +68,12 @@ class Cursor:
             value = getattr(self, field)
             if value is not None and value < 0:
                 raise InvalidField(field, value, "cannot be negative")
+
+    def is_reached_by(self, header: FrameHeader) -> bool:
+        """Whether reading begins with this record, if not before."""
+        if self.position is not None:
+            return header.position_last >= self.position
+        return self.timestamp is None or header.timestamp_max >= self.timestamp
 
 
 @attrs.frozen(eq=False)
@@ -180,10 +188,15 @@ class Reader:
         if start is None:
             return
         number, place = start
+        before: Record | None = None
+        is_reached = False
         while True:
-            position_first = self._names[number]
-            yield from self._segment_records(position_first, place, head, cursor)
-            if position_first == head.segment_position:
+            for record in self._segment_records(number, place, before, head):
+                before = record
+                is_reached = is_reached or cursor.is_reached_by(record.header)
+                if is_reached:
+                    yield record
+            if self._names[number] == head.segment_position:
                 return
             number += 1
             if number == len(self._names):
@@ -254,10 +267,21 @@ class Reader:
         return None
 
     def _list_segments(self, head: Head) -> None:
-        names = self._storage.names(self.directory.segments)
-        self._names = [int(name.removesuffix(SUFFIX)) for name in names if name.endswith(SUFFIX)]
+        self._names = [
+            self._position_of(name)
+            for name in self._storage.names(self.directory.segments)
+            if name.endswith(SUFFIX)
+        ]
         if head.segment_position not in self._names:
             raise self._missing(head.segment_position)
+
+    def _position_of(self, name: str) -> int:
+        digits = name.removesuffix(SUFFIX)
+        if not (digits.isascii() and digits.isdecimal() and segment_name(int(digits)) == name):
+            raise CorruptSegment(
+                self.directory.segments / name, 0, "no segment has a name like this"
+            )
+        return int(digits)
 
     def _index(self, position_first: int, head: Head) -> SegmentIndex:
         path = self.directory.segment(position_first)
@@ -277,22 +301,20 @@ class Reader:
     # --- one segment ---
 
     def _segment_records(
-        self, position_first: int, place: Place | None, head: Head, cursor: Cursor
+        self, number: int, place: Place | None, before: Record | None, head: Head
     ) -> Iterator[Record]:
-        path = self.directory.segment(position_first)
+        path = self.directory.segment(self._names[number])
         fd = self._open(path)
         try:
-            start = place or segment_start(self._header(fd, path, head))
-            end = self._end(fd, path, position_first, head)
-            frames = scan(self._storage, fd, start, end_bytes=end, ledger_id=head.ledger_id)
-            for scanned in frames:
-                header = scanned.header
-                if cursor.position is not None and header.position_last < cursor.position:
-                    continue
-                if cursor.timestamp is not None and header.timestamp_max < cursor.timestamp:
-                    continue
+            if place is None:
+                header = self._header(fd, path, head)
+                if before is not None:
+                    self._check_follows(before, header, path, number)
+                place = segment_start(header)
+            end = self._end(fd, path, self._names[number], head)
+            for scanned in scan(self._storage, fd, place, end_bytes=end, ledger_id=head.ledger_id):
                 yield Record(
-                    header,
+                    scanned.header,
                     scanned.sha256,
                     path,
                     scanned.place.offset_bytes,
@@ -302,6 +324,25 @@ class Reader:
             raise broken.damage(path) from None
         finally:
             self._storage.close(fd)
+
+    def _check_follows(
+        self, before: Record, header: SegmentHeader, path: Path, number: int
+    ) -> None:
+        """Nothing may be left out between the last record of a segment and the next segment."""
+        position = before.position_last + 1
+        if header.position_first == position and header.previous_frame_sha256 == before.sha256:
+            return
+        if header.number != number:
+            raise self._missing(position)
+        if header.position_first == position:
+            raise CorruptSegment(path, 0, "it does not follow on the segment before it", position)
+        end_bytes = before.offset_bytes + before.header.frame_bytes
+        raise CorruptSegment(
+            before.segment,
+            end_bytes,
+            f"it ends short of {path.name}, which follows on it",
+            position,
+        )
 
     def _open(self, path: Path) -> int:
         try:

@@ -95,6 +95,9 @@ def recover(storage: Storage, directory: Directory, witnesses: Sequence[Witness]
     tail = _read_tail(storage, directory, head, files)
     _check_witnesses(files[-1], tail, witnesses)
 
+    for folder in directory.folders:
+        if not storage.exists(folder):
+            storage.make_directory(folder)  # what lay in it was derived, or is missed elsewhere
     for folder in (directory.path, *directory.folders):
         sweep_temporaries(storage, folder)
     torn_bytes, quarantine = 0, None

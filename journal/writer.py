@@ -11,6 +11,7 @@ became of the group is known after reopening.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -139,15 +140,13 @@ class Writer:
         self._strict = sync == "strict"
         self._pid = os.getpid()
         self._sealed: list[SealedSegment] = sealed_segments(recovered.files)
-        self._file = _ActiveFile(storage, recovered)
-        self._head_fd = storage.open_write(directory.head)
         place = recovered.place
         self._head = attrs.evolve(
             recovered.head,
             sequence=recovered.head.sequence + 1,
             position=place.position - 1,
             timestamp=recovered.timestamp,
-            segment_position=self._file.header.position_first,
+            segment_position=recovered.files[-1].header.position_first,
             offset_bytes=place.offset_bytes,
             frame_sha256=place.previous_sha256 or bytes(32),
             closed=False,
@@ -165,7 +164,13 @@ class Writer:
         self._closed = False
         self._closing = threading.Event()
         self._head_thread: threading.Thread | None = None
-        self._write_head(self._head, sync=True)
+        with contextlib.ExitStack() as opened:  # closed again should any of this fail
+            self._file = _ActiveFile(storage, recovered)
+            opened.callback(self._file.close)
+            self._head_fd = storage.open_write(directory.head)
+            opened.callback(storage.close, self._head_fd)
+            self._write_head(self._head, sync=True)
+            opened.pop_all()
 
     @property
     def is_in_child(self) -> bool:
@@ -268,9 +273,10 @@ class Writer:
             self._head_dirty.set()
             if self._head_thread is not None:
                 self._head_thread.join()
-            self._file.close()
-            self._storage.close(self._head_fd)
-            self._lock_file.release()
+            with contextlib.ExitStack() as opened:  # each is closed, whatever the others report
+                opened.callback(self._lock_file.release)
+                opened.callback(self._storage.close, self._head_fd)
+                opened.callback(self._file.close)
 
     def _finish_line(self) -> None:
         """Write what is in line; from then on nothing can be appended."""
@@ -493,7 +499,7 @@ class _ActiveFile:
         """Write and sync. ``end_bytes`` moves only once the data is on disk."""
         end = self.end_bytes + len(data)
         if end > self._allocated_bytes:
-            self._reserve(max(end, min(self._allocated_bytes + ALLOCATION_BYTES, size_bytes_max)))
+            self._reserve(end, size_bytes_max)
         self.operation = "write"
         try:
             self._storage.write(self._fd, data, self.end_bytes)
@@ -506,11 +512,23 @@ class _ActiveFile:
             self._hashed_bytes = end
         self.end_bytes = end
 
-    def _reserve(self, size_bytes: int) -> None:
+    def _reserve(self, end_bytes: int, size_bytes_max: int) -> None:
+        """Reserve room up to ``end_bytes``, and ahead of it if the disk has that much."""
         self.operation = "fallocate"
-        count = size_bytes - self._allocated_bytes
+        ahead = min(self._allocated_bytes + ALLOCATION_BYTES, size_bytes_max)
+        if ahead > end_bytes:
+            try:
+                self._allocate(ahead)
+            except _NoRoom:
+                pass  # little room is enough room for this one
+            else:
+                return
+        self._allocate(end_bytes)
+
+    def _allocate(self, size_bytes: int) -> None:
+        start = self._allocated_bytes
         try:
-            self._storage.allocate(self._fd, self._allocated_bytes, count)
+            self._storage.allocate(self._fd, start, size_bytes - start)
         except OSError as failure:
             raise _no_room_or(failure) from None
         self._allocated_bytes = size_bytes
@@ -546,12 +564,12 @@ class _ActiveFile:
 
     def replace(self, path: Path, header: SegmentHeader) -> None:
         """Go on in the segment at ``path``, which holds only its header."""
-        fd = self._storage.open_write(path)
-        self._storage.close(self._fd)
-        self._fd, self.path, self.header = fd, path, header
+        sealed, self._fd = self._fd, self._storage.open_write(path)
+        self.path, self.header = path, header
         self.end_bytes = self._allocated_bytes = SEGMENT_HEADER_BYTES
         self._hash = hashlib.sha256(encode_segment_header(header))
         self._hashed_bytes = SEGMENT_HEADER_BYTES
+        self._storage.close(sealed)
 
     def close(self) -> None:
         self._storage.close(self._fd)

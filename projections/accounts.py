@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final
 
@@ -24,6 +25,7 @@ CREDITS_POSTED: Final = 8
 
 _STATE: Final = struct.Struct("<16x8Q32xI2xHQ")
 """Of a row: the four balances, ledger, flags and timestamp."""
+_TIMESTAMP: Final = 15
 _CAPACITY_MIN: Final = 1024
 
 
@@ -52,9 +54,8 @@ class Accounts:
 
     def has_timestamp(self, timestamp: int) -> bool:
         """Whether an account was created at exactly that time."""
-        timestamps = self.rows["timestamp"]
-        at = int(np.searchsorted(timestamps, np.uint64(timestamp)))
-        return at < self.count and int(timestamps[at]) == timestamp
+        at = bisect_left(range(self.count), timestamp, key=self._timestamp)
+        return at < self.count and self._timestamp(at) == timestamp
 
     def add(self, rows: Rows) -> None:
         """Append ``ACCOUNT[n]``, balances included, none of which is there yet."""
@@ -64,8 +65,9 @@ class Accounts:
             grown[: self.count] = self.rows
             self._hold(grown)
         self._table[self.count : count] = rows
-        self.slots.update(zip(field_ints(rows["id"]), range(self.count, count), strict=True))
-        self.count = count
+        first, self.count = self.count, count
+        # Last: whoever finds a slot, in whatever thread, finds its row too.
+        self.slots.update(zip(field_ints(rows["id"]), range(first, count), strict=True))
 
     def state(self, slot: int) -> AccountState:
         """A copy of what the rules need to know of one account."""
@@ -102,6 +104,9 @@ class Accounts:
         """Add one amount; for a few transfers this is faster than columns are."""
         self._add(self.slots[debit_account_id] * WORDS + DEBITS_POSTED, amount)
         self._add(self.slots[credit_account_id] * WORDS + CREDITS_POSTED, amount)
+
+    def _timestamp(self, slot: int) -> int:
+        return self._flat[slot * WORDS + _TIMESTAMP]
 
     def _add(self, at: int, amount: int) -> None:
         flat = self._flat

@@ -76,21 +76,17 @@ class _OpenRecord:
         self.position_last = record.position_last
         self._payload = record.payload
         self._statuses = self._payload.statuses()
-        self._blocks: dict[int, list[TransferRow]] = {}
+        self._blocks: dict[int, Rows] = {}
 
     def transfer(self, position: int) -> tuple[TransferRow, bool]:
-        index = position - self._first
-        number, within = divmod(index, codec.BLOCK_ROWS)
-        block = self._blocks.get(number)
-        if block is None:
-            rows = self._payload.block(number)
-            block = self._blocks[number] = [TransferRow._make(row) for row in columns(rows)]
-        return block[within], self._took_effect(index)
+        row, took_effect = self.row(position)
+        return TransferRow._make(next(iter(columns(row)))), took_effect
 
     def row(self, position: int) -> tuple[Rows, bool]:
         index = position - self._first
         number, within = divmod(index, codec.BLOCK_ROWS)
-        return self._payload.block(number)[within : within + 1], self._took_effect(index)
-
-    def _took_effect(self, index: int) -> bool:
-        return self._statuses is None or int(self._statuses[index]) == codec.CREATED
+        block = self._blocks.get(number)
+        if block is None:
+            block = self._blocks[number] = self._payload.block(number)
+        took_effect = self._statuses is None or int(self._statuses[index]) == codec.CREATED
+        return block[within : within + 1], took_effect

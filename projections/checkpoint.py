@@ -113,7 +113,9 @@ def checkpoint_paths(storage: Storage, directory: Directory, projection: str) ->
 def checkpoint_witnesses(storage: Storage, directory: Directory) -> list[Witness]:
     """What the sound checkpoints of any projection of this ledger prove about the journal."""
     ledger_id = read_head(storage, directory).ledger_id
-    witnesses = []
+    witnesses: list[Witness] = []
+    if not storage.exists(directory.checkpoints):
+        return witnesses
     for name in storage.names(directory.checkpoints):
         if not name.endswith(SUFFIX):
             continue

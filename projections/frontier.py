@@ -25,6 +25,7 @@ HasTransferAt = Callable[[int], bool]
 """timestamp -> whether a durable transfer took effect at exactly that time."""
 
 _MISSING: Final = object()
+_NARROW: Final = 2**64 - 1
 
 
 class Frontier:
@@ -51,6 +52,8 @@ class Frontier:
         self.created: dict[int, AccountRow] = {}
         self.transfers: dict[int, TimedTransfer] = {}
         self.failed: set[int] = set()
+        self.wide: set[int] = set()
+        """The last position of each request in flight that moves more than 2**64 - 1 at once."""
         self._unmerged: deque[tuple[Draft, int]] = deque()
         self.id_max = self._index.id_max
         """No id above this was ever used."""
@@ -71,6 +74,8 @@ class Frontier:
         self.accounts_timestamp_max = draft.accounts_timestamp
         self.transfers_timestamp_max = draft.transfers_timestamp
         self.id_max = max(self.id_max, draft.id_max)
+        if draft.wide:
+            self.wide.add(position_last)
         self._unmerged.append((draft, position_last))
 
     def catch_up(self) -> None:
@@ -98,6 +103,7 @@ class Frontier:
 
         The caller holds the settling lock.
         """
+        self.wide.discard(position_last)
         if self._unmerged and self._unmerged[0][0] is draft:
             self._unmerged.popleft()
             return
@@ -123,6 +129,8 @@ class Draft:
         self.failed: set[int] = set()
         self.accounts_timestamp = frontier.accounts_timestamp_max
         self.transfers_timestamp = frontier.transfers_timestamp_max
+        self.wide = False
+        """Whether some amount posted takes more than 64 bits."""
         self._scope: tuple[list[int], int, int] | None = None
 
     @property
@@ -180,15 +188,18 @@ class Draft:
     def is_account_timestamp(self, timestamp: int) -> bool:
         if timestamp > self.accounts_timestamp:
             return False
-        return self._frontier.table.has_timestamp(timestamp) or any(
-            row.timestamp == timestamp for row in self._frontier.created.values()
-        )
+        # In this order, and in one step: another thread may be settling what is in flight.
+        in_flight = list(self._frontier.created.values())
+        return any(
+            row.timestamp == timestamp for row in in_flight
+        ) or self._frontier.table.has_timestamp(timestamp)
 
     def is_transfer_timestamp(self, timestamp: int) -> bool:
         if timestamp > self.transfers_timestamp:
             return False
-        return self._frontier.has_transfer_at(timestamp) or any(
-            held[1] == timestamp for held in self._frontier.transfers.values()
+        in_flight = list(self._frontier.transfers.values())  # as above
+        return any(held[1] == timestamp for held in in_flight) or self._frontier.has_transfer_at(
+            timestamp
         )
 
     # what a decision changes
@@ -201,6 +212,7 @@ class Draft:
 
     def post(self, row: TransferRow, timestamp: int) -> None:
         self.transfers[row.id] = (row, timestamp)
+        self.wide = self.wide or row.amount > _NARROW
         self._move(row, row.amount)
         self.transfers_timestamp = timestamp
         if self._scope is not None:

@@ -297,13 +297,12 @@ class Ledger:
             raise OutOfRange("timestamp", timestamp, TIMESTAMP_MAX)
         if position is not None and not 0 <= position <= self._state.position:
             raise OutOfRange("position", position, self._state.position)
+        # At a timestamp too: what is imported later, with an earlier time, stays out of it.
+        position_max = self._state.position if position is None else position
         restored = restore_state(
-            self._storage,
-            self._directory,
-            position_max=self._state.position if position is None else position,
-            timestamp_max=timestamp,
+            self._storage, self._directory, position_max=position_max, timestamp_max=timestamp
         )
-        return PastLedger(restored.state, self, position=position, timestamp=timestamp)
+        return PastLedger(restored.state, self, position=position_max, timestamp=timestamp)
 
     @property
     def position(self) -> int:
@@ -366,15 +365,17 @@ class Ledger:
             if self._closed:
                 return
             self._closed = True
-            last = self._in_flight[-1].ticket if self._in_flight else None
+            last = self._last_in_flight()
         try:
             if self._writer is not None and last is not None:
                 self._writer.wait(last)
                 self._settle()
-            self._checkpointer.close()
         finally:
-            if self._writer is not None:
-                self._writer.close()
+            try:
+                self._checkpointer.close()
+            finally:
+                if self._writer is not None:
+                    self._writer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -412,9 +413,7 @@ class Ledger:
                 decision, draft = self._decide_rows(kind, rows, first)
                 if not len(decision.rows):
                     # The answer may rest on a record in flight: give it out no sooner.
-                    return decision.results, (
-                        self._in_flight[-1].ticket if self._in_flight else None
-                    )
+                    return decision.results, self._last_in_flight()
                 ticket = self._append(writer, kind, decision)
                 if ticket is None:
                     continue  # what this was decided on top of has just been refused
@@ -446,6 +445,12 @@ class Ledger:
             timestamp_max=decision.timestamp_max,
             generation=self._generation,
         )
+
+    def _last_in_flight(self) -> Ticket | None:
+        try:
+            return self._in_flight[-1].ticket
+        except IndexError:  # none, or another thread has just settled the last
+            return None
 
     def _settle(self) -> None:
         """Fold everything that became durable into the state, in order."""

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from journal.codec import Rows
+from journal.errors import LedgerClosed
 from journal.model import Account, CreateAccountResult, CreateTransferResult, Transfer
 from projections.checkpoint import Checkpoint
 from projections.ledger import Ledger, OpenReport
@@ -41,7 +42,7 @@ class AsyncLedger:
     def __init__(self, ledger: Ledger, pool: ThreadPoolExecutor) -> None:
         self._ledger = ledger
         self._pool = pool
-        self._closing: asyncio.Future[None] | None = None
+        self._closed = False
 
     @overload
     async def create_accounts(self, accounts: Sequence[Account]) -> list[CreateAccountResult]: ...
@@ -99,6 +100,7 @@ class AsyncLedger:
     async def close(self) -> None:
         """Finish what is in flight and release the ledger. May be repeated."""
         await asyncio.get_running_loop().run_in_executor(None, self._ledger.close)
+        self._closed = True
         self._pool.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
@@ -108,4 +110,6 @@ class AsyncLedger:
         await self.close()
 
     async def _call(self, function: Callable[[], T]) -> T:
+        if self._closed:
+            raise LedgerClosed(self._ledger.path)
         return await asyncio.get_running_loop().run_in_executor(self._pool, function)

@@ -29,7 +29,7 @@ class PastLedger:
         state: LedgerState,
         transfers: TransferSource,
         *,
-        position: int | None,
+        position: int,
         timestamp: int | None,
     ) -> None:
         self._state = state
@@ -62,9 +62,7 @@ class PastLedger:
     def lookup_transfers(self, ids: Iterable[int]) -> list[Transfer]:
         """The transfers that had taken effect by then."""
         rows, positions = self._transfers.transfer_rows(ids)
-        kept = np.ones(len(rows), bool)
-        if self._position_max is not None:
-            kept &= np.array(positions, np.int64) <= self._position_max
+        kept = np.array(positions, np.int64) <= self._position_max
         if self._timestamp_max is not None:
             kept &= rows["timestamp"] <= np.uint64(self._timestamp_max)
         return transfers_from_rows(rows[kept])

@@ -122,8 +122,8 @@ class TransferIndex:
         while len(runs) > 1 and len(runs[-2].positions) < 2 * len(runs[-1].positions):
             runs[-2:] = [_merge(runs[-2], runs[-1])]
         self._position_frozen = run.position_last
-        if len(run.positions):
-            self.id_max = max(self.id_max, run.range[1])
+        if len(run.positions) and (greatest := run.range[1]) > self.id_max:
+            self.id_max = greatest  # on opening only: a frozen id was taken in by `add` before
         self._runs = tuple((*(r.range if len(r.positions) else (1, 0)), r) for r in runs)
 
 
