@@ -254,7 +254,7 @@ def test_a_second_writer_is_turned_away_and_readers_are_not(books: Path, shop: P
         (["import", "BOOKS", "ROWS", "-m", "MAPPING", "--errors-to", "ROWS"], 2, "is read"),
         (["import", "BOOKS", "ROWS"], 2, "Missing option"),
         (["blance", "BOOKS"], 2, "no command 'blance' (did you mean 'balance'?)"),
-        (["balance", "BOOKS", "1", "--scal", "2"], 2, "'--scal'"),
+        (["balance", "BOOKS", "1", "--scal", "2"], 2, "--scal"),
     ],
 )
 def test_wrong_use_is_told_in_one_message_with_the_right_exit_code(

@@ -1,0 +1,32 @@
+"""Where crash tests keep their ledgers, and how long they run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # only a folder of our own in it is used
+
+
+@pytest.fixture
+def ram(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory where there is such a thing: these tests write thousands of ledgers."""
+    if not os.access(SHARED_MEMORY, os.W_OK):
+        yield tmp_path
+        return
+    path = Path(tempfile.mkdtemp(prefix="nostro-", dir=SHARED_MEMORY))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+@pytest.fixture
+def is_long() -> bool:
+    """Whether everything is to be tried, and not a sample of it: NOSTRO_CRASH=long."""
+    return os.environ.get("NOSTRO_CRASH") == "long"

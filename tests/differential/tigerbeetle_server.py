@@ -1,0 +1,48 @@
+"""A TigerBeetle replica of our own, on a port and a data file of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CLUSTER = "0"
+
+
+def find_binary() -> str | None:
+    """The server program, if this machine has one."""
+    return os.environ.get("TIGERBEETLE_BINARY") or shutil.which("tigerbeetle")
+
+
+@contextmanager
+def running(binary: str, directory: Path) -> Iterator[str]:
+    """Start a fresh cluster of one; give its address; stop that very process at the end."""
+    data = directory / "0_0.tigerbeetle"
+    place = [f"--cluster={CLUSTER}", "--replica=0", "--replica-count=1", "--development"]
+    subprocess.run([binary, "format", *place, data], check=True, capture_output=True)
+    address = f"127.0.0.1:{_free_port()}"
+    log = directory / "tigerbeetle.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [binary, "start", f"--addresses={address}", "--development", data],
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            yield address
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(timeout=30)
+            data.unlink()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,93 @@
+"""Small journals for tests: transfers that follow from their ids, appended, read back, compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from journal import codec
+from journal.codec import RecordKind, Rows
+from journal.model import TRANSFER
+from journal.reader import Cursor, Reader
+from journal.storage import Storage
+from journal.writer import SyncMode, Ticket, Writer
+
+
+def transfers(first: int, count: int = 1) -> Rows:
+    """``TRANSFER[count]`` with ids from ``first`` on; every field follows from the id."""
+    ids = np.arange(first, first + count, dtype=np.uint64)
+    rows = np.zeros(count, TRANSFER)
+    rows["id"][:, 0] = ids
+    rows["debit_account_id"][:, 0] = ids % np.uint64(7) + np.uint64(1)
+    rows["credit_account_id"][:, 0] = ids % np.uint64(5) + np.uint64(11)
+    rows["amount"][:, 0] = ids * np.uint64(3)
+    # Spread over all bits, so that a record does not compress to almost nothing.
+    rows["user_data_128"] = np.random.default_rng(first).integers(
+        0, 2**63, (count, 2), dtype=np.uint64
+    )
+    rows["ledger"], rows["code"] = 1, 1
+    rows["timestamp"] = ids * np.uint64(10)
+    return rows
+
+
+def open_writer(
+    path: Path,
+    *,
+    segment_bytes_max: int = 4096,
+    sync: SyncMode = "group",
+    storage: Storage | None = None,
+) -> Writer:
+    return Writer.open(path, segment_bytes_max=segment_bytes_max, sync=sync, storage=storage)
+
+
+def append(writer: Writer, first: int, count: int = 1) -> Ticket:
+    """Put the record of :func:`transfers` in line."""
+    ticket = writer.append(
+        codec.encode_rows(RecordKind.TRANSFERS, transfers(first, count), None),
+        event_count=count,
+        timestamp_min=first * 10,
+        timestamp_max=(first + count - 1) * 10,
+        generation=writer.generation,
+    )
+    assert ticket is not None
+    return ticket
+
+
+def commit(writer: Writer, first: int, count: int = 1) -> Ticket:
+    """Append one record and wait until it is durable."""
+    ticket = append(writer, first, count)
+    writer.wait(ticket)
+    return ticket
+
+
+def write_journal(path: Path, records: int, *, segment_bytes_max: int = 4096) -> None:
+    """A closed journal of so many records of one transfer each; ids and positions begin at 1."""
+    writer = open_writer(path, segment_bytes_max=segment_bytes_max)
+    for first in range(1, records + 1):
+        commit(writer, first)
+    writer.close()
+
+
+def ids_in(path: Path, cursor: Cursor | None = None) -> list[int]:
+    """The ids of all durable transfers in order; what was not written as it should be fails."""
+    ids: list[int] = []
+    for record in Reader(path).records(cursor):
+        rows = record.rows
+        first = int(rows["id"][0, 0])
+        assert rows.tobytes() == transfers(first, len(rows)).tobytes()
+        ids.extend(range(first, first + len(rows)))
+    return ids
+
+
+def files_under(path: Path) -> dict[str, bytes]:
+    """Every file by relative name, with its content."""
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
+
+
+def segment_names(path: Path) -> list[str]:
+    return sorted(file.name for file in (path / "segments").iterdir())

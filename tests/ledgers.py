@@ -1,0 +1,103 @@
+"""Small ledgers for crash tests: what they hold follows from numbers, and every state is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from journal.model import Account, CreateAccountStatus, CreateTransferStatus, Transfer
+from journal.reader import Reader
+from journal.storage import Storage
+from projections.ledger import Ledger
+
+ACCOUNTS = range(1, 9)
+SEGMENT_BYTES_MAX = 4096
+
+
+@attrs.define
+class History:
+    """What a ledger held after each record: position -> hash of its state."""
+
+    states: dict[int, bytes] = attrs.field(factory=lambda: {0: b""})
+
+    def note(self, ledger: Ledger) -> None:
+        self.states[ledger.position] = ledger.state_sha256()
+
+    @property
+    def position(self) -> int:
+        return max(self.states)
+
+
+def transfer(number: int) -> Transfer:
+    """The transfer of that number; every field follows from it."""
+    debit = number * 7 % len(ACCOUNTS)
+    credit = (debit + 1 + number % (len(ACCOUNTS) - 1)) % len(ACCOUNTS)
+    return Transfer(
+        id=number,
+        debit_account_id=ACCOUNTS[debit],
+        credit_account_id=ACCOUNTS[credit],
+        amount=number % 1_000 + 1,
+        user_data_128=pow(number, 5, 2**127 - 1),
+        user_data_64=pow(number, 3, 2**61 - 1),
+        ledger=1,
+        code=1 + number % 9,
+    )
+
+
+def open_ledger(path: Path, storage: Storage | None = None) -> Ledger:
+    """With segments as small as can be, and checkpoints only when asked for."""
+    return Ledger.open(
+        path,
+        segment_bytes_max=SEGMENT_BYTES_MAX,
+        checkpoint_events=1_000_000,
+        checkpoint_seconds=3_600,
+        storage=storage,
+    )
+
+
+def create_accounts(ledger: Ledger) -> None:
+    results = ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in ACCOUNTS])
+    assert {result.status for result in results} <= {
+        CreateAccountStatus.CREATED,
+        CreateAccountStatus.EXISTS,
+    }
+
+
+def create_transfers(ledger: Ledger, first: int, count: int) -> None:
+    results = ledger.create_transfers([transfer(n) for n in range(first, first + count)])
+    assert {result.status for result in results} == {CreateTransferStatus.CREATED}
+
+
+def write_ledger(path: Path, *, records: int) -> History:
+    """A closed ledger of several segments, two checkpoints, a manifest and index runs.
+
+    Transfers follow on the last checkpoint but one, and on none but the last.
+    """
+    history = History()
+    ledger = open_ledger(path)
+    history.states[0] = ledger.state_sha256()
+    create_accounts(ledger)
+    history.note(ledger)
+    first = 1
+    for record in range(records):
+        count = record % 3 + 1
+        create_transfers(ledger, first, count)
+        history.note(ledger)
+        first += count
+        if record == records // 2:
+            ledger.checkpoint()
+    ledger.close()
+    return history
+
+
+def transfers_in(path: Path) -> list[int]:
+    """The ids of all durable transfers in order, each checked field by field."""
+    ids = []
+    for record in Reader(path).records():
+        for event in record.events():
+            found = getattr(event, "transfer", None)
+            if found is not None:
+                assert attrs.evolve(found, timestamp=0) == transfer(found.id)
+                ids.append(found.id)
+    return ids

@@ -1,0 +1,197 @@
+"""The ledger against a naive model, through every order of requests, restarts and crashes."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from hypothesis import note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from journal import (
+    AMOUNT_MAX,
+    Account,
+    CreateAccountStatus,
+    CreateTransferStatus,
+    Transfer,
+)
+from projections import Ledger, audit
+from tests.clocks import HandClock
+from tests.property.model import Balances, Model
+from tests.traffic import Past, Traffic
+
+ACCOUNT_IDS: Final = range(1, 9)
+TRANSFER_IDS: Final = range(1, 41)
+SEEDS: Final = st.integers(0, 2**32)
+SOME_IDS: Final = st.lists(
+    st.one_of(st.sampled_from(TRANSFER_IDS), st.sampled_from([0, 99, AMOUNT_MAX]))
+)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Whatever is done to the ledger, it answers as the model does and remembers what it said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parent = Path(tempfile.mkdtemp(prefix="nostro-machine-"))
+        self.path = self.parent / "0"
+        self.clock = HandClock(1_000)
+        self.model = Model()
+        self.traffic, self.past = Traffic(), Past()
+        self.ledger = self.open()
+
+    def open(self) -> Ledger:
+        return Ledger.open(
+            self.path, clock=self.clock, segment_bytes_max=4096, checkpoint_events=10
+        )
+
+    # --- requests ---
+
+    @initialize(seed=SEEDS)
+    def begin_with_accounts(self, seed: int) -> None:
+        random = Random(seed)
+        for count in (0, 12, 12):
+            self.create_accounts(random, count)
+            self.create_transfers(random, count)
+
+    @rule(seed=SEEDS, requests=st.integers(1, 4))
+    def ask(self, seed: int, requests: int) -> None:
+        random = Random(seed)
+        for _ in range(requests):
+            if random.random() < 0.2:
+                self.create_accounts(random, random.randrange(8))
+            else:
+                self.create_transfers(random, random.randrange(16))
+            self.clock.now += random.randrange(100)
+
+    def create_accounts(self, random: Random, count: int) -> None:
+        request = self.traffic.accounts(random, count, self.past, self.clock.now)
+        note(f"accounts: {request}")
+        answers = self.ledger.create_accounts(request)
+        assert answers == self.model.create_accounts(request, self.clock.now)
+        for account, answer in zip(request, answers, strict=True):
+            if answer.status is CreateAccountStatus.CREATED:
+                self.past.note(account, answer.timestamp)
+
+    def create_transfers(self, random: Random, count: int) -> None:
+        request = self.traffic.transfers(random, count, self.past, self.clock.now)
+        note(f"transfers: {request}")
+        answers = self.ledger.create_transfers(request)
+        assert answers == self.model.create_transfers(request, self.clock.now)
+        for transfer, answer in zip(request, answers, strict=True):
+            if answer.status is CreateTransferStatus.CREATED:
+                self.past.note(transfer, answer.timestamp)
+
+    @rule(nanoseconds=st.one_of(st.integers(0, 900), st.sampled_from([-5_000, 10_000])))
+    def let_time_pass(self, nanoseconds: int) -> None:
+        self.clock.now = max(1_000, self.clock.now + nanoseconds)
+
+    # --- looking ---
+
+    @rule(ids=SOME_IDS)
+    def look_up(self, ids: list[int]) -> None:
+        assert self.ledger.lookup_accounts(ids) == _those(self.model.accounts, ids)
+        transfers = [self.model.transfers[id_] for id_ in ids if id_ in self.model.transfers]
+        assert self.ledger.lookup_transfers(ids) == transfers
+
+    @rule(share=st.floats(0, 1))
+    def look_back_to_a_position(self, share: float) -> None:
+        position = round(share * len(self.model.history))
+        past = self.ledger.at(position=position)
+        assert past.position == position
+        expected = self.model.at_position(position)
+        assert past.lookup_accounts(ACCOUNT_IDS) == _those(expected, ACCOUNT_IDS)
+        took_effect = [
+            event for _, event in self.model.history[:position] if isinstance(event, Transfer)
+        ]
+        assert past.transfer_count == len(took_effect)
+        ids = [transfer.id for transfer in self.model.transfers.values()]
+        assert past.lookup_transfers(ids) == took_effect
+
+    @rule(share=st.floats(-0.1, 1.1))
+    def look_back_to_a_time(self, share: float) -> None:
+        last = max((timestamp for timestamp, _ in self.model.history), default=0)
+        timestamp = max(0, round(share * last))
+        past = self.ledger.at(timestamp=timestamp)
+        expected = self.model.at_timestamp(timestamp)
+        assert past.lookup_accounts(ACCOUNT_IDS) == _those(expected, ACCOUNT_IDS)
+        took_effect = [t for t in self.model.transfers.values() if t.timestamp <= timestamp]
+        assert past.lookup_transfers(self.model.transfers) == took_effect
+
+    # --- restarts ---
+
+    @rule()
+    def checkpoint(self) -> None:
+        assert self.ledger.checkpoint().position == len(self.model.history)
+
+    @rule(forget=st.sampled_from(["", "", "*/*.checkpoint", "*/*.ids", "MANIFEST"]))
+    def close_and_reopen(self, forget: str) -> None:
+        self.ledger.close()
+        for derived in self.path.glob(forget) if forget else ():
+            derived.unlink()
+        self.reopen()
+
+    @rule()
+    def be_killed_and_reopen(self) -> None:
+        """The files as they lie, without a close: what a kill would leave behind."""
+        copy = self.path.with_name(str(int(self.path.name) + 1))
+        _copy_while_open(self.path, copy)
+        self.ledger.close()
+        shutil.rmtree(self.path)
+        self.path = copy
+        self.reopen()
+
+    def reopen(self) -> None:
+        self.ledger = self.open()
+        self.model.reopen()
+
+    # --- what always holds ---
+
+    @invariant()
+    def the_balances_are_the_models(self) -> None:
+        assert self.ledger.position == len(self.model.history)
+        assert self.ledger.transfer_count == len(self.model.transfers)
+        accounts = self.ledger.lookup_accounts(ACCOUNT_IDS)
+        assert accounts == _those(self.model.accounts, ACCOUNT_IDS)
+        debits = sum(account.debits_posted for account in accounts)
+        assert debits == sum(account.credits_posted for account in accounts)
+
+    @rule()
+    def replay_from_the_first_event(self) -> None:
+        report = audit(self.path)
+        note(str(report.comparisons))
+        assert report.passed
+        assert report.state_sha256 == self.ledger.state_sha256()
+        assert report.events == report.position == len(self.model.history)
+
+    def teardown(self) -> None:
+        try:
+            self.replay_from_the_first_event()
+        finally:
+            self.ledger.close()
+            shutil.rmtree(self.parent)
+
+
+def _those(accounts: Balances, ids: Iterable[int]) -> list[Account]:
+    return [accounts[id_] for id_ in ids if id_ in accounts]
+
+
+def _copy_while_open(source: Path, target: Path) -> None:
+    """A copy, file by file; what a checkpoint in the background removes meanwhile is left out."""
+    target.mkdir(mode=0o700)
+    for path in sorted(source.iterdir()):
+        if path.is_dir():
+            _copy_while_open(path, target / path.name)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                (target / path.name).write_bytes(path.read_bytes())
+
+
+TestLedgerMachine = LedgerMachine.TestCase
+TestLedgerMachine.settings = settings(max_examples=60, stateful_step_count=40)

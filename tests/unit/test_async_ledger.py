@@ -1,0 +1,155 @@
+"""The ledger for asyncio: the same answers, and many tasks at once."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import attrs
+import numpy as np
+import pytest
+
+from journal import (
+    ACCOUNT,
+    TRANSFER,
+    Account,
+    CreateTransferStatus,
+    LedgerClosed,
+    LedgerLocked,
+    NotALedger,
+    Transfer,
+    UnsupportedFeature,
+)
+from projections import AsyncLedger, Ledger
+from tests.clocks import HandClock
+from tests.disks import HeldDisk
+from tests.waiting import until
+
+S: Final = CreateTransferStatus
+ACCOUNTS: Final = [Account(id=id_, ledger=1, code=1) for id_ in (1, 2)]
+ONE: Final = Transfer(id=1, debit_account_id=1, credit_account_id=2, amount=10, ledger=1, code=1)
+
+
+def test_it_answers_as_the_ledger_does(tmp_path: Path) -> None:
+    """Every method gives what the synchronous ledger gives for the same requests."""
+    batch = [ONE, attrs.evolve(ONE, id=2, debit_account_id=404), ONE]
+
+    async def use() -> list[object]:
+        async with await AsyncLedger.open(tmp_path / "async", clock=HandClock()) as ledger:
+            return [
+                await ledger.create_accounts(ACCOUNTS),
+                await ledger.create_transfers(batch),
+                await ledger.lookup_accounts([2, 1]),
+                await ledger.lookup_transfers([1, 2]),
+                (await ledger.accounts()).tobytes(),
+                (await ledger.at(position=2)).lookup_accounts([1]),
+                (await ledger.checkpoint()).state_sha256,
+                ledger.position,
+                ledger.timestamp,
+                ledger.report.events_replayed,
+            ]
+
+    with Ledger.open(tmp_path / "sync", clock=HandClock()) as ledger:
+        expected = [
+            ledger.create_accounts(ACCOUNTS),
+            ledger.create_transfers(batch),
+            ledger.lookup_accounts([2, 1]),
+            ledger.lookup_transfers([1, 2]),
+            ledger.accounts().tobytes(),
+            ledger.at(position=2).lookup_accounts([1]),
+            ledger.checkpoint().state_sha256,
+            ledger.position,
+            ledger.timestamp,
+            ledger.report.events_replayed,
+        ]
+    assert asyncio.run(use()) == expected
+
+
+def test_rows_go_in_and_rows_come_out(tmp_path: Path) -> None:
+    """Requests in numpy rows are answered in numpy rows."""
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path / "ledger") as ledger:
+            accounts = np.zeros(1, ACCOUNT)
+            assert (await ledger.create_accounts(accounts)).shape == (1,)
+            assert (await ledger.create_transfers(np.zeros(3, TRANSFER))).shape == (3,)
+
+    asyncio.run(use())
+
+
+def test_tasks_share_the_way_to_the_disk(tmp_path: Path) -> None:
+    """While one task's record is being written others are decided; then all are answered."""
+    disk = HeldDisk()
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path / "ledger", storage=disk) as ledger:
+            await ledger.create_accounts(ACCOUNTS)
+            disk.hold()
+            tasks = [
+                asyncio.create_task(ledger.create_transfers([attrs.evolve(ONE, id=id_)]))
+                for id_ in range(1, 11)
+            ]
+            await asyncio.to_thread(until, lambda: len(ledger._ledger._in_flight) == len(tasks))
+            assert (await ledger.lookup_accounts([1]))[0].debits_posted == 0, "the loop is free"
+            disk.release()
+            results = await asyncio.gather(*tasks)
+            assert [result.status for (result,) in results] == [S.CREATED] * len(tasks)
+            assert (await ledger.lookup_accounts([1]))[0].debits_posted == 100
+
+    asyncio.run(use())
+
+
+def test_a_hundred_tasks_race_for_one_id(tmp_path: Path) -> None:
+    """Exactly one of them creates it; the others are told that it exists, and when."""
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path / "ledger") as ledger:
+            await ledger.create_accounts(ACCOUNTS)
+            answers = await asyncio.gather(*(ledger.create_transfers([ONE]) for _ in range(100)))
+            statuses = [answer.status for (answer,) in answers]
+            assert sorted(statuses) == [S.EXISTS] * 99 + [S.CREATED]
+            assert len({answer.timestamp for (answer,) in answers}) == 1
+
+    asyncio.run(use())
+
+
+def test_a_cancelled_caller_leaves_the_ledger_sound(tmp_path: Path) -> None:
+    """Who stops waiting gets no answer; the request, once decided, takes effect all the same."""
+    disk = HeldDisk()
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path / "ledger", storage=disk) as ledger:
+            await ledger.create_accounts(ACCOUNTS)
+            disk.hold()
+            task = asyncio.create_task(ledger.create_transfers([ONE]))
+            await asyncio.to_thread(until, lambda: ledger._ledger._in_flight)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            disk.release()
+            assert (await ledger.create_transfers([ONE]))[0].status is S.EXISTS
+
+    asyncio.run(use())
+
+
+def test_errors_reach_the_awaiting_task(tmp_path: Path) -> None:
+    """What the ledger raises is raised where it was awaited, and the ledger goes on."""
+
+    async def use() -> None:
+        with pytest.raises(NotALedger):
+            await AsyncLedger.open(tmp_path / "missing", create=False)
+        async with await AsyncLedger.open(tmp_path / "ledger") as ledger:
+            with pytest.raises(LedgerLocked):
+                await AsyncLedger.open(tmp_path / "ledger")
+            with pytest.raises(UnsupportedFeature, match=r"row 0: TransferFlags\.PENDING"):
+                await ledger.create_transfers([attrs.evolve(ONE, flags=2)])  # type: ignore[arg-type]
+            await ledger.create_accounts(ACCOUNTS)
+        await ledger.close()
+        for call in (ledger.lookup_accounts([1]), ledger.create_accounts(ACCOUNTS)):
+            with pytest.raises(LedgerClosed):
+                await call
+
+    asyncio.run(use())
+    with Ledger.open(tmp_path / "ledger") as again:
+        assert again.position == 2

@@ -1,0 +1,180 @@
+"""Checkpoints: when they are written, how many are kept, and what becomes of a damaged one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import attrs
+import pytest
+
+from journal import Account, CreateTransferStatus, Transfer
+from projections import Ledger, OpenReport, audit
+from tests.clocks import HandClock
+from tests.disks import FullDisk
+from tests.waiting import until
+
+ONE: Final = Transfer(id=1, debit_account_id=1, credit_account_id=2, amount=10, ledger=1, code=1)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[Ledger]:
+    with Ledger.open(path, clock=HandClock()) as opened:
+        opened.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
+        yield opened
+
+
+def move(ledger: Ledger, *ids: int) -> None:
+    for id_ in ids:
+        (result,) = ledger.create_transfers([attrs.evolve(ONE, id=id_)])
+        assert result.status is CreateTransferStatus.CREATED
+
+
+def checkpoints(path: Path) -> list[Path]:
+    return sorted((path / "checkpoints").glob("*.checkpoint"))
+
+
+def reopened(path: Path) -> OpenReport:
+    """What opening the ledger for reading says; it must always find the same state."""
+    with Ledger.open(path, read_only=True) as again:
+        assert [t.id for t in again.lookup_transfers([1, 2, 3])] == [1, 2, 3]
+        assert again.lookup_accounts([1])[0].debits_posted == 30
+        return again.report
+
+
+def test_the_last_two_are_kept(path: Path, ledger: Ledger) -> None:
+    """A third checkpoint removes the first; asking again without news writes none."""
+    written = []
+    for id_ in (1, 2, 3):
+        move(ledger, id_)
+        written.append(ledger.checkpoint())
+    assert [one.position for one in written] == [3, 4, 5]
+    assert ledger.checkpoint() == written[-1]
+    assert checkpoints(path) == [one.path for one in written[1:]]
+    assert written[-1].state_sha256 == ledger.state_sha256()
+
+
+def test_closing_leaves_a_checkpoint_of_everything(path: Path, ledger: Ledger) -> None:
+    """A ledger closed in order opens without replaying anything."""
+    move(ledger, 1, 2, 3)
+    ledger.close()
+    report = reopened(path)
+    assert report.checkpoint is not None
+    assert (report.checkpoint.position, report.events_replayed) == (5, 0)
+
+
+def cut_short(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-7])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def flip_a_bit(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [cut_short, empty, flip_a_bit, Path.unlink])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_damaged_checkpoint_is_passed_over(
+    path: Path, ledger: Ledger, damage: Callable[[Path], None], count: int
+) -> None:
+    """The one before it serves, and without any the journal does: nothing is lost but time."""
+    move(ledger, 1, 2)
+    ledger.checkpoint()
+    move(ledger, 3)
+    ledger.close()
+    older, newer = checkpoints(path)
+    for file in (newer, older)[:count]:
+        damage(file)
+    report = reopened(path)
+    if count == 1:
+        assert report.checkpoint is not None
+        assert (report.checkpoint.path, report.events_replayed) == (older, 1)
+    else:
+        assert (report.checkpoint, report.events_replayed) == (None, 5)
+    refused = 0 if damage is Path.unlink else count
+    assert len(report.checkpoints_refused) == refused
+    with Ledger.open(path) as writing:
+        assert writing.create_transfers([ONE])[0].status is CreateTransferStatus.EXISTS
+        move(writing, 4)
+    assert audit(path).comparisons[-1].agrees
+
+
+def test_another_ledgers_checkpoint_is_not_used(path: Path, ledger: Ledger, tmp_path: Path) -> None:
+    """A sound checkpoint of a different ledger is refused by name."""
+    move(ledger, 1, 2, 3)
+    ledger.close()
+    with Ledger.open(tmp_path / "other", clock=HandClock()) as other:
+        other.create_accounts([Account(id=9, ledger=1, code=1)] * 1)
+    (own,), (foreign,) = checkpoints(path), checkpoints(tmp_path / "other")
+    own.write_bytes(foreign.read_bytes())
+    report = reopened(path)
+    assert report.checkpoint is None
+    assert "belongs to another ledger" in report.checkpoints_refused[0]
+
+
+def test_a_checkpoint_comes_after_so_many_events(path: Path) -> None:
+    """The background thread writes one once the events add up."""
+    with Ledger.open(path, checkpoint_events=5) as ledger:
+        ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
+        move(ledger, 1, 2)
+        assert checkpoints(path) == []
+        move(ledger, 3)
+        until(lambda: len(checkpoints(path)) == 1)
+        assert checkpoints(path)[0].stem.endswith("-00000000000000000005")
+
+
+def test_a_checkpoint_comes_after_so_many_seconds(path: Path) -> None:
+    """A few events too are written down in time, and then nothing until there is news."""
+    with Ledger.open(path, checkpoint_seconds=0.05) as ledger:
+        ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
+        until(lambda: checkpoints(path))
+        move(ledger, 1)
+        until(lambda: len(checkpoints(path)) == 2)
+        assert checkpoints(path)[-1].stem.endswith("-00000000000000000003")
+
+
+def test_a_full_disk_costs_the_new_checkpoint_only(path: Path, ledger: Ledger) -> None:
+    """The older ones stay, nothing half written is left, and the ledger goes on."""
+    ledger.close()
+    disk = FullDisk()
+    with Ledger.open(path, storage=disk, clock=HandClock()) as full:
+        before = checkpoints(path)
+        move(full, 1, 2, 3)
+        disk.full = True
+        with pytest.raises(OSError, match="No space left"):
+            full.checkpoint()
+        assert checkpoints(path) == before
+        assert not list(path.rglob("*.tmp"))
+        disk.full = False
+        assert full.checkpoint().position == full.position == 5
+    assert reopened(path).events_replayed == 0
+
+
+def test_the_background_tries_again_and_says_why(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failed checkpoint is logged, not raised; once there is room the next one succeeds."""
+    disk = FullDisk(suffix=".tmp")
+    with (
+        caplog.at_level(logging.WARNING, "nostro"),
+        Ledger.open(path, storage=disk, checkpoint_seconds=0.02) as ledger,
+    ):
+        disk.full = True
+        ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
+        until(lambda: caplog.records)
+        assert "no checkpoint at position 2" in caplog.records[0].getMessage()
+        disk.full = False
+        until(lambda: checkpoints(path))
+        move(ledger, 1)

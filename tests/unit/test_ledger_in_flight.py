@@ -1,0 +1,298 @@
+"""Requests that meet while one of them is still on its way to the disk."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import numpy as np
+import pytest
+
+from journal import (
+    AMOUNT_MAX,
+    Account,
+    AccountFlags,
+    CreateAccountStatus,
+    CreateTransferResult,
+    CreateTransferStatus,
+    JournalFull,
+    Reader,
+    Transfer,
+    TransferFlags,
+)
+from journal.rows import account_rows
+from projections import Ledger
+from projections.accounts import Accounts
+from projections.columns import ROWS_MIN
+from tests.clocks import HandClock
+from tests.disks import HeldDisk
+from tests.waiting import until
+
+S: Final = CreateTransferStatus
+BANK, WALLET, NEW = 1, 2, 3
+ONE: Final = Transfer(
+    id=1, debit_account_id=BANK, credit_account_id=WALLET, amount=10, ledger=1, code=1
+)
+BACK: Final = attrs.evolve(ONE, id=2, debit_account_id=WALLET, credit_account_id=BANK)
+
+
+@pytest.fixture
+def disk() -> HeldDisk:
+    return HeldDisk()
+
+
+@pytest.fixture
+def pool(disk: HeldDisk) -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as executor:
+        yield executor
+        disk.release()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, disk: HeldDisk, pool: ThreadPoolExecutor) -> Iterator[Ledger]:
+    """A bank, and a wallet that must not be overdrawn."""
+    limited = AccountFlags.DEBITS_MUST_NOT_EXCEED_CREDITS
+    with Ledger.open(tmp_path / "ledger", storage=disk, clock=HandClock(1_000)) as opened:
+        opened.create_accounts(
+            [
+                Account(id=BANK, ledger=1, code=1),
+                Account(id=WALLET, ledger=1, code=1, flags=limited),
+            ]
+        )
+        yield opened
+        disk.release()
+
+
+class Meeting:
+    """Sends requests from threads of their own, each once the one before it is decided."""
+
+    def __init__(self, ledger: Ledger, disk: HeldDisk, pool: ThreadPoolExecutor) -> None:
+        self.ledger, self.disk, self.pool = ledger, disk, pool
+        self.decided = 0
+        decide: Callable[..., Any] = ledger._decide
+
+        def counting(*arguments: Any) -> Any:  # noqa: ANN401 - passes on what it is given
+            answer = decide(*arguments)
+            self.decided += 1
+            return answer
+
+        ledger._decide = counting  # type: ignore[method-assign, assignment]
+        disk.hold()
+
+    def send(self, *events: Transfer | Account) -> Future[Any]:
+        before = self.decided
+        send: Callable[..., Any] = (
+            self.ledger.create_accounts
+            if isinstance(events[0], Account)
+            else self.ledger.create_transfers
+        )
+        future = self.pool.submit(send, list(events))
+        until(lambda: self.decided > before or future.done())
+        return future
+
+
+@pytest.fixture
+def meeting(ledger: Ledger, disk: HeldDisk, pool: ThreadPoolExecutor) -> Meeting:
+    return Meeting(ledger, disk, pool)
+
+
+def statuses(future: Future[list[CreateTransferResult]]) -> list[CreateTransferStatus]:
+    return [result.status for result in future.result()]
+
+
+def test_a_request_sees_what_was_decided_before_it(meeting: Meeting) -> None:
+    """Money still in flight can be spent, and spent only once; ids and accounts in flight exist."""
+    first = meeting.send(ONE)
+    new = meeting.send(Account(id=NEW, ledger=1, code=1))
+    spent = meeting.send(BACK, attrs.evolve(BACK, id=3, amount=1))
+    onward = meeting.send(attrs.evolve(ONE, id=4, credit_account_id=NEW))
+    again = meeting.send(ONE, BACK, attrs.evolve(BACK, id=3))
+    assert meeting.ledger.lookup_transfers([1, 2, 4]) == []
+    assert meeting.ledger.position == 2, "nothing in flight is shown"
+    assert not first.done()
+    meeting.disk.release()
+    assert statuses(first) == statuses(onward) == [S.CREATED]
+    assert new.result()[0].status is CreateAccountStatus.CREATED
+    assert statuses(spent) == [S.CREATED, S.EXCEEDS_CREDITS]
+    assert statuses(again) == [S.EXISTS, S.EXISTS, S.ID_ALREADY_FAILED]
+    assert [t.id for t in meeting.ledger.lookup_transfers([1, 2, 3, 4])] == [1, 2, 4]
+
+
+def test_callers_in_line_share_one_sync(meeting: Meeting, tmp_path: Path) -> None:
+    """What gathers behind a slow sync is written as one group, in the order of the decisions."""
+    futures = [meeting.send(attrs.evolve(ONE, id=id_)) for id_ in range(1, 6)]
+    meeting.disk.release()
+    assert [statuses(future) for future in futures] == [[S.CREATED]] * 5
+    records = list(Reader(tmp_path / "ledger").records())[1:]
+    assert [record.position_first for record in records] == [3, 4, 5, 6, 7]
+    assert [record.header.position_durable for record in records] == [2] * 5
+    assert [int(record.rows["id"][0, 0]) for record in records] == [1, 2, 3, 4, 5]
+
+
+def test_what_rests_on_a_refused_record_is_refused_with_it(meeting: Meeting) -> None:
+    """When the disk turns a record down, nothing decided on top of it is answered or kept."""
+    first = meeting.send(ONE)
+    spent = meeting.send(BACK)
+    repeated = meeting.send(ONE)  # decides nothing new, but would say that ONE exists
+    meeting.disk.release(full=True)
+    for future in (first, spent, repeated):
+        with pytest.raises(JournalFull):
+            future.result()
+    meeting.disk.full = False
+    ledger = meeting.ledger
+    assert ledger.lookup_transfers([1, 2]) == []
+    assert [r.status for r in ledger.create_transfers([BACK])] == [S.EXCEEDS_CREDITS]
+    assert [r.status for r in ledger.create_transfers([ONE])] == [S.CREATED]
+    fresh = attrs.evolve(BACK, id=5)
+    assert [r.status for r in ledger.create_transfers([fresh])] == [S.CREATED]
+
+
+def test_closing_waits_for_what_is_in_flight(meeting: Meeting) -> None:
+    """A request that was decided before the ledger closes gets its answer."""
+    first = meeting.send(ONE)
+    closing = meeting.pool.submit(meeting.ledger.close)
+    until(lambda: meeting.ledger._closed)
+    assert not first.done()
+    meeting.disk.release()
+    closing.result()
+    assert statuses(first) == [S.CREATED]
+
+
+def test_closing_releases_everything_though_what_is_in_flight_is_refused(
+    meeting: Meeting, tmp_path: Path
+) -> None:
+    """A disk that fills up during close costs the request in flight, not the lock or a thread."""
+    first = meeting.send(ONE)
+    closing = meeting.pool.submit(meeting.ledger.close)
+    until(lambda: meeting.ledger._closed)
+    meeting.disk.release(full=True)
+    for future in (first, closing):
+        with pytest.raises(JournalFull):
+            future.result()
+    thread = meeting.ledger._checkpointer._thread
+    assert thread is not None
+    assert not thread.is_alive()
+    with Ledger.open(tmp_path / "ledger") as reopened:
+        assert reopened.position == 2
+
+
+def test_a_huge_amount_in_flight_is_not_overlooked_by_columns(meeting: Meeting) -> None:
+    """A plain batch overflows against an amount that the durable balances do not show yet."""
+    first = meeting.send(attrs.evolve(ONE, amount=AMOUNT_MAX, credit_account_id=WALLET))
+    new = Account(id=NEW, ledger=1, code=1)
+    meeting.disk.release()
+    first.result()
+    meeting.ledger.create_accounts([new, attrs.evolve(new, id=4)])
+    meeting.disk.hold()
+    huge = attrs.evolve(ONE, id=10, debit_account_id=NEW, credit_account_id=4, amount=AMOUNT_MAX)
+    second = meeting.send(huge)
+    batch = [attrs.evolve(huge, id=100 + n, amount=1) for n in range(ROWS_MIN)]
+    third = meeting.send(*batch)
+    meeting.disk.release()
+    assert statuses(second) == [S.CREATED]
+    assert statuses(third) == [S.OVERFLOWS_DEBITS_POSTED] * ROWS_MIN
+    (account,) = meeting.ledger.lookup_accounts([NEW])
+    assert account.debits_posted == AMOUNT_MAX
+
+
+def test_an_import_by_columns_does_not_overlook_an_account_in_flight(meeting: Meeting) -> None:
+    """A long imported batch keeps clear of the time of an account that is not durable yet."""
+    meeting.disk.release()
+    meeting.ledger.create_accounts([Account(id=5, ledger=1, code=1)])
+    meeting.disk.hold()
+    meeting.ledger._clock = HandClock(9_000)
+    first = meeting.send(
+        Account(id=NEW, ledger=1, code=1, flags=AccountFlags.IMPORTED, timestamp=1_500)
+    )
+    batch = [
+        attrs.evolve(
+            ONE,
+            id=100 + n,
+            credit_account_id=5,
+            flags=TransferFlags.IMPORTED,
+            timestamp=1_480 + n,
+        )
+        for n in range(ROWS_MIN)
+    ]
+    second = meeting.send(*batch)
+    meeting.disk.release()
+    first.result()
+    regressed = S.IMPORTED_EVENT_TIMESTAMP_MUST_NOT_REGRESS
+    assert statuses(second) == [S.CREATED] * 20 + [regressed] + [S.CREATED] * (ROWS_MIN - 21)
+
+
+def test_no_time_is_used_twice_while_records_settle(meeting: Meeting) -> None:
+    """An imported event cannot slip in at the time of one that becomes durable just then."""
+    old = Account(id=NEW, ledger=1, code=1, flags=AccountFlags.IMPORTED, timestamp=1_500)
+    meeting.ledger._clock = HandClock(9_000)
+    accounts = meeting.ledger._state.accounts
+    table_asked = accounts.has_timestamp
+    first = meeting.send(old)
+
+    def settle_meanwhile(timestamp: int) -> bool:
+        found = table_asked(timestamp)
+        meeting.disk.release()
+        first.result()
+        return found
+
+    accounts.has_timestamp = settle_meanwhile  # type: ignore[method-assign]
+    imported = attrs.evolve(ONE, flags=TransferFlags.IMPORTED, timestamp=1_500)
+    second = meeting.send(imported)
+    meeting.disk.release()
+    assert statuses(second) == [S.IMPORTED_EVENT_TIMESTAMP_MUST_NOT_REGRESS]
+
+
+def test_no_account_is_imported_at_the_time_of_a_transfer_that_settles(meeting: Meeting) -> None:
+    """The same the other way round: the transfer is in flight, the account comes after it."""
+    meeting.ledger._clock = HandClock(9_000)
+    frontier = meeting.ledger._frontier
+    journal_asked = frontier.has_transfer_at
+    first = meeting.send(attrs.evolve(ONE, flags=TransferFlags.IMPORTED, timestamp=1_500))
+
+    def settle_meanwhile(timestamp: int) -> bool:
+        found = journal_asked(timestamp)
+        meeting.disk.release()
+        first.result()
+        return found
+
+    frontier.has_transfer_at = settle_meanwhile
+    old = Account(id=NEW, ledger=1, code=1, flags=AccountFlags.IMPORTED, timestamp=1_500)
+    second = meeting.send(old)
+    meeting.disk.release()
+    (result,) = second.result()
+    assert result.status is CreateAccountStatus.IMPORTED_EVENT_TIMESTAMP_MUST_NOT_REGRESS
+
+
+def test_the_last_record_in_flight_may_settle_at_any_moment(ledger: Ledger) -> None:
+    """An answer that rests on nothing new does not stumble over a line that empties meanwhile."""
+
+    class Emptying(deque[Any]):
+        def __bool__(self) -> bool:
+            return True
+
+        def __getitem__(self, index: object, /) -> Any:  # noqa: ANN401 - as deque has it
+            raise IndexError(index)
+
+    ledger.create_transfers([ONE])
+    ledger._in_flight = Emptying()
+    assert [r.status for r in ledger.create_transfers([ONE])] == [S.EXISTS]
+    ledger._in_flight = deque()
+
+
+def test_an_account_that_is_found_has_its_row() -> None:
+    """Whoever finds an id while accounts are being added can read its row, whatever the moment."""
+    accounts = Accounts()
+
+    class Watched(dict[int, int]):
+        def update(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - as dict has it
+            super().update(*arguments, **named)
+            ids = np.array([[7, 0]], np.uint64)
+            assert accounts.rows["code"][accounts.slots_of(ids)].tolist() == [5]
+
+    accounts.slots = Watched()
+    accounts.add(account_rows([Account(id=7, ledger=1, code=5)]))
+    assert accounts.count == 1

@@ -1,0 +1,136 @@
+"""Past ledgers: what was known at a position, what had happened by a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import attrs
+import pytest
+
+from journal import (
+    TIMESTAMP_MAX,
+    Account,
+    AccountFlags,
+    InvalidField,
+    OutOfRange,
+    Transfer,
+    TransferFlags,
+)
+from projections import Ledger, PastLedger
+from tests.clocks import HandClock
+
+ONE: Final = Transfer(id=1, debit_account_id=1, credit_account_id=2, amount=10, ledger=1, code=1)
+OLD: Final = Account(id=1, ledger=1, code=1, flags=AccountFlags.IMPORTED, timestamp=100)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """Accounts at 100 and 110, transfers 1 to 3 at 200, 300 and 400, all in one record each."""
+    with Ledger.open(tmp_path / "ledger", clock=HandClock(5_000)) as opened:
+        opened.create_accounts([OLD, attrs.evolve(OLD, id=2, timestamp=110)])
+        opened.create_transfers([imported(id_, 100 + 100 * id_) for id_ in (1, 2, 3)])
+        yield opened
+
+
+def imported(id_: int, timestamp: int) -> Transfer:
+    return attrs.evolve(ONE, id=id_, flags=TransferFlags.IMPORTED, timestamp=timestamp)
+
+
+def facts(past: PastLedger) -> tuple[list[int], list[int], list[int]]:
+    """Account ids, what each has been debited, and the transfers there are."""
+    accounts = past.lookup_accounts([1, 2])
+    return (
+        [account.id for account in accounts],
+        [account.debits_posted for account in accounts],
+        [transfer.id for transfer in past.lookup_transfers([1, 2, 3, 4])],
+    )
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "expected"),
+    [
+        (0, ([], [], [])),
+        (99, ([], [], [])),
+        (100, ([1], [0], [])),
+        (199, ([1, 2], [0, 0], [])),
+        (200, ([1, 2], [10, 0], [1])),
+        (399, ([1, 2], [20, 0], [1, 2])),
+        (400, ([1, 2], [30, 0], [1, 2, 3])),
+        (TIMESTAMP_MAX, ([1, 2], [30, 0], [1, 2, 3])),
+    ],
+)
+def test_a_time_includes_what_happened_at_it(
+    ledger: Ledger, timestamp: int, expected: tuple[list[int], list[int], list[int]]
+) -> None:
+    """Up to and with the nanosecond asked for, even in the middle of one request's record."""
+    assert facts(ledger.at(timestamp=timestamp)) == expected
+
+
+@pytest.mark.parametrize(
+    ("position", "expected"),
+    [
+        (0, ([], [], [])),
+        (1, ([1], [0], [])),
+        (2, ([1, 2], [0, 0], [])),
+        (4, ([1, 2], [20, 0], [1, 2])),
+        (5, ([1, 2], [30, 0], [1, 2, 3])),
+    ],
+)
+def test_a_position_includes_its_event(
+    ledger: Ledger, position: int, expected: tuple[list[int], list[int], list[int]]
+) -> None:
+    """Events after the position are left out, even those of the same record."""
+    past = ledger.at(position=position)
+    assert facts(past) == expected
+    assert (past.position, past.transfer_count) == (position, len(expected[2]))
+    assert len(past.accounts()) == len(expected[0])
+
+
+def test_the_present_is_a_past_too(ledger: Ledger) -> None:
+    """At the last position the past ledger has the live ledger's state, hash and all."""
+    past = ledger.at(position=ledger.position)
+    assert past.state_sha256() == ledger.state_sha256()
+    assert past.timestamp == ledger.timestamp
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "position"), [(-1, None), (TIMESTAMP_MAX + 1, None), (None, -1), (None, 6)]
+)
+def test_what_the_journal_does_not_reach_is_an_error(
+    ledger: Ledger, timestamp: int | None, position: int | None
+) -> None:
+    """The error names what was asked for and how far the journal goes."""
+    with pytest.raises(OutOfRange, match="lies outside the journal") as caught:
+        ledger.at(timestamp=timestamp, position=position)
+    assert caught.value.value == (position if timestamp is None else timestamp)
+
+
+@pytest.mark.parametrize(("timestamp", "position"), [(None, None), (1, 1)])
+def test_one_moment_must_be_named(
+    ledger: Ledger, timestamp: int | None, position: int | None
+) -> None:
+    """Neither a time nor a position, or both, is no moment."""
+    with pytest.raises(InvalidField, match="either a timestamp or a position"):
+        ledger.at(timestamp=timestamp, position=position)
+
+
+def test_a_past_ledger_does_not_change(ledger: Ledger) -> None:
+    """What is written later is not in it, not even an import with an earlier time."""
+    by_time, by_position = ledger.at(timestamp=1_000), ledger.at(position=5)
+    before = facts(by_time), facts(by_position)
+    ledger.create_transfers([imported(4, 500)])
+    assert (facts(by_time), facts(by_position)) == before
+    assert facts(ledger.at(timestamp=1_000)) == ([1, 2], [40, 0], [1, 2, 3, 4])
+
+
+def test_a_checkpoint_later_than_the_moment_is_not_used(ledger: Ledger) -> None:
+    """Checkpoints speed up the way to a moment and never change what is found there."""
+    found = [facts(ledger.at(timestamp=t)) for t in (150, 250, 350)]
+    ledger.checkpoint()
+    assert [facts(ledger.at(timestamp=t)) for t in (150, 250, 350)] == found
+    ledger.create_transfers([imported(4, 500)])
+    ledger.checkpoint()
+    assert [facts(ledger.at(timestamp=t)) for t in (150, 250, 350)] == found
+    assert facts(ledger.at(position=4)) == ([1, 2], [20, 0], [1, 2])

@@ -1,0 +1,204 @@
+"""The ledger's public contract: requests, look-ups, and the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import numpy as np
+import pytest
+
+from journal import (
+    ACCOUNT,
+    AMOUNT_MAX,
+    BATCH_EVENTS_MAX,
+    CREATE_RESULT,
+    TIMESTAMP_MAX,
+    TRANSFER,
+    Account,
+    AccountFilter,
+    BatchTooLarge,
+    CreateAccountStatus,
+    CreateTransferStatus,
+    InvalidField,
+    OutOfRange,
+    QueryFilter,
+    Transfer,
+    TransferFlags,
+    UnsupportedFeature,
+)
+from journal.rows import account_rows, transfer_rows
+from projections import Ledger
+from tests.clocks import HandClock
+
+S: Final = CreateTransferStatus
+ACCOUNTS: Final = [Account(id=id_, ledger=1, code=1) for id_ in (1, 2, 3)]
+ONE: Final = Transfer(
+    id=1, debit_account_id=1, credit_account_id=2, amount=10, ledger=1, code=1
+)  # fmt: skip
+YEAR: Final = 365 * 24 * 3600 * 10**9
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock(1_000)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+def ledger(path: Path, clock: HandClock) -> Iterator[Ledger]:
+    with Ledger.open(path, clock=clock) as opened:
+        opened.create_accounts(ACCOUNTS)
+        yield opened
+
+
+def test_lookups_keep_order_and_repetition(ledger: Ledger) -> None:
+    """What is found comes in the order asked for and as often; what is missing is left out."""
+    ledger.create_transfers([ONE, attrs.evolve(ONE, id=2)])
+    ids = [2, 9, 1, 2, 0, AMOUNT_MAX]
+    assert [account.id for account in ledger.lookup_accounts(ids)] == [2, 1, 2]
+    assert [transfer.id for transfer in ledger.lookup_transfers(ids)] == [2, 1, 2]
+    assert ledger.lookup_accounts([]) == []
+    assert ledger.lookup_transfers(iter([])) == []
+
+
+def test_rows_go_in_and_rows_come_out(ledger: Ledger) -> None:
+    """A request in rows is answered in rows, with the same content as one in objects."""
+    new = [attrs.evolve(ACCOUNTS[0], id=7), ACCOUNTS[0]]
+    results = ledger.create_accounts(account_rows(new))
+    assert results.dtype == CREATE_RESULT
+    assert results.tolist() == [
+        (1003, CreateAccountStatus.CREATED, 0), (1000, CreateAccountStatus.EXISTS, 0),
+    ]  # fmt: skip
+    moved = transfer_rows([ONE, attrs.evolve(ONE, id=0)])
+    untouched = moved.copy()
+    assert ledger.create_transfers(moved)["status"].tolist() == [S.CREATED, S.ID_MUST_NOT_BE_ZERO]
+    assert moved.tobytes() == untouched.tobytes(), "the caller's rows are the caller's"
+    rows = ledger.accounts()
+    assert rows.dtype == ACCOUNT
+    assert rows["id"][:, 0].tolist() == [1, 2, 3, 7]
+    rows["code"] = 9
+    assert ledger.lookup_accounts([1])[0].code == 1, "and what is given out is a copy"
+
+
+def test_an_empty_request_has_an_empty_answer(ledger: Ledger) -> None:
+    """Nothing asked, nothing answered, nothing written."""
+    assert ledger.create_accounts([]) == []
+    assert ledger.create_transfers([]) == []
+    assert ledger.create_transfers(np.zeros(0, TRANSFER)).shape == (0,)
+    assert ledger.position == 3
+
+
+def test_the_largest_request_is_taken_and_one_more_is_not(ledger: Ledger) -> None:
+    """A batch of the documented size goes through whole; a larger one is refused whole."""
+    rows = np.zeros(BATCH_EVENTS_MAX + 1, TRANSFER)
+    rows["id"][:, 0] = np.arange(1, len(rows) + 1)
+    rows["debit_account_id"][:, 0], rows["credit_account_id"][:, 0] = 1, 2
+    rows["amount"][:, 0] = rows["ledger"] = rows["code"] = 1
+    with pytest.raises(BatchTooLarge) as caught:
+        ledger.create_transfers(rows)
+    assert (caught.value.count, caught.value.count_max) == (len(rows), BATCH_EVENTS_MAX)
+    with pytest.raises(BatchTooLarge):
+        ledger.create_accounts(ACCOUNTS * 22_000)
+    assert ledger.position == 3
+    assert (ledger.create_transfers(rows[:-1])["status"] == S.CREATED).all()
+    assert ledger.lookup_accounts([1])[0].debits_posted == BATCH_EVENTS_MAX
+
+
+def _one(**fields: object) -> Transfer:
+    return attrs.evolve(ONE, **fields)  # type: ignore[arg-type]
+
+
+WRONG: Final[dict[str, tuple[Any, str, int | None]]] = {
+    "a float": ([ONE, _one(amount=1.5)], "amount", 1),
+    "a text": ([_one(amount="1")], "amount", 0),
+    "below zero": ([_one(amount=-1)], "amount", 0),
+    "beyond 128 bits": ([_one(amount=2**128)], "amount", 0),
+    "nothing": ([_one(id=None)], "id", 0),
+    "beyond 32 bits": ([_one(ledger=2**32)], "ledger", 0),
+    "beyond 16 bits": ([_one(code=2**16)], "code", 0),
+    "beyond 64 bits": ([_one(timestamp=2**64)], "timestamp", 0),
+    "an account": ([ONE, ACCOUNTS[0]], "Transfer", 1),
+    "a number": ([1], "Transfer", 0),
+    "rows of accounts": (np.zeros(1, ACCOUNT), "dtype", None),
+    "rows in a table": (np.zeros((1, 1), TRANSFER), "dtype", None),
+    "an array of floats": (np.zeros(1), "dtype", None),
+}
+
+
+@pytest.mark.parametrize(("asked", "field", "row"), WRONG.values(), ids=WRONG.keys())
+def test_a_request_of_the_wrong_type_is_refused_by_name(
+    ledger: Ledger, asked: list[Transfer], field: str, row: int | None
+) -> None:
+    """What is no transfer is refused with row and field before anything of the batch happens."""
+    with pytest.raises(InvalidField) as caught:
+        ledger.create_transfers(asked)
+    assert (caught.value.field, caught.value.row) == (field, row)
+    assert ledger.position == 3
+
+
+UNSUPPORTED: Final = sum(TransferFlags) & ~(TransferFlags.LINKED | TransferFlags.IMPORTED)
+
+
+@pytest.mark.parametrize("flag", [flag for flag in TransferFlags if flag & UNSUPPORTED])
+def test_a_flag_of_a_later_version_is_named_and_nothing_happens(
+    ledger: Ledger, flag: TransferFlags
+) -> None:
+    """A transfer this version cannot decide refuses its whole batch, the sound ones too."""
+    batch = [ONE, attrs.evolve(ONE, id=2, flags=flag | TransferFlags.LINKED), ONE]
+    with pytest.raises(UnsupportedFeature, match=f"row 1: TransferFlags.{flag.name} is not"):
+        ledger.create_transfers(batch)
+    assert ledger.position == 3
+    assert ledger.create_transfers([ONE])[0].status is S.CREATED
+
+
+QUERIES: Final[dict[str, Callable[[Ledger], object]]] = {
+    "transfers": lambda ledger: ledger.get_account_transfers(AccountFilter(account_id=1)),
+    "balances": lambda ledger: ledger.get_account_balances(AccountFilter(account_id=1)),
+    "query_accounts": lambda ledger: ledger.query_accounts(QueryFilter()),
+    "query_transfers": lambda ledger: ledger.query_transfers(QueryFilter()),
+}
+
+
+@pytest.mark.parametrize("ask", QUERIES.values(), ids=QUERIES.keys())
+def test_queries_are_refused_until_they_exist(
+    ledger: Ledger, ask: Callable[[Ledger], object]
+) -> None:
+    """A method that is not there yet says so rather than answer with nothing."""
+    with pytest.raises(UnsupportedFeature, match="is not supported by this version"):
+        ask(ledger)
+
+
+# --- the clock ---
+
+
+def test_order_survives_any_clock(path: Path, clock: HandClock, ledger: Ledger) -> None:
+    """Timestamps rise strictly while the clock jumps years either way, and across reopening."""
+    times = []
+    for id_, now in enumerate([2_000, 10 * YEAR, 0, -YEAR, 10 * YEAR, 5, 20 * YEAR, 1], 1):
+        clock.now = now
+        times.append(ledger.create_transfers([attrs.evolve(ONE, id=id_)])[0].timestamp)
+    ledger.close()
+    with Ledger.open(path, clock=clock) as again:
+        times.append(again.create_transfers([attrs.evolve(ONE, id=99)])[0].timestamp)
+        assert [t.timestamp for t in again.lookup_transfers([1, 4, 99])] == [
+            times[0], times[3], times[-1],
+        ]  # fmt: skip
+    assert times == sorted(set(times))
+    assert times[1] == 10 * YEAR
+    assert times[2] == times[1] + 1
+
+
+def test_time_comes_to_an_end(clock: HandClock, ledger: Ledger) -> None:
+    """A request that would need a timestamp beyond the last is refused, and nothing changes."""
+    clock.now = TIMESTAMP_MAX - 2
+    with pytest.raises(OutOfRange, match="timestamp"):
+        ledger.create_transfers([attrs.evolve(ONE, id=id_) for id_ in (1, 2, 3)])
+    assert ledger.position == 3
+    assert ledger.create_transfers([ONE])[0].timestamp == TIMESTAMP_MAX - 2
