@@ -125,6 +125,8 @@ def _read_checkpoints(
             sha256 = LedgerState.load(dump).sha256()
             kept.setdefault(checkpoint.position, []).append((path.name, sha256))
         except CorruptCheckpoint as error:
+            if not storage.exists(path):
+                continue  # the ledger's writer has replaced it since it was listed
             kept.setdefault(-1, []).append((str(error), None))
     return kept
 

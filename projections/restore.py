@@ -208,6 +208,6 @@ def _sound_runs(storage: Storage, indexes: Path, ledger_id: bytes) -> list[Run]:
                     read_file(storage, indexes / name), path=indexes / name, ledger_id=ledger_id
                 )
             )
-        except CorruptCheckpoint:
-            continue  # derived: what it covered is read from the journal again
+        except (CorruptCheckpoint, OSError):
+            continue  # damaged, or just merged by a writer: it is read from the journal again
     return sorted(runs, key=lambda run: (run.position_first, -run.position_last))

@@ -193,7 +193,8 @@ def _dated(random: Random, request: list[Event], past: Past, newest: int, now: i
         elif chance < 0.96 and past.times:
             timestamp = random.choice(past.times[-200:]) + random.choice((0, 0, 0, 1))
         else:
-            timestamp = random.choice((0, 1, newest, now * 2, TIMESTAMP_MAX, 2**63, 2**64 - 1))
+            taken = random.choice((past.accounts_newest, past.transfers_newest))
+            timestamp = random.choice((0, 1, newest, taken, taken, 2 * now, TIMESTAMP_MAX, 2**63))
         dated.append(attrs.evolve(event, timestamp=timestamp))
     return dated
 

@@ -170,7 +170,7 @@ def _began(
     """When TigerBeetle's batch began, as far as its answers tell.
 
     They do where a timestamp is neither the original's (of what exists) nor the event's own (of an
-    import). Where none does, any time will do that is late enough.
+    import). Where none does, every event passed as past, and any time after them will do.
     """
     began = {
         timestamp - index
@@ -178,7 +178,8 @@ def _began(
         if status != exists and timestamp != event.timestamp
     }
     assert len(began) < 2
-    return began.pop() if began else max(timestamp for timestamp, _ in answers) + 2
+    times = [timestamp for timestamp, _ in answers] + [event.timestamp for event in request]
+    return began.pop() if began else max(times) + 2
 
 
 def _count_plain_batches(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:

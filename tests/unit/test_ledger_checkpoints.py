@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from journal import Account, CreateTransferStatus, Transfer
+from journal.storage import Storage
 from projections import Ledger, OpenReport, audit
 from tests.clocks import HandClock
 from tests.disks import FullDisk
@@ -122,6 +123,23 @@ def test_another_ledgers_checkpoint_is_not_used(path: Path, ledger: Ledger, tmp_
     report = reopened(path)
     assert report.checkpoint is None
     assert "belongs to another ledger" in report.checkpoints_refused[0]
+
+
+class Vanishing(Storage):
+    """Lists one more checkpoint and one more run than there are: removed since, by a writer."""
+
+    def names(self, path: Path) -> list[str]:
+        vanished = {"checkpoints": f"ledger-{2:020}.checkpoint", "indexes": f"{1:020}-{2:020}.ids"}
+        return sorted([*super().names(path), *filter(None, [vanished.get(path.name)])])
+
+
+def test_a_reader_may_see_files_vanish(path: Path, ledger: Ledger) -> None:
+    """What the writer replaces while others open or audit the ledger disturbs neither."""
+    move(ledger, 1, 2, 3)
+    ledger.checkpoint()
+    with Ledger.open(path, read_only=True, storage=Vanishing()) as reader:
+        assert [t.id for t in reader.lookup_transfers([1, 2, 3])] == [1, 2, 3]
+    assert audit(path, storage=Vanishing()).passed
 
 
 def test_a_checkpoint_comes_after_so_many_events(path: Path) -> None:
