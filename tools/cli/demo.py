@@ -89,10 +89,8 @@ def _act_one(path: Path, world: World, seed: int) -> story.Killed:
         )
     rate = killed.acknowledged / killed.seconds
     _say(f"Each batch of {story.BATCH:,} is on disk before it is acknowledged: {rate:,.0f}/s.")
-    _say(
-        f"{signal.SIGKILL.name} to the writer, process {killed.process_id}, in mid-flight:"
-        f" {killed.acknowledged:,} were acknowledged."
-    )
+    _say(f"{signal.SIGKILL.name} to the writer, process {killed.process_id}, in mid-flight:")
+    _say(f"{killed.acknowledged:,} transfers were acknowledged.")
     return killed
 
 
