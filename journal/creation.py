@@ -46,8 +46,11 @@ def prepare_directory(storage: Storage, directory: Directory) -> None:
 
 def is_initialised(storage: Storage, directory: Directory) -> bool:
     """Whether the making of a journal was finished here: HEAD is written last."""
-    if storage.exists(directory.head):
+    if storage.exists(directory.head) or storage.exists(directory.manifest):
         return True
+    for folder in directory.folders:
+        if folder != directory.segments and storage.exists(folder) and storage.names(folder):
+            return True  # what follows from a journal is there: HEAD was lost
     return directory.segments.is_dir() and _holds_more_than_a_beginning(storage, directory)
 
 

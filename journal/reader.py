@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cached_property
+from itertools import dropwhile
 from pathlib import Path
 from typing import Final
 
@@ -187,21 +188,9 @@ class Reader:
         start = self._start(cursor, head)
         if start is None:
             return
-        number, place = start
-        before: Record | None = None
-        is_reached = False
-        while True:
-            for record in self._segment_records(number, place, before, head):
-                before = record
-                is_reached = is_reached or cursor.is_reached_by(record.header)
-                if is_reached:
-                    yield record
-            if self._names[number] == head.segment_position:
-                return
-            number += 1
-            if number == len(self._names):
-                raise self._missing(head.segment_position)
-            place = None
+        yield from dropwhile(
+            lambda record: not cursor.is_reached_by(record.header), self._records_from(*start, head)
+        )
 
     def record_at(self, position: int) -> Record | None:
         """The record that holds ``position``; None when it is not durable."""
@@ -298,18 +287,30 @@ class Reader:
         finally:
             self._storage.close(fd)
 
-    # --- one segment ---
+    # --- segment by segment ---
+
+    def _records_from(self, number: int, place: Place | None, head: Head) -> Iterator[Record]:
+        before: tuple[Path, Place] | None = None
+        while True:
+            before = yield from self._segment_records(number, place, before, head)
+            if self._names[number] == head.segment_position:
+                return
+            number += 1
+            if number == len(self._names):
+                raise self._missing(head.segment_position)
+            place = None
 
     def _segment_records(
-        self, number: int, place: Place | None, before: Record | None, head: Head
-    ) -> Iterator[Record]:
+        self, number: int, place: Place | None, before: tuple[Path, Place] | None, head: Head
+    ) -> Generator[Record, None, tuple[Path, Place]]:
+        """The records of one segment; returns where it ended, as ``before`` for the next."""
         path = self.directory.segment(self._names[number])
         fd = self._open(path)
         try:
             if place is None:
                 header = self._header(fd, path, head)
                 if before is not None:
-                    self._check_follows(before, header, path, number)
+                    self._check_follows(*before, header, path, number)
                 place = segment_start(header)
             end = self._end(fd, path, self._names[number], head)
             for scanned in scan(self._storage, fd, place, end_bytes=end, ledger_id=head.ledger_id):
@@ -320,29 +321,27 @@ class Reader:
                     scanned.place.offset_bytes,
                     bytes(scanned.payload),
                 )
+                place = scanned.next_place
+            return path, place
         except FrameBreak as broken:
             raise broken.damage(path) from None
         finally:
             self._storage.close(fd)
 
     def _check_follows(
-        self, before: Record, header: SegmentHeader, path: Path, number: int
+        self, before: Path, end: Place, header: SegmentHeader, path: Path, number: int
     ) -> None:
-        """Nothing may be left out between the last record of a segment and the next segment."""
-        position = before.position_last + 1
-        if header.position_first == position and header.previous_frame_sha256 == before.sha256:
-            return
+        """Nothing may be left out between the end of a segment and the next one."""
         if header.number != number:
-            raise self._missing(position)
-        if header.position_first == position:
-            raise CorruptSegment(path, 0, "it does not follow on the segment before it", position)
-        end_bytes = before.offset_bytes + before.header.frame_bytes
-        raise CorruptSegment(
-            before.segment,
-            end_bytes,
-            f"it ends short of {path.name}, which follows on it",
-            position,
-        )
+            raise self._missing(end.position)
+        if header.position_first != end.position:
+            raise CorruptSegment(
+                before, end.offset_bytes, f"it ends short of {path.name}", end.position
+            )
+        if end.previous_sha256 not in (None, header.previous_frame_sha256):
+            raise CorruptSegment(
+                path, 0, "it does not follow on the segment before it", end.position
+            )
 
     def _open(self, path: Path) -> int:
         try:

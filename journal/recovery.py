@@ -100,6 +100,9 @@ def recover(storage: Storage, directory: Directory, witnesses: Sequence[Witness]
             storage.make_directory(folder)  # what lay in it was derived, or is missed elsewhere
     for folder in (directory.path, *directory.folders):
         sweep_temporaries(storage, folder)
+    # A kill may have come between a rename and the sync of its directory.
+    storage.sync_directory(directory.segments)
+    storage.sync_directory(directory.path)
     torn_bytes, quarantine = 0, None
     if tail.broken is not None or _holds_frames_past(head, files[-1], tail.place):
         if tail.broken is not None:

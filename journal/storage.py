@@ -180,4 +180,5 @@ def sweep_temporaries(storage: Storage, directory: Path) -> None:
     """Remove what an interrupted :func:`replace_file` left behind."""
     for name in storage.names(directory):
         if name.endswith(_TEMPORARY_SUFFIX):
-            storage.unlink(directory / name)
+            with contextlib.suppress(FileNotFoundError):  # it got its name, or was removed
+                storage.unlink(directory / name)

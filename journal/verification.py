@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from journal.errors import (
     DecodeError,
     JournalTruncated,
 )
+from journal.events import events_of
 from journal.frame import FrameHeader
 from journal.head import HEAD_BYTES, Head, decode_slots, newest
 from journal.manifest import SealedSegment, check_manifest, read_manifest
@@ -158,6 +160,8 @@ class _Verification:
                 raise DecodeError("the payload holds another number of events than its frame says")
             if payload.blocks:
                 payload.rows()
+            else:
+                deque(events_of(payload, position_first=scanned.place.position), maxlen=0)
         except DecodeError as error:
             place = scanned.place
             raise Damage(file.path, place.offset_bytes, error.reason, place.position) from None

@@ -196,8 +196,9 @@ class Writer:
         Raises:
             WriterPoisoned, LedgerClosed: nothing can be appended any more.
         """
+        self.check_usable()  # before the lock: a forked child must not wait for the parent's
         with self._mutex:
-            self._check_usable()
+            self.check_usable()
             if generation != self.generation:
                 return None
             header = FrameHeader(
@@ -291,10 +292,18 @@ class Writer:
             self.wait(last)
 
     def sync_head(self) -> None:
-        """Make HEAD itself durable now."""
-        with self._mutex:
-            self._check_usable()
-        self._sync_head()
+        """Make HEAD itself durable now.
+
+        Raises:
+            WriterPoisoned: it failed, and is not tried again.
+        """
+        self.check_usable()
+        try:
+            self._sync_head()
+        except OSError as failure:
+            error = WriterPoisoned(self.directory.head, "fdatasync", str(failure))
+            self._poison(error)
+            raise error from None
 
     # --- the leader of a group ---
 
@@ -391,9 +400,14 @@ class Writer:
         self._file.replace(path, header)
         self._sealed.append(sealed)
         self._file.operation = "writing the manifest"
-        write_manifest(
-            self._storage, self.directory, ledger_id=header.ledger_id, sealed=self._sealed
-        )
+        try:
+            write_manifest(
+                self._storage, self.directory, ledger_id=header.ledger_id, sealed=self._sealed
+            )
+        except OSError as failure:
+            if failure.errno not in NO_SPACE_ERRNOS:
+                raise
+            # Derived, and it may lag: the next rotation or opening writes it.
 
     # --- HEAD ---
 
@@ -430,7 +444,8 @@ class Writer:
 
     # --- failure ---
 
-    def _check_usable(self) -> None:
+    def check_usable(self) -> None:
+        """Raise what keeps this writer from appending, if anything does."""
         if self._failure is not None:
             raise self._failure
         if self._closing.is_set() or self.is_in_child:

@@ -17,11 +17,9 @@ from projections.rules import AccountRow, AccountState
 from projections.u128 import Words, add_at
 
 WORDS: Final = ROW_BYTES // 8
-DEBITS_PENDING: Final = 2
 DEBITS_POSTED: Final = 4
-CREDITS_PENDING: Final = 6
 CREDITS_POSTED: Final = 8
-"""Where a row, seen as ``u64[16]``, holds its four u128 balances."""
+"""Where a row, seen as ``u64[16]``, holds the u128 balances that are posted to."""
 
 _STATE: Final = struct.Struct("<16x8Q32xI2xHQ")
 """Of a row: the four balances, ledger, flags and timestamp."""

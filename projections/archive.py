@@ -11,6 +11,7 @@ import numpy as np
 
 from journal import codec
 from journal.codec import RecordKind, Rows
+from journal.model import TIMESTAMP_MAX
 from journal.reader import Cursor, Reader, Record
 from journal.rows import columns
 from journal.storage import Storage
@@ -25,6 +26,8 @@ class Archive:
     def __init__(self, path: Path, storage: Storage) -> None:
         self._reader = Reader(path, storage=storage)
         self._lock = threading.Lock()
+        self._times_from = TIMESTAMP_MAX
+        self._times = np.zeros(1, np.uint64)
         self._kept: OrderedDict[int, _OpenRecord] = OrderedDict()
 
     def transfer(self, position: int) -> tuple[TransferRow, bool]:
@@ -44,15 +47,23 @@ class Archive:
         Transfers are in order of time among themselves, whatever accounts were imported between.
         """
         with self._lock:
-            for record in self._reader.records(Cursor(timestamp=timestamp)):
-                if record.kind is not RecordKind.TRANSFERS:
-                    continue
-                rows, statuses = record.rows, record.statuses
-                if statuses is not None:
-                    rows = rows[statuses == codec.CREATED]
-                if len(rows) and int(rows["timestamp"][-1]) >= timestamp:
-                    return bool(np.any(rows["timestamp"] == np.uint64(timestamp)))
-        return False
+            if not self._times_from <= timestamp <= int(self._times[-1]):
+                self._find_times(timestamp)
+            return bool(np.any(self._times == np.uint64(timestamp)))
+
+    def _find_times(self, timestamp: int) -> None:
+        """Keep the times of the first record whose transfers reach ``timestamp``."""
+        self._times_from, self._times = TIMESTAMP_MAX, np.zeros(1, np.uint64)
+        for record in self._reader.records(Cursor(timestamp=timestamp)):
+            if record.kind is not RecordKind.TRANSFERS:
+                continue
+            rows, statuses = record.rows, record.statuses
+            if statuses is not None:
+                rows = rows[statuses == codec.CREATED]
+            if len(rows) and int(rows["timestamp"][-1]) >= timestamp:
+                times = rows["timestamp"].copy()
+                self._times_from, self._times = min(timestamp, int(times[0])), times
+                return
 
     def _open(self, position: int) -> _OpenRecord:
         for first, kept in reversed(self._kept.items()):

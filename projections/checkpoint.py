@@ -9,6 +9,7 @@ over for the one before it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 from typing import Any, Final
@@ -76,7 +77,8 @@ def write_checkpoint(
     data = container.pack(body)
     replace_file(storage, path, data)
     for old in checkpoint_paths(storage, directory, projection)[:-KEPT]:
-        storage.unlink(old)
+        with contextlib.suppress(FileNotFoundError):  # another runner was faster
+            storage.unlink(old)
     return Checkpoint(
         path, projection, projection_version, ledger_id, position, frame_sha256,
         state_sha256, len(data),

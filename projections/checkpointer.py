@@ -149,9 +149,10 @@ class Checkpointer:
         present = {name for name in self._storage.names(folder) if name.endswith(SUFFIX)}
         wanted = {run_name(run): run for run in runs}
         for name, run in wanted.items():
-            if name not in present:
+            if name not in self._index.stored:
                 replace_file(
                     self._storage, folder / name, encode_run(run, ledger_id=self._ledger_id)
                 )
+                self._index.stored.add(name)
         for name in present - wanted.keys():
             self._storage.unlink(folder / name)

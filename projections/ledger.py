@@ -58,6 +58,7 @@ from projections.decision import (
 from projections.frontier import Draft, Frontier
 from projections.past import PastLedger
 from projections.restore import IndexTail, Restored, restore_index, restore_state
+from projections.shelter import Shelter
 from projections.transfer_index import TransferIndex
 
 _ACCOUNT_STATUS: Final = {int(status): status for status in CreateAccountStatus}
@@ -121,7 +122,8 @@ class Ledger:
         Raises:
             InvalidField: an argument is out of range.
             NotALedger, NotOwner, LedgerLocked, UnsupportedFormat: nothing was touched.
-            Damage: the journal is not as it was written; nothing was changed.
+            Damage: the journal is not as it was written. Nothing is lost by having tried: at most
+                a torn tail was put in quarantine.
         """
         if checkpoint_events < 1:
             raise InvalidField("checkpoint_events", checkpoint_events, "must be at least 1")
@@ -187,6 +189,7 @@ class Ledger:
             fetch=self._archive.transfer,
             has_transfer_at=self._archive.has_transfer_at,
         )
+        self._shelter = Shelter()
         self._in_flight: deque[_InFlight] = deque()
         self._generation = writer.generation if writer is not None else 0
         self._closed = False
@@ -217,7 +220,8 @@ class Ledger:
             WriterPoisoned: the disk failed; reopen, and look the ids up.
         """
         rows = account_rows(accounts)
-        results = self._request(RecordKind.ACCOUNTS, rows)
+        self._check_open()  # here: a forked child has no thread to run it on
+        results = self._shelter.run(lambda: self._request(RecordKind.ACCOUNTS, rows))
         if isinstance(accounts, np.ndarray):
             return results
         return [
@@ -243,7 +247,8 @@ class Ledger:
             WriterPoisoned: the disk failed; reopen, and look the ids up.
         """
         rows = transfer_rows(transfers)
-        results = self._request(RecordKind.TRANSFERS, rows)
+        self._check_open()  # as above
+        results = self._shelter.run(lambda: self._request(RecordKind.TRANSFERS, rows))
         if isinstance(transfers, np.ndarray):
             return results
         return [
@@ -320,10 +325,15 @@ class Ledger:
         return self._state.transfer_count
 
     def state_sha256(self) -> bytes:
-        """The hash of all accounts and balances: equal for equal ledgers."""
+        """The hash of accounts, balances and position: equal for equal ledgers."""
         self._check_open()
         with self._settling:
             return self._state.sha256()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether :meth:`close` has not been called yet, in this process."""
+        return not (self._closed or (self._writer is not None and self._writer.is_in_child))
 
     # what later versions answer
 
@@ -355,12 +365,16 @@ class Ledger:
         self._check_open()
         if self._writer is None:
             raise ReadOnly(self.path)
-        return self._checkpointer.checkpoint()
+        return self._shelter.run(self._checkpointer.checkpoint)
 
     def close(self) -> None:
         """Finish what is in flight, write a checkpoint, release the ledger. May be repeated."""
         if self._writer is not None and self._writer.is_in_child:
             return
+        self._shelter.run(self._close)
+        self._shelter.close()
+
+    def _close(self) -> None:
         with self._deciding:
             if self._closed:
                 return
@@ -474,6 +488,7 @@ class Ledger:
 
     def _retreat(self, writer: Writer) -> None:
         """The writer refused records in line: forget what was decided on top of the disk."""
+        writer.check_usable()
         self._settle()
         with self._settling:
             self._generation = writer.generation
@@ -485,7 +500,7 @@ class Ledger:
             self._writer.sync_head()
 
     def _check_open(self) -> None:
-        if self._closed:
+        if not self.is_open:
             raise LedgerClosed(self.path)
 
     def _unsupported(self, method: str, _argument: Any) -> NoReturn:

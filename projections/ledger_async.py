@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar, overload
 
@@ -31,10 +31,11 @@ class AsyncLedger:
     async def open(cls, path: Path | str, **options: Any) -> Self:
         """Open the ledger in ``path``; the options and errors are :meth:`Ledger.open`'s."""
         pool = ThreadPoolExecutor(THREADS, thread_name_prefix="nostro")
-        loop = asyncio.get_running_loop()
+        opening = pool.submit(lambda: Ledger.open(path, **options))
         try:
-            ledger = await loop.run_in_executor(pool, lambda: Ledger.open(path, **options))
-        except BaseException:
+            ledger = await asyncio.wrap_future(opening)
+        except BaseException:  # also when cancelled: what is opened meanwhile is closed again
+            opening.add_done_callback(_close_again)
             pool.shutdown(wait=False)
             raise
         return cls(ledger, pool)
@@ -113,3 +114,8 @@ class AsyncLedger:
         if self._closed:
             raise LedgerClosed(self._ledger.path)
         return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+
+
+def _close_again(opening: Future[Ledger]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()

@@ -68,5 +68,5 @@ class PastLedger:
         return transfers_from_rows(rows[kept])
 
     def state_sha256(self) -> bytes:
-        """The hash of all accounts and balances: equal for equal ledgers."""
+        """The hash of accounts, balances and position: equal for equal ledgers."""
         return self._state.sha256()

@@ -11,7 +11,7 @@ import numpy as np
 
 from journal.codec import RecordKind
 from journal.directory import Directory
-from journal.errors import CorruptCheckpoint, DecodeError
+from journal.errors import CorruptCheckpoint, DecodeError, UnsupportedFeature
 from journal.reader import Cursor, Reader, Record
 from journal.storage import Storage, read_file
 from projections.checkpoint import Checkpoint, checkpoint_paths, read_checkpoint
@@ -23,6 +23,7 @@ from projections.transfer_index import (
     Run,
     TransferIndex,
     decode_run,
+    run_name,
     run_of_records,
 )
 
@@ -103,21 +104,24 @@ def apply_record(
     """Fold what lies within the bounds into ``state``; return how many events that were."""
     if timestamp_max is not None and record.timestamp_min > timestamp_max:
         return 0
+    if record.kind is RecordKind.EVENTS:
+        raise UnsupportedFeature("the record of a pending transfer's expiry")
     rows, statuses = record.rows, record.statuses
+    last = record.position_last if position_max is None else min(record.position_last, position_max)
     if position_max is not None and record.position_last > position_max:
         count = position_max - record.position_first + 1
         rows, statuses = rows[:count], statuses if statuses is None else statuses[:count]
     if timestamp_max is not None and record.timestamp_max > timestamp_max:
         kept = rows["timestamp"] <= np.uint64(timestamp_max)
         rows, statuses = rows[kept], statuses if statuses is None else statuses[kept]
+        last = record.position_first + int(np.flatnonzero(kept).max(initial=0))
     if not len(rows):
         return 0
-    last = record.position_last
     state.apply(
         record.kind,
         rows,
         statuses,
-        position_last=last if position_max is None else min(last, position_max),
+        position_last=last,
         timestamp=int(rows["timestamp"].max()),
     )
     return len(rows)
@@ -150,6 +154,7 @@ def restore_index(
             reader, run.position_last, run.frame_sha256
         ):
             index.add_run(run)
+            index.stored.add(run_name(run))
             position = run.position_last
     records = [(first, ids) for first, ids in tail.records if first > position]
     last = restored.state.position

@@ -38,11 +38,6 @@ class LedgerState:
         """The highest timestamp of any transfer that took effect, ns."""
         self.transfer_count = 0
 
-    @property
-    def created_timestamp_max(self) -> int:
-        """The highest timestamp of an account or a transfer that took effect, ns."""
-        return max(self.accounts.timestamp_max, self.transfers_timestamp_max)
-
     def apply(
         self, kind: RecordKind, rows: Rows, statuses: Any, *, position_last: int, timestamp: int
     ) -> None:
@@ -60,7 +55,7 @@ class LedgerState:
         elif kind is RecordKind.TRANSFERS:
             self._post(rows if statuses is None else rows[statuses == codec.CREATED])
         else:
-            raise UnsupportedFeature("the record of a pending transfer's expiry")
+            raise AssertionError("an event that is no row has no place here")
         self.position = position_last
         self.timestamp = max(self.timestamp, timestamp)
 

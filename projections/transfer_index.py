@@ -68,6 +68,8 @@ class TransferIndex:
         self._frozen_columns: list[tuple[int, Column]] = []
         self._runs: tuple[tuple[int, int, Run], ...] = ()
         self._position_frozen = 0
+        self.stored: set[str] = set()
+        """The names of the runs' files that are known to be sound."""
         self.id_max = 0
         """The greatest id taken in."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,14 @@ def commit(writer: Writer, first: int, count: int = 1) -> Ticket:
     ticket = append(writer, first, count)
     writer.wait(ticket)
     return ticket
+
+
+def wait_in_threads(writer: Writer, tickets: list[Ticket]) -> list[threading.Thread]:
+    """One started thread for each ticket, waiting for it."""
+    threads = [threading.Thread(target=writer.wait, args=(ticket,)) for ticket in tickets]
+    for thread in threads:
+        thread.start()
+    return threads
 
 
 def write_journal(path: Path, records: int, *, segment_bytes_max: int = 4096) -> None:

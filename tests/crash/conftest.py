@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.damage import SoundLedger, write_sound
+
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # only a folder of our own in it is used
 
 
@@ -24,6 +26,11 @@ def ram(tmp_path: Path) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path)
+
+
+@pytest.fixture
+def sound(ram: Path) -> SoundLedger:
+    return write_sound(ram / "ledger")
 
 
 @pytest.fixture

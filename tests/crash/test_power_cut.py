@@ -15,6 +15,7 @@ import pytest
 from journal import writer as writer_module
 from journal.codec import RecordKind
 from journal.directory import Directory
+from journal.head import newest
 from journal.reader import Reader
 from journal.rows import transfer_rows
 from journal.storage import Storage
@@ -119,6 +120,17 @@ def check_recovery(path: Path, truth: Truth, *, promised: int, storage: Storage)
     return position
 
 
+def check_witness(path: Path) -> None:
+    """HEAD, where it is, knows of all that rests on it: checkpoints, and every sealed segment."""
+    if not (path / "HEAD").exists():
+        return
+    position = newest((path / "HEAD").read_bytes(), path=path / "HEAD").position
+    for checkpoint in (path / "checkpoints").glob("*.checkpoint"):
+        assert int(checkpoint.stem.rsplit("-", 1)[1]) <= position, checkpoint.name
+    for segment in (path / "segments").glob("*.segment"):
+        assert int(segment.stem) - 1 <= position, segment.name
+
+
 def check_writing(path: Path, position: int) -> None:
     """The recovered ledger goes on, and all of it verifies."""
     assert verify(path).position == position
@@ -154,6 +166,7 @@ def test_no_power_cut_breaks_a_promise(
         promised = tape.promised(number)
         again = chance.random() < SECOND_CUTS
         try:
+            check_witness(target / "ledger")
             if again:
                 promised = cut_again(target, truth, promised, chance)
             position = check_recovery(

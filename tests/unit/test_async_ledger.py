@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 
 import attrs
@@ -24,7 +26,7 @@ from journal import (
 from projections import AsyncLedger, Ledger
 from tests.clocks import HandClock
 from tests.disks import HeldDisk
-from tests.waiting import until
+from tests.waiting import TIMEOUT_SECONDS, until
 
 S: Final = CreateTransferStatus
 ACCOUNTS: Final = [Account(id=id_, ledger=1, code=1) for id_ in (1, 2)]
@@ -153,3 +155,36 @@ def test_errors_reach_the_awaiting_task(tmp_path: Path) -> None:
     asyncio.run(use())
     with Ledger.open(tmp_path / "ledger") as again:
         assert again.position == 2
+
+
+def test_an_opening_that_is_cancelled_leaves_no_lock_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever gives up waiting for a slow opening does not keep the next one out."""
+    arrived, go_on = threading.Event(), threading.Event()
+    opened: list[Ledger] = []
+
+    def open_slowly(path: Path) -> Ledger:
+        arrived.set()
+        assert go_on.wait(TIMEOUT_SECONDS)
+        opened.append(Ledger.open(path))
+        return opened[0]
+
+    def opens() -> bool:
+        try:
+            Ledger.open(tmp_path / "ledger").close()
+        except LedgerLocked:
+            return False
+        return True
+
+    async def give_up() -> None:
+        monkeypatch.setattr("projections.ledger_async.Ledger", SimpleNamespace(open=open_slowly))
+        opening = asyncio.create_task(AsyncLedger.open(tmp_path / "ledger"))
+        await asyncio.to_thread(arrived.wait, TIMEOUT_SECONDS)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+
+    asyncio.run(give_up())
+    go_on.set()
+    until(lambda: opened and opens())
