@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from journal import TRANSFER, Account, Rows, Transfer, id
+from journal.rows import u128_words
 from projections import Ledger
 
 LEDGER = 1
@@ -21,9 +22,7 @@ def open_accounts(ledger: Ledger, count: int) -> None:
 def transfer_batch(random: np.random.Generator, count: int, *, accounts: int) -> Rows:
     """``TRANSFER[count]``, between two different accounts each."""
     rows = np.zeros(count, TRANSFER)
-    first = id()
-    rows["id"][:, 1] = first >> 64
-    rows["id"][:, 0] = int(random.integers(2**62)) + np.arange(count, dtype=np.uint64)
+    rows["id"] = [u128_words(id()) for _ in range(count)]
     debit = random.integers(1, accounts + 1, count)
     rows["debit_account_id"][:, 0] = debit
     rows["credit_account_id"][:, 0] = (
