@@ -12,7 +12,6 @@ became of the group is known after reopening.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import threading
 import time
@@ -23,6 +22,7 @@ from typing import Final, Literal
 import attrs
 
 from journal import frame
+from journal.active_file import ActiveFile, NoRoom
 from journal.creation import create_journal, is_initialised, prepare_directory
 from journal.directory import Directory, Lock, require_ledger
 from journal.errors import (
@@ -40,7 +40,6 @@ from journal.recovery import Recovered, RecoveryReport, Witness, recover
 from journal.segment import (
     SEGMENT_BYTES_MAX,
     SEGMENT_BYTES_MIN,
-    SEGMENT_HEADER_BYTES,
     SegmentHeader,
     encode_segment_header,
 )
@@ -49,12 +48,7 @@ from journal.storage import NO_SPACE_ERRNOS, Storage, replace_file
 SyncMode = Literal["group", "strict"]
 """When HEAD itself is synced: at most a second late ("group"), or with every group ("strict")."""
 
-ALLOCATION_BYTES: Final = 4 * 1024 * 1024
-"""Room reserved ahead of the writer: an fdatasync that need not grow the file takes 0.10 ms here
-instead of 0.17, and a full disk is noticed before anything is written."""
-
 HEAD_SYNC_SECONDS_MAX: Final = 1.0
-_HASH_CHUNK_BYTES: Final = 1024 * 1024
 
 
 @attrs.define(eq=False)
@@ -165,7 +159,7 @@ class Writer:
         self._closing = threading.Event()
         self._head_thread: threading.Thread | None = None
         with contextlib.ExitStack() as opened:  # closed again should any of this fail
-            self._file = _ActiveFile(storage, recovered)
+            self._file = ActiveFile(storage, recovered)
             opened.callback(self._file.close)
             self._head_fd = storage.open_write(directory.head)
             opened.callback(storage.close, self._head_fd)
@@ -395,7 +389,7 @@ class Writer:
             replace_file(self._storage, path, encode_segment_header(header))
         except OSError as failure:
             if failure.errno in NO_SPACE_ERRNOS and not self._storage.exists(path):
-                raise _NoRoom(failure.errno, failure.strerror) from None
+                raise NoRoom(failure.errno, failure.strerror) from None
             raise  # the successor may be there: the sealed segment must not grow any more
         self._file.replace(path, header)
         self._sealed.append(sealed)
@@ -453,7 +447,7 @@ class Writer:
 
     def _settle_failure(self, failure: OSError, group: list[Ticket]) -> JournalError:
         """No room is a refusal, if the file can be put back as it was; all else poisons."""
-        if isinstance(failure, _NoRoom) and self._file.put_back():
+        if isinstance(failure, NoRoom) and self._file.put_back():
             waiting = sum(len(ticket.frame) for ticket in group if not ticket.durable)
             return JournalFull(self.directory.path, waiting)
         error = WriterPoisoned(
@@ -483,114 +477,3 @@ def _wake(tickets: list[Ticket]) -> None:
         for sleep in ticket.waiting:
             sleep.release()
         ticket.waiting = []
-
-
-class _NoRoom(OSError):
-    """The disk is full, and nothing was promised about what did not fit."""
-
-
-class _ActiveFile:
-    """The active segment's file: where it ends, how much room is reserved, its running hash."""
-
-    def __init__(self, storage: Storage, recovered: Recovered) -> None:
-        active = recovered.files[-1]
-        self._storage = storage
-        self.path = active.path
-        self.header = active.header
-        self.operation = "opening"
-        """What was last asked of the system: names the culprit when it fails."""
-        self._fd = storage.open_write(active.path)
-        self.end_bytes = recovered.place.offset_bytes
-        self._allocated_bytes = storage.size(self._fd)
-        self._hash = hashlib.sha256()
-        self._hashed_bytes = 0
-
-    def is_full(self, queued_bytes: int, frame_bytes: int, size_bytes_max: int) -> bool:
-        """Whether the frame must go into the next segment. A segment holds at least one."""
-        used = self.end_bytes + queued_bytes
-        return used > SEGMENT_HEADER_BYTES and used + frame_bytes > size_bytes_max
-
-    def append(self, data: bytes, size_bytes_max: int) -> None:
-        """Write and sync. ``end_bytes`` moves only once the data is on disk."""
-        end = self.end_bytes + len(data)
-        if end > self._allocated_bytes:
-            self._reserve(end, size_bytes_max)
-        self.operation = "write"
-        try:
-            self._storage.write(self._fd, data, self.end_bytes)
-        except OSError as failure:
-            raise _no_room_or(failure) from None
-        self.operation = "fdatasync"
-        self._storage.sync_data(self._fd)
-        if self._hashed_bytes == self.end_bytes:
-            self._hash.update(data)
-            self._hashed_bytes = end
-        self.end_bytes = end
-
-    def _reserve(self, end_bytes: int, size_bytes_max: int) -> None:
-        """Reserve room up to ``end_bytes``, and ahead of it if the disk has that much."""
-        self.operation = "fallocate"
-        ahead = min(self._allocated_bytes + ALLOCATION_BYTES, size_bytes_max)
-        if ahead > end_bytes:
-            try:
-                self._allocate(ahead)
-            except _NoRoom:
-                pass  # little room is enough room for this one
-            else:
-                return
-        self._allocate(end_bytes)
-
-    def _allocate(self, size_bytes: int) -> None:
-        start = self._allocated_bytes
-        try:
-            self._storage.allocate(self._fd, start, size_bytes - start)
-        except OSError as failure:
-            raise _no_room_or(failure) from None
-        self._allocated_bytes = size_bytes
-
-    def put_back(self) -> bool:
-        """Undo a write that found no room; False if that fails as well."""
-        try:
-            self.cut()
-        except OSError:
-            return False
-        return True
-
-    def cut(self) -> None:
-        """Cut off the reserved room."""
-        self.operation = "truncate"
-        self._storage.truncate(self._fd, self.end_bytes)
-        self._allocated_bytes = self.end_bytes
-        self.operation = "fsync"
-        self._storage.sync(self._fd)
-
-    def seal(self) -> SealedSegment:
-        """Cut, sync and hash the file, which never changes again."""
-        self.cut()
-        self.operation = "read"
-        while self._hashed_bytes < self.end_bytes:
-            chunk = self._storage.read(
-                self._fd, min(_HASH_CHUNK_BYTES, self.end_bytes - self._hashed_bytes),
-                self._hashed_bytes,
-            )  # fmt: skip
-            self._hash.update(chunk)
-            self._hashed_bytes += len(chunk)
-        return SealedSegment(self.header.position_first, self.end_bytes, self._hash.digest())
-
-    def replace(self, path: Path, header: SegmentHeader) -> None:
-        """Go on in the segment at ``path``, which holds only its header."""
-        sealed, self._fd = self._fd, self._storage.open_write(path)
-        self.path, self.header = path, header
-        self.end_bytes = self._allocated_bytes = SEGMENT_HEADER_BYTES
-        self._hash = hashlib.sha256(encode_segment_header(header))
-        self._hashed_bytes = SEGMENT_HEADER_BYTES
-        self._storage.close(sealed)
-
-    def close(self) -> None:
-        self._storage.close(self._fd)
-
-
-def _no_room_or(failure: OSError) -> OSError:
-    if failure.errno in NO_SPACE_ERRNOS:
-        return _NoRoom(failure.errno, failure.strerror)
-    return failure

@@ -66,6 +66,7 @@ def test_closing_twice_is_closing(ledger: Ledger) -> None:
     """The second close does nothing."""
     ledger.close()
     ledger.close()
+    assert not ledger.is_open
 
 
 USES: Final[dict[str, Callable[[Ledger], object]]] = {

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from journal.active_file import ALLOCATION_BYTES
 from journal.directory import Directory, list_segments, read_head
 from journal.reader import Reader
 from journal.storage import Storage
 from journal.verification import verify
-from journal.writer import ALLOCATION_BYTES, Ticket
+from journal.writer import Ticket
 from tests.journals import (
     append,
     commit,

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from journal.active_file import ALLOCATION_BYTES
 from journal.errors import JournalFull, WriterPoisoned
 from journal.reader import Reader
 from journal.verification import verify
-from journal.writer import ALLOCATION_BYTES
 from tests.journals import append, commit, files_under, ids_in, open_writer
 from tests.storages import CHANGES, EIO, ENOSPC, SYNCS, FaultyStorage
 
