@@ -29,9 +29,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 MAGIC: Final = b"NSTR"
 END_MARK: Final = b"END."
@@ -50,8 +48,7 @@ if _HEADER.size != HEADER_BYTES or _TRAILER.size != TRAILER_BYTES:
     raise AssertionError("the frame's layout does not add up")
 
 
-@attrs.frozen
-class FrameHeader:
+class FrameHeader(NamedTuple):
     payload_bytes: int
     event_count: int
     position_first: int
@@ -90,18 +87,7 @@ def encode_frame(header: FrameHeader, payload: bytes) -> bytes:
         raise AssertionError("the header does not describe the payload")
     if len(payload) > PAYLOAD_BYTES_MAX:
         raise AssertionError("the payload is larger than a frame may be")
-    rest = _HEADER.pack(
-        MAGIC,
-        0,
-        header.payload_bytes,
-        header.event_count,
-        header.position_first,
-        header.position_durable,
-        header.timestamp_min,
-        header.timestamp_max,
-        header.ledger_id,
-        header.previous_sha256,
-    )[8:]
+    rest = _HEADER.pack(MAGIC, 0, *header)[8:]
     padding = bytes(header.frame_bytes - HEADER_BYTES - len(payload) - TRAILER_BYTES)
     trailer = _TRAILER.pack(header.position_last, zlib.crc32(payload), END_MARK)
     start = MAGIC + zlib.crc32(rest).to_bytes(4, "little")

@@ -7,8 +7,8 @@ integers are little-endian::
 
     offset  bytes  field
          0      8  magic "NOSTROHD"
-         8      4  format version: 1
-        12      4  CRC-32 of bytes 16 to 511
+         8      4  CRC-32 of bytes 12 to 511
+        12      4  format version: 1
         16     16  identity of the ledger
         32      8  sequence number of this writing; the slot is sequence modulo 2
         40      8  position of the last durable event (0: none)
@@ -25,9 +25,7 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
-from typing import Final
-
-import attrs
+from typing import Final, NamedTuple
 
 from journal.errors import CorruptHead, UnsupportedFormat
 
@@ -37,11 +35,10 @@ SLOT_BYTES: Final = 512
 HEAD_BYTES: Final = 2 * SLOT_BYTES
 
 _SLOT: Final = struct.Struct("<8sII16sQQQQQ32sI")
-_CRC_START: Final = 16
+_CRC_START: Final = 12
 
 
-@attrs.frozen
-class Head:
+class Head(NamedTuple):
     """How far the journal is durable."""
 
     ledger_id: bytes
@@ -51,7 +48,7 @@ class Head:
     segment_position: int
     offset_bytes: int
     frame_sha256: bytes
-    closed: bool = attrs.field(converter=bool)
+    closed: bool
 
     @property
     def slot_offset_bytes(self) -> int:
@@ -59,14 +56,10 @@ class Head:
 
 
 def encode_slot(head: Head) -> bytes:
-    packed = _SLOT.pack(
-        MAGIC, FORMAT_VERSION, 0,
-        head.ledger_id, head.sequence, head.position, head.timestamp,
-        head.segment_position, head.offset_bytes, head.frame_sha256, head.closed,
-    )  # fmt: skip
+    packed = _SLOT.pack(MAGIC, 0, FORMAT_VERSION, *head)
     sector = packed.ljust(SLOT_BYTES, b"\0")
     crc = zlib.crc32(sector[_CRC_START:])
-    return sector[:12] + crc.to_bytes(4, "little") + sector[_CRC_START:]
+    return MAGIC + crc.to_bytes(4, "little") + sector[_CRC_START:]
 
 
 def decode_slots(data: bytes, *, path: Path) -> tuple[Head | None, Head | None]:
@@ -95,11 +88,11 @@ def _decode_slot(data: bytes, number: int, path: Path) -> Head | None:
     sector = data[number * SLOT_BYTES : (number + 1) * SLOT_BYTES]
     if len(sector) < SLOT_BYTES:
         return None
-    magic, version, crc, *fields = _SLOT.unpack_from(sector)
+    magic, crc, version, *fields = _SLOT.unpack_from(sector)
     if magic != MAGIC or zlib.crc32(sector[_CRC_START:]) != crc:
         return None
     if version > FORMAT_VERSION:
         raise UnsupportedFormat(path, version, FORMAT_VERSION)
     head = Head(*fields)
-    whole = version == FORMAT_VERSION and head.sequence % 2 == number and fields[-1] in (0, 1)
-    return head if whole else None
+    whole = version == FORMAT_VERSION and head.sequence % 2 == number and head.closed in (0, 1)
+    return head._replace(closed=bool(head.closed)) if whole else None

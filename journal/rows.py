@@ -76,6 +76,15 @@ def columns(rows: Rows) -> Iterable[tuple[int, ...]]:
     return zip(*(field_ints(rows[name]) for name in names), strict=True)
 
 
+def copy_rows(rows: Rows) -> Rows:
+    """A copy, contiguous and writable.
+
+    numpy copies rows of fields field by field: 457 µs for 8,189 rows, where their bytes take 26.
+    """
+    few = len(rows) < _COLUMNS_PAY
+    return np.frombuffer(bytearray(rows.tobytes() if few else rows), rows.dtype)
+
+
 def _account(*values: int) -> Account:
     *facts, _reserved, ledger, code, flags, timestamp = values
     return Account(*facts, ledger, code, AccountFlags(flags), timestamp)  # type: ignore[arg-type,call-arg]

@@ -6,8 +6,8 @@ A segment begins with one 512-byte sector; integers are little-endian::
 
     offset  bytes  field
          0      8  magic "NOSTROSG"
-         8      4  format version: 1
-        12      4  CRC-32 of bytes 16 to 511
+         8      4  CRC-32 of bytes 12 to 511
+        12      4  format version: 1
         16     16  identity of the ledger
         32      8  number of the segment, from 0
         40      8  position of its first event
@@ -41,7 +41,7 @@ SEGMENT_BYTES_MIN: Final = 4096
 SUFFIX: Final = ".segment"
 
 _HEADER: Final = struct.Struct("<8sII16sQQ32s32sQQ")
-_CRC_START: Final = 16
+_CRC_START: Final = 12
 
 
 @attrs.frozen
@@ -61,10 +61,10 @@ def segment_name(position_first: int) -> str:
 
 def encode_segment_header(header: SegmentHeader) -> bytes:
     """One sector."""
-    packed = _HEADER.pack(MAGIC, FORMAT_VERSION, 0, *attrs.astuple(header))
+    packed = _HEADER.pack(MAGIC, 0, FORMAT_VERSION, *attrs.astuple(header))
     sector = packed.ljust(SEGMENT_HEADER_BYTES, b"\0")
     crc = zlib.crc32(sector[_CRC_START:])
-    return sector[:12] + crc.to_bytes(4, "little") + sector[_CRC_START:]
+    return MAGIC + crc.to_bytes(4, "little") + sector[_CRC_START:]
 
 
 def decode_segment_header(sector: bytes, *, path: Path) -> SegmentHeader:
@@ -76,20 +76,18 @@ def decode_segment_header(sector: bytes, *, path: Path) -> SegmentHeader:
     """
     if len(sector) < SEGMENT_HEADER_BYTES:
         raise CorruptSegment(path, 0, "the file is shorter than a segment header")
-    magic, version, crc, *fields = _HEADER.unpack_from(sector)
+    magic, crc, version, *fields = _HEADER.unpack_from(sector)
     if magic != MAGIC:
         raise CorruptSegment(path, 0, "the segment header has the wrong magic")
-    if version > FORMAT_VERSION and _crc_matches(sector, crc):
-        raise UnsupportedFormat(path, version, FORMAT_VERSION)
-    if version != FORMAT_VERSION or not _crc_matches(sector, crc):
+    if zlib.crc32(sector[_CRC_START:SEGMENT_HEADER_BYTES]) != crc:
         raise CorruptSegment(path, 0, "the segment header fails its CRC")
+    if version > FORMAT_VERSION:
+        raise UnsupportedFormat(path, version, FORMAT_VERSION)
+    if version < FORMAT_VERSION:
+        raise CorruptSegment(path, 12, f"there never was a version {version}")
     header = SegmentHeader(*fields)
     if path.name != segment_name(header.position_first):
         raise CorruptSegment(
             path, 0, f"the header belongs to {segment_name(header.position_first)}"
         )
     return header
-
-
-def _crc_matches(sector: bytes, crc: int) -> bool:
-    return zlib.crc32(sector[_CRC_START:SEGMENT_HEADER_BYTES]) == crc

@@ -135,8 +135,7 @@ class Writer:
         self._pid = os.getpid()
         self._sealed: list[SealedSegment] = sealed_segments(recovered.files)
         place = recovered.place
-        self._head = attrs.evolve(
-            recovered.head,
+        self._head = recovered.head._replace(
             sequence=recovered.head.sequence + 1,
             position=place.position - 1,
             timestamp=recovered.timestamp,
@@ -145,7 +144,8 @@ class Writer:
             frame_sha256=place.previous_sha256 or bytes(32),
             closed=False,
         )
-        self._mutex = threading.Condition()
+        self._mutex = threading.RLock()
+        self._idle = threading.Condition(self._mutex)
         self._line: list[Ticket] = []
         self._position_next = place.position
         self._chain = self._head.frame_sha256
@@ -192,7 +192,7 @@ class Writer:
         """
         self.check_usable()  # before the lock: a forked child must not wait for the parent's
         with self._mutex:
-            self.check_usable()
+            self._check_accepting()
             if generation != self.generation:
                 return None
             header = FrameHeader(
@@ -206,10 +206,10 @@ class Writer:
                 previous_sha256=self._chain,
             )
             data = frame.encode_frame(header, payload)
-            self._chain = frame_sha256(data)
-            self._position_next = header.position_last + 1
-            ticket = Ticket(header.position_last, timestamp_max, data, self._chain)
+            ticket = Ticket(header.position_last, timestamp_max, data, frame_sha256(data))
             self._line.append(ticket)
+            self._chain = ticket.sha256
+            self._position_next = header.position_last + 1
             return ticket
 
     def wait(self, ticket: Ticket) -> None:
@@ -261,7 +261,7 @@ class Writer:
             self._finish_line()
             if self._failure is None:
                 self._file.cut()
-                head = attrs.evolve(self._head, sequence=self._head.sequence + 1, closed=True)
+                head = self._head._replace(sequence=self._head.sequence + 1, closed=True)
                 self._write_head(head, sync=True)
         finally:
             self._closing.set()
@@ -278,7 +278,7 @@ class Writer:
         while True:
             with self._mutex:
                 while self._writing and not self._line:
-                    self._mutex.wait()
+                    self._idle.wait()
                 if not self._line:
                     self._closing.set()
                     return
@@ -332,7 +332,7 @@ class Writer:
                 self._elected.release()
                 return
         self._writing = False
-        self._mutex.notify_all()
+        self._idle.notify_all()
 
     def _write_group(self, group: list[Ticket]) -> None:
         flock: list[Ticket] = []
@@ -440,9 +440,14 @@ class Writer:
 
     def check_usable(self) -> None:
         """Raise what keeps this writer from appending, if anything does."""
+        self._check_accepting()
+        if self.is_in_child:
+            raise LedgerClosed(self.directory.path)
+
+    def _check_accepting(self) -> None:
         if self._failure is not None:
             raise self._failure
-        if self._closing.is_set() or self.is_in_child:
+        if self._closing.is_set():
             raise LedgerClosed(self.directory.path)
 
     def _settle_failure(self, failure: OSError, group: list[Ticket]) -> JournalError:
@@ -455,6 +460,10 @@ class Writer:
         )
         self._poison(error)
         return error
+
+    def poison(self, cause: BaseException) -> None:
+        """Append nothing more: what the caller made of the last records is not whole."""
+        self._poison(WriterPoisoned(self._file.path, "folding", f"interrupted by {cause!r}"))
 
     def _poison(self, error: JournalError) -> None:
         with self._mutex:

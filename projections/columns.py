@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from journal.codec import CREATED, Rows
 from journal.model import AMOUNT_MAX, CREATE_RESULT, TransferFlags
-from journal.rows import columns
+from journal.rows import columns, copy_rows
 from projections.accounts import CREDITS_POSTED, DEBITS_POSTED, Accounts
 from projections.decision import Decision
 from projections.frontier import Draft, Frontier
@@ -72,7 +72,7 @@ def decide_plain(rows: Rows, frontier: Frontier, *, timestamp_first: int) -> Dec
         timestamps = rows["timestamp"]
     elif rows["timestamp"].any():
         return None
-    happened = rows.copy()
+    happened = copy_rows(rows)
     happened["timestamp"] = timestamps
     results = np.zeros(len(rows), CREATE_RESULT)
     results["timestamp"] = timestamps

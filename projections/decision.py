@@ -24,7 +24,7 @@ from journal.model import (
     CreateTransferStatus,
     TransferFlags,
 )
-from journal.rows import columns
+from journal.rows import columns, copy_rows
 from projections import rules
 from projections.frontier import Draft
 from projections.rules import AccountRow, TransferRow
@@ -187,7 +187,7 @@ def _collect(rows: Rows, statuses: list[int], timestamps: list[int]) -> Decision
     results["status"] = statuses
     results["reserved"] = 0
     if statuses.count(CREATED) == len(statuses):
-        happened = rows.copy()
+        happened = copy_rows(rows)
         happened["timestamp"] = timestamps
         return Decision(results, happened, None, min(timestamps), max(timestamps))
     kept = results["status"] == CREATED

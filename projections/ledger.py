@@ -42,7 +42,13 @@ from journal.model import (
     Transfer,
 )
 from journal.recovery import RecoveryReport
-from journal.rows import account_rows, accounts_from_rows, transfer_rows, transfers_from_rows
+from journal.rows import (
+    account_rows,
+    accounts_from_rows,
+    copy_rows,
+    transfer_rows,
+    transfers_from_rows,
+)
 from journal.segment import SEGMENT_BYTES_MAX
 from journal.storage import Storage
 from journal.writer import SyncMode, Ticket, Writer
@@ -58,7 +64,7 @@ from projections.decision import (
 from projections.frontier import Draft, Frontier
 from projections.past import PastLedger
 from projections.restore import IndexTail, Restored, restore_index, restore_state
-from projections.shelter import Shelter
+from projections.signals import uninterrupted
 from projections.transfer_index import TransferIndex
 
 _ACCOUNT_STATUS: Final = {int(status): status for status in CreateAccountStatus}
@@ -189,7 +195,6 @@ class Ledger:
             fetch=self._archive.transfer,
             has_transfer_at=self._archive.has_transfer_at,
         )
-        self._shelter = Shelter()
         self._in_flight: deque[_InFlight] = deque()
         self._generation = writer.generation if writer is not None else 0
         self._closed = False
@@ -220,8 +225,7 @@ class Ledger:
             WriterPoisoned: the disk failed; reopen, and look the ids up.
         """
         rows = account_rows(accounts)
-        self._check_open()  # here: a forked child has no thread to run it on
-        results = self._shelter.run(lambda: self._request(RecordKind.ACCOUNTS, rows))
+        results = uninterrupted(self._request, RecordKind.ACCOUNTS, rows)
         if isinstance(accounts, np.ndarray):
             return results
         return [
@@ -247,8 +251,7 @@ class Ledger:
             WriterPoisoned: the disk failed; reopen, and look the ids up.
         """
         rows = transfer_rows(transfers)
-        self._check_open()  # as above
-        results = self._shelter.run(lambda: self._request(RecordKind.TRANSFERS, rows))
+        results = uninterrupted(self._request, RecordKind.TRANSFERS, rows)
         if isinstance(transfers, np.ndarray):
             return results
         return [
@@ -286,7 +289,7 @@ class Ledger:
         """``ACCOUNT[n]``: every account with its balances, in order of creation."""
         self._check_open()
         with self._settling:
-            return self._state.accounts.rows.copy()
+            return copy_rows(self._state.accounts.rows)
 
     def at(self, *, timestamp: int | None = None, position: int | None = None) -> PastLedger:
         """The ledger at a past moment: at ``timestamp`` (ns) or after ``position``, included.
@@ -365,14 +368,13 @@ class Ledger:
         self._check_open()
         if self._writer is None:
             raise ReadOnly(self.path)
-        return self._shelter.run(self._checkpointer.checkpoint)
+        return uninterrupted(self._checkpointer.checkpoint)
 
     def close(self) -> None:
         """Finish what is in flight, write a checkpoint, release the ledger. May be repeated."""
         if self._writer is not None and self._writer.is_in_child:
             return
-        self._shelter.run(self._close)
-        self._shelter.close()
+        uninterrupted(self._close)
 
     def _close(self) -> None:
         with self._deciding:
@@ -409,7 +411,11 @@ class Ledger:
         results, ticket = self._decide(self._writer, kind, rows)
         if ticket is not None:
             self._writer.wait(ticket)
-            self._settle()
+            try:
+                self._settle()
+            except BaseException as cause:
+                self._writer.poison(cause)  # in the journal, but perhaps half in the state
+                raise
         return results
 
     def _decide(
@@ -431,9 +437,13 @@ class Ledger:
                 ticket = self._append(writer, kind, decision)
                 if ticket is None:
                     continue  # what this was decided on top of has just been refused
-                self._frontier.timestamp = first + len(rows) - 1
-                self._frontier.take(draft, ticket.position_last)
-                self._in_flight.append(_InFlight(ticket, kind, decision, draft))
+                try:
+                    self._frontier.timestamp = first + len(rows) - 1
+                    self._frontier.take(draft, ticket.position_last)
+                    self._in_flight.append(_InFlight(ticket, kind, decision, draft))
+                except BaseException as cause:
+                    writer.poison(cause)  # in line for the journal, but not for the state
+                    raise
                 return decision.results, ticket
 
     def _decide_rows(

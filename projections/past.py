@@ -9,7 +9,7 @@ import numpy as np
 
 from journal.codec import Rows
 from journal.model import Account, Transfer
-from journal.rows import accounts_from_rows, transfers_from_rows
+from journal.rows import accounts_from_rows, copy_rows, transfers_from_rows
 from projections.state import LedgerState
 
 
@@ -53,7 +53,7 @@ class PastLedger:
 
     def accounts(self) -> Rows:
         """``ACCOUNT[n]``: every account with its balances, in order of creation."""
-        return self._state.accounts.rows.copy()
+        return copy_rows(self._state.accounts.rows)
 
     def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
         """The accounts that existed, with their balances of that moment."""

@@ -7,10 +7,7 @@ from pathlib import Path
 
 import attrs
 
-from journal.errors import (
-    Damage,
-    UnsupportedFormat,
-)
+from journal.errors import Damage
 from journal.verification import verify
 from projections.ledger import Ledger
 from tests.journals import files_under, segment_names
@@ -18,8 +15,7 @@ from tests.ledgers import History, open_ledger, transfers_in, write_ledger
 
 RECORDS = 60
 DERIVED = ("MANIFEST", "checkpoints", "indexes", "LOCK")
-VERSIONED = ("HEAD", "segments")
-"""Files whose bytes 8 to 11 (of each slot) are a format version."""
+ORIGINAL = ("HEAD", "segments")
 
 
 @attrs.frozen
@@ -41,34 +37,26 @@ class SoundLedger:
                 file.write_bytes(content)
 
 
-def refusal(call: Callable[[], object], *, version_of: str | None = None) -> Damage | None:
-    """The damage that ``call`` reports; None if it reports none. Anything else is a failure.
-
-    Args:
-        version_of: the file whose version was altered, so that it may pass for a newer one.
-    """
+def refusal(call: Callable[[], object]) -> Damage | None:
+    """The damage that ``call`` reports; None if it reports none. Anything else is a failure."""
     try:
         call()
     except Damage as damage:
         return damage
-    except UnsupportedFormat as error:
-        if version_of is None or not str(error.path).endswith(version_of):
-            raise
-        return Damage(error.path, 8, "a newer version")
     return None
 
 
-def check(sound: SoundLedger, name: str, *, version_of: str | None = None) -> None:
+def check(sound: SoundLedger, name: str) -> None:
     """With the file ``name`` damaged, no way in gives a wrong answer."""
-    found = refusal(lambda: verify(sound.path), version_of=version_of)
+    found = refusal(lambda: verify(sound.path))
     if name.startswith(DERIVED[1:]):
         assert found is None
     else:
         assert found is not None, name
         assert found.path == sound.path / name
         assert found.offset_bytes >= 0
-    refusal(lambda: check_open(sound, read_only=True), version_of=version_of)
-    refused = refusal(lambda: check_open(sound, read_only=False), version_of=version_of)
+    refusal(lambda: check_open(sound, read_only=True))
+    refused = refusal(lambda: check_open(sound, read_only=False))
     assert refused is None or not name.startswith(DERIVED)
 
 
@@ -99,5 +87,5 @@ def write_sound(path: Path) -> SoundLedger:
     assert sum(map(len, files.values())) >= 16 * 1024
     assert len(segment_names(path)) >= 4
     assert len(list((path / "checkpoints").iterdir())) == 2
-    assert {name.split("/")[0] for name in files} == {*DERIVED, *VERSIONED}
+    assert {name.split("/")[0] for name in files} == {*DERIVED, *ORIGINAL}
     return SoundLedger(path, history, files, transfers_in(path))

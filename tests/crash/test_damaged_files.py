@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zlib
 from pathlib import Path
 
 import pytest
@@ -185,7 +186,9 @@ def test_a_newer_format_is_refused_untouched(sound: SoundLedger, what: str) -> N
     name = "HEAD" if what == "HEAD" else f"segments/{segment_names(sound.path)[-1]}"
     content = bytearray(sound.files[name])
     for start in range(0, 1024 if what == "HEAD" else SEGMENT_HEADER_BYTES, 512):
-        content[start + 8 : start + 12] = (2).to_bytes(4, "little")
+        content[start + 12 : start + 16] = (2).to_bytes(4, "little")
+        crc = zlib.crc32(content[start + 12 : start + 512])
+        content[start + 8 : start + 12] = crc.to_bytes(4, "little")
     (sound.path / name).write_bytes(content)
     before = files_under(sound.path)
     for call in (verify, open_ledger, lambda path: Ledger.open(path, read_only=True)):
