@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from itertools import pairwise
 from pathlib import Path
@@ -30,9 +31,11 @@ from journal.errors import (
     MissingSegment,
     NotALedger,
 )
-from journal.head import HEAD_BYTES, Head, newest
+from journal.head import HEAD_BYTES, SLOT_BYTES, Head, decode_slots, newest
 from journal.segment import SEGMENT_HEADER_BYTES, SegmentHeader, decode_segment_header
 from journal.storage import Storage, check_directory, read_file
+
+_HEAD_READS_MAX: Final = 5
 
 
 @attrs.frozen
@@ -97,12 +100,26 @@ def require_ledger(directory: Directory) -> None:
     check_directory(directory.segments)
 
 
-def read_head(storage: Storage, directory: Directory) -> Head:
+def read_head(storage: Storage, directory: Directory, *, both_slots: bool = False) -> Head:
     """The newest whole slot of HEAD.
+
+    A reader takes no lock, so a slot that the writer is just overwriting is read again.
+
+    Args:
+        both_slots: demand that the other slot is whole, too.
 
     Raises:
         CorruptHead: the file is missing, of the wrong size, or has no whole slot.
     """
+    for _ in range(_HEAD_READS_MAX - 1):
+        try:
+            return _read_head(storage, directory, both_slots)
+        except CorruptHead:
+            time.sleep(0.001)
+    return _read_head(storage, directory, both_slots)
+
+
+def _read_head(storage: Storage, directory: Directory, both_slots: bool) -> Head:
     try:
         data = read_file(storage, directory.head)
     except FileNotFoundError:
@@ -111,6 +128,11 @@ def read_head(storage: Storage, directory: Directory) -> Head:
         raise CorruptHead(
             directory.head, len(data), f"the file has {len(data)} bytes, not {HEAD_BYTES}"
         )
+    for number, slot in enumerate(decode_slots(data, path=directory.head) if both_slots else ()):
+        if slot is None:
+            raise CorruptHead(
+                directory.head, number * SLOT_BYTES, "this slot is damaged; the other one is used"
+            )
     return newest(data, path=directory.head)
 
 

@@ -13,7 +13,6 @@ from collections.abc import Generator, Iterator
 from functools import cached_property
 from itertools import dropwhile
 from pathlib import Path
-from typing import Final
 
 import attrs
 import numpy as np
@@ -24,7 +23,6 @@ from journal.codec import RecordKind, Rows
 from journal.directory import Directory, read_head, require_ledger
 from journal.errors import (
     CorruptFrame,
-    CorruptHead,
     CorruptSegment,
     DecodeError,
     ForeignSegment,
@@ -46,8 +44,6 @@ from journal.segment import (
 )
 from journal.storage import Storage
 from journal.watch import HeadWatcher
-
-_HEAD_READS_MAX: Final = 5
 
 
 @attrs.frozen
@@ -170,11 +166,6 @@ class Reader:
         Raises:
             CorruptHead: HEAD is missing or damaged.
         """
-        for _ in range(_HEAD_READS_MAX - 1):
-            try:
-                return read_head(self._storage, self.directory)
-            except CorruptHead:
-                time.sleep(0.001)  # both slots half written is rare, but a reader takes no lock
         return read_head(self._storage, self.directory)
 
     def records(self, cursor: Cursor | None = None) -> Iterator[Record]:

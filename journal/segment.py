@@ -38,6 +38,8 @@ FORMAT_VERSION: Final = 1
 SEGMENT_HEADER_BYTES: Final = 512
 SEGMENT_BYTES_MAX: Final = 64 * 1024 * 1024
 SEGMENT_BYTES_MIN: Final = 4096
+SEGMENT_BYTES_LIMIT: Final = 1024**3
+"""The most that a segment may be set to grow to: opening may have to hold one in memory."""
 SUFFIX: Final = ".segment"
 
 _HEADER: Final = struct.Struct("<8sII16sQQ32s32sQQ")

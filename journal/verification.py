@@ -14,6 +14,7 @@ from journal.directory import (
     Directory,
     SegmentFile,
     list_segments,
+    read_head,
     require_ledger,
 )
 from journal.errors import (
@@ -25,10 +26,10 @@ from journal.errors import (
 )
 from journal.events import events_of
 from journal.frame import FrameHeader
-from journal.head import HEAD_BYTES, Head, decode_slots, newest
+from journal.head import Head
 from journal.manifest import SealedSegment, check_manifest, read_manifest
 from journal.scan import FrameBreak, Place, ScannedFrame, scan, segment_start
-from journal.storage import Storage, read_file
+from journal.storage import Storage
 
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all."""
@@ -63,7 +64,7 @@ def verify(
     storage = storage or Storage()
     directory = Directory(Path(path))
     require_ledger(directory)
-    head = _check_head(storage, directory)
+    head = read_head(storage, directory, both_slots=True)
     # In this order: beside a writer, what is listed last knows of everything listed before.
     listed = _read_manifest(storage, directory, head)
     files = list_segments(storage, directory, ledger_id=head.ledger_id)
@@ -180,21 +181,6 @@ class _Verification:
             return len(self._storage.read(fd, last.size_bytes - start, start).rstrip(b"\0"))
         finally:
             self._storage.close(fd)
-
-
-def _check_head(storage: Storage, directory: Directory) -> Head:
-    try:
-        data = read_file(storage, directory.head)
-    except FileNotFoundError:
-        raise CorruptHead(directory.head, 0, "the file is missing") from None
-    if len(data) != HEAD_BYTES:
-        raise CorruptHead(directory.head, len(data), f"it should have {HEAD_BYTES} bytes")
-    for number, slot in enumerate(decode_slots(data, path=directory.head)):
-        if slot is None:
-            raise CorruptHead(
-                directory.head, number * 512, "this slot is damaged; the other one is used"
-            )
-    return newest(data, path=directory.head)
 
 
 def _read_manifest(storage: Storage, directory: Directory, head: Head) -> list[SealedSegment]:

@@ -38,6 +38,7 @@ from journal.head import Head, encode_slot
 from journal.manifest import SealedSegment, sealed_segments, write_manifest
 from journal.recovery import Recovered, RecoveryReport, Witness, recover
 from journal.segment import (
+    SEGMENT_BYTES_LIMIT,
     SEGMENT_BYTES_MAX,
     SEGMENT_BYTES_MIN,
     SegmentHeader,
@@ -87,15 +88,15 @@ class Writer:
 
         Args:
             create: make a new journal where there is none.
-            segment_bytes_max: size at which a segment is sealed, 4 KiB to 16 GiB.
+            segment_bytes_max: size at which a segment is sealed, 4 KiB to 1 GiB.
             witnesses: called under the lock; names files that prove how far the journal reached.
 
         Raises:
             InvalidField, NotALedger, NotOwner, LedgerLocked, UnsupportedFormat: nothing was done.
             Damage: see :mod:`journal.recovery`; nothing was changed.
         """
-        if not SEGMENT_BYTES_MIN <= segment_bytes_max <= 16 * 1024**3:
-            raise InvalidField("segment_bytes_max", segment_bytes_max, "must be 4 KiB to 16 GiB")
+        if not SEGMENT_BYTES_MIN <= segment_bytes_max <= SEGMENT_BYTES_LIMIT:
+            raise InvalidField("segment_bytes_max", segment_bytes_max, "must be 4 KiB to 1 GiB")
         if sync not in ("group", "strict"):
             raise InvalidField("sync", sync, "must be 'group' or 'strict'")
         storage = storage or Storage()

@@ -18,7 +18,7 @@ import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Generic
+from typing import Any, Final, Generic
 
 from journal import codec
 from journal.errors import CorruptCheckpoint, DecodeError, InvalidField
@@ -90,6 +90,12 @@ class Runner(Generic[State]):
             codec.decode_cbor(codec.encode_cbor(dump))
         except DecodeError as error:
             raise InvalidField("dump", self._projection.name, str(error)) from None
+        try:
+            return self._write_checkpoint(dump)
+        except FileNotFoundError:  # swept away unfinished, by a writer that opened meanwhile
+            return self._write_checkpoint(dump)
+
+    def _write_checkpoint(self, dump: Any) -> Checkpoint:
         return write_checkpoint(
             self._storage,
             self._reader.directory,

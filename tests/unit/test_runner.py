@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 from journal import Account, InvalidField, NotALedger, Record, Transfer, TransferCreated
+from journal.storage import Storage
 from projections import Ledger, Projection, Runner
 from projections.checkpoint import write_checkpoint
 from tests.clocks import HandClock
@@ -200,3 +201,21 @@ def test_there_must_be_a_journal(tmp_path: Path) -> None:
     """A runner for a directory without a ledger says so at once."""
     with pytest.raises(NotALedger):
         Runner(tmp_path, TurnoverByCode())
+
+
+def test_a_checkpoint_swept_away_unfinished_is_written_again(ledger: Ledger, path: Path) -> None:
+    """A writer that opens at that moment takes the runner's file for an interrupted one's."""
+
+    class Swept(Storage):
+        sweeps = 1
+
+        def rename(self, source: Path, target: Path) -> None:
+            if self.sweeps:
+                self.sweeps -= 1
+                source.unlink()
+            super().rename(source, target)
+
+    runner = Runner(path, TurnoverByCode(), storage=Swept())
+    runner.catch_up()
+    assert runner.checkpoint().path.exists()
+    assert Runner(path, TurnoverByCode()).position == ledger.position

@@ -105,7 +105,7 @@ def test_a_failure_to_sync_head_in_time_poisons(
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"segment_bytes_max": 4095}, {"segment_bytes_max": 16 * 1024**3 + 1}, {"sync": "never"}],
+    [{"segment_bytes_max": 4095}, {"segment_bytes_max": 1024**3 + 1}, {"sync": "never"}],
 )
 def test_an_argument_out_of_range_is_refused_before_anything_is_done(
     path: Path, arguments: dict[str, int]
