@@ -55,7 +55,7 @@ def transfer_rows(transfers: Sequence[Transfer] | Rows) -> Rows:
         InvalidField: a field is no integer or does not fit; names the row and the field.
         BatchTooLarge: more than BATCH_EVENTS_MAX.
     """
-    return _rows(transfers, TRANSFER, Transfer, _pack_transfer, _TRANSFER_FIELDS)
+    return _rows(transfers, TRANSFER, Transfer, pack_transfer, _TRANSFER_FIELDS)
 
 
 def accounts_from_rows(rows: Rows) -> list[Account]:
@@ -164,7 +164,8 @@ def _pack_account(values: tuple[Any, ...]) -> bytes:
     )
 
 
-def _pack_transfer(values: tuple[Any, ...]) -> bytes:
+def pack_transfer(values: tuple[Any, ...]) -> bytes:
+    """The 128 bytes of one transfer, given as its thirteen fields in order."""
     (id_, debit_account_id, credit_account_id, amount, pending_id, data_128,
      data_64, data_32, timeout, ledger, code, flags, timestamp) = values  # fmt: skip
     return _ROW.pack(

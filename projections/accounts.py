@@ -12,18 +12,25 @@ import numpy.typing as npt
 
 from journal.codec import Rows
 from journal.model import ACCOUNT, ROW_BYTES
-from journal.rows import columns, field_ints, u128_words
+from journal.rows import columns, field_ints
 from projections.rules import AccountRow, AccountState
-from projections.u128 import Words, add_at
+from projections.u128 import Words, add_at, negative
 
 WORDS: Final = ROW_BYTES // 8
+DEBITS_PENDING: Final = 2
 DEBITS_POSTED: Final = 4
+CREDITS_PENDING: Final = 6
 CREDITS_POSTED: Final = 8
-"""Where a row, seen as ``u64[16]``, holds the u128 balances that are posted to."""
+"""Where a row, seen as ``u64[16]``, holds its u128 balances."""
 
 _STATE: Final = struct.Struct("<16x8Q32xI2xHQ")
 """Of a row: the four balances, ledger, flags and timestamp."""
+_BALANCES: Final = struct.Struct("<8Q")
+_BALANCES_AT: Final = 16
+_FLAGS: Final = struct.Struct("<H")
+_FLAGS_AT: Final = 118
 _TIMESTAMP: Final = 15
+_LOW: Final = 2**64 - 1
 _CAPACITY_MIN: Final = 1024
 
 
@@ -91,25 +98,31 @@ class Accounts:
         found = [slot for slot in map(self.slots.get, ids) if slot is not None]
         return self._table[found]
 
-    def post(self, debit_slots: npt.NDArray[np.int64], credit_slots: npt.NDArray[np.int64],
-             amounts: Words) -> None:  # fmt: skip
-        """Add ``amounts`` (``u64[n, 2]``) to debits_posted and credits_posted."""
-        words = self.words
-        add_at(words, DEBITS_POSTED, debit_slots, amounts)
-        add_at(words, CREDITS_POSTED, credit_slots, amounts)
+    def add_to(
+        self, balance: int, slots: npt.NDArray[np.int64], amounts: Words, *, taken: bool = False
+    ) -> None:
+        """Add ``amounts`` (``u64[n, 2]``) to one of the balances, or take them from it.
 
-    def post_one(self, debit_account_id: int, credit_account_id: int, amount: int) -> None:
-        """Add one amount; for a few transfers this is faster than columns are."""
-        self._add(self.slots[debit_account_id] * WORDS + DEBITS_POSTED, amount)
-        self._add(self.slots[credit_account_id] * WORDS + CREDITS_POSTED, amount)
+        Args:
+            balance: the column, DEBITS_PENDING to CREDITS_POSTED.
+        """
+        add_at(self.words, balance, slots, negative(amounts) if taken else amounts)
+
+    def put(self, state: AccountState) -> None:
+        """Write an account's balances and flags back."""
+        at = state.slot * ROW_BYTES
+        dp, do, cp, co = (
+            state.debits_pending, state.debits_posted,
+            state.credits_pending, state.credits_posted,
+        )  # fmt: skip
+        _BALANCES.pack_into(
+            self._bytes, at + _BALANCES_AT,
+            dp & _LOW, dp >> 64, do & _LOW, do >> 64, cp & _LOW, cp >> 64, co & _LOW, co >> 64,
+        )  # fmt: skip
+        _FLAGS.pack_into(self._bytes, at + _FLAGS_AT, state.flags)
 
     def _timestamp(self, slot: int) -> int:
         return self._flat[slot * WORDS + _TIMESTAMP]
-
-    def _add(self, at: int, amount: int) -> None:
-        flat = self._flat
-        sum_ = (flat[at] | flat[at + 1] << 64) + amount
-        flat[at], flat[at + 1] = u128_words(sum_)
 
     def _hold(self, table: Rows) -> None:
         self._table: Rows = table

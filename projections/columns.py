@@ -51,16 +51,14 @@ class PlainDraft(Draft):
 
     def prepare(self) -> None:
         for row in map(TransferRow._make, columns(self._rows)):
-            self.account(row.debit_account_id)
-            self.account(row.credit_account_id)
-            self.post(row, row.timestamp)
+            self.post(row)
 
 
 def decide_plain(rows: Rows, frontier: Frontier, *, timestamp_first: int) -> Decision | None:
     """The decision on ``TRANSFER[n]`` if all of it is sure to be created, else None."""
     if len(rows) < ROWS_MIN or not _is_plain(rows) or not _has_new_ids(rows["id"], frontier.id_max):
         return None
-    if frontier.wide:  # the table does not show yet how full those make an account
+    if frontier.unusual:  # the table does not show yet what those do to an account
         return None
     slots = _slots(rows, frontier.table)
     if slots is None or not _accounts_allow(rows, frontier.table, *slots):

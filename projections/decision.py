@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from journal.codec import CREATED, Rows
-from journal.errors import UnsupportedFeature
 from journal.model import (
     CREATE_RESULT,
+    ROW_BYTES,
     TIMESTAMP_MAX,
     TRANSFER,
     TRANSIENT_STATUSES,
@@ -24,15 +24,16 @@ from journal.model import (
     CreateTransferStatus,
     TransferFlags,
 )
-from journal.rows import columns, copy_rows
-from projections import rules
+from journal.rows import columns, copy_rows, pack_transfer
 from projections.frontier import Draft
-from projections.rules import AccountRow, TransferRow
-from projections.state import SINGLE_PHASE
+from projections.rules import BALANCING, RESOLVING, AccountRow, TransferRow, account_status
+from projections.transfer_rules import transfer_outcome
 
 LINKED: Final = int(AccountFlags.LINKED)
-_UNSUPPORTED: Final = sum(TransferFlags) & ~SINGLE_PHASE
+_REWRITTEN: Final = RESOLVING | BALANCING
+"""Transfers with one of these flags take effect with other fields than were asked for."""
 _FAILING_FOR_GOOD: Final = frozenset(int(status) for status in TRANSIENT_STATUSES)
+_FAILING: Final = np.array(sorted(_FAILING_FOR_GOOD), np.uint32)
 _ACCOUNT_EXISTS: Final = int(CreateAccountStatus.EXISTS)
 _TRANSFER_EXISTS: Final = int(CreateTransferStatus.EXISTS)
 
@@ -55,7 +56,7 @@ def decide_accounts(rows: Rows, draft: Draft, *, timestamp_first: int) -> Decisi
     """Decide ``ACCOUNT[n]``; event i happens at ``timestamp_first + i`` unless imported."""
 
     def decide(row: AccountRow, timestamp: int) -> tuple[int, int]:
-        status = rules.account_status(row, draft)
+        status = account_status(row, draft)
         if status == CREATED:
             timestamp = row.timestamp or timestamp
             draft.create_account(row._replace(timestamp=timestamp))
@@ -77,29 +78,25 @@ def decide_accounts(rows: Rows, draft: Draft, *, timestamp_first: int) -> Decisi
 
 
 def decide_transfers(rows: Rows, draft: Draft, *, timestamp_first: int) -> Decision:
-    """Decide ``TRANSFER[n]``; event i happens at ``timestamp_first + i`` unless imported.
-
-    Raises:
-        UnsupportedFeature: names the first row with a flag this version does not decide yet.
-    """
+    """Decide ``TRANSFER[n]``; event i happens at ``timestamp_first + i`` unless imported."""
+    rewritten: dict[int, TransferRow] = {}
 
     def decide(row: TransferRow, timestamp: int) -> tuple[int, int]:
-        if row.flags & _UNSUPPORTED:
-            flag = TransferFlags(row.flags & _UNSUPPORTED).name
-            raise UnsupportedFeature(f"TransferFlags.{flag}", timestamp - timestamp_first)
-        status = rules.transfer_status(row, draft)
-        if status == CREATED:
-            timestamp = row.timestamp or timestamp
-            draft.post(row, timestamp)
-        elif status == _TRANSFER_EXISTS:
+        outcome = transfer_outcome(row, timestamp, draft)
+        if isinstance(outcome, TransferRow):
+            draft.post(outcome)
+            if row.flags & _REWRITTEN:
+                rewritten[timestamp - timestamp_first] = outcome
+            return CREATED, outcome.timestamp
+        if outcome == _TRANSFER_EXISTS:
             existing = draft.existing_transfer(row.id)
             if isinstance(existing, TransferRow):
                 timestamp = existing.timestamp
-        elif status in _FAILING_FOR_GOOD:
+        elif outcome in _FAILING_FOR_GOOD:
             draft.fail(row.id)
-        return status, timestamp
+        return outcome, timestamp
 
-    return _decide(
+    decision = _decide(
         rows,
         map(TransferRow._make, columns(rows)),
         draft,
@@ -108,6 +105,19 @@ def decide_transfers(rows: Rows, draft: Draft, *, timestamp_first: int) -> Decis
         int(TransferFlags.IMPORTED),
         timestamp_first,
     )
+    if rewritten:
+        _rewrite(decision, rewritten)
+    return decision
+
+
+def _rewrite(decision: Decision, rewritten: dict[int, TransferRow]) -> None:
+    """Put resolved transfers, by their place in the request, in place of what was asked for."""
+    statuses = decision.results["status"]
+    places = np.cumsum((statuses == CREATED) | np.isin(statuses, _FAILING)) - 1
+    table = decision.rows.view(np.uint8).reshape(-1, ROW_BYTES)
+    for index, row in rewritten.items():
+        if statuses[index] == CREATED:  # and not taken back with its chain
+            table[places[index]] = np.frombuffer(pack_transfer(row), np.uint8)
 
 
 def _decide(
@@ -193,7 +203,7 @@ def _collect(rows: Rows, statuses: list[int], timestamps: list[int]) -> Decision
     kept = results["status"] == CREATED
     refused = np.zeros(len(rows), bool)
     if rows.dtype == TRANSFER:
-        refused = np.isin(results["status"], list(_FAILING_FOR_GOOD))
+        refused = np.isin(results["status"], _FAILING)
         kept |= refused
     happened = rows[kept]
     times = happened["timestamp"] = results["timestamp"][kept]

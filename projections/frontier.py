@@ -12,15 +12,24 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from projections import posting
 from projections.accounts import Accounts
-from projections.rules import AccountRow, AccountState, TransferRow, Used
+from projections.pendings import Pendings
+from projections.rules import (
+    CLOSING,
+    POST,
+    RESOLVING,
+    AccountRow,
+    AccountState,
+    PendingStatus,
+    TransferRow,
+    Used,
+)
 from projections.state import LedgerState
 from projections.transfer_index import TransferIndex
 
 FetchTransfer = Callable[[int], tuple[TransferRow, bool]]
 """position -> the transfer that stands there, and whether it took effect."""
-TimedTransfer = tuple[TransferRow, int]
-"""A transfer as it was asked for, and when it took effect, ns."""
 HasTransferAt = Callable[[int], bool]
 """timestamp -> whether a durable transfer took effect at exactly that time."""
 
@@ -50,10 +59,12 @@ class Frontier:
         """Forget what is in flight."""
         self.accounts: dict[int, tuple[AccountState, int]] = {}  # with the ticket's position
         self.created: dict[int, AccountRow] = {}
-        self.transfers: dict[int, TimedTransfer] = {}
+        self.transfers: dict[int, TransferRow] = {}
         self.failed: set[int] = set()
-        self.wide: set[int] = set()
-        """The last position of each request in flight that moves more than 2**64 - 1 at once."""
+        self.resolved: dict[int, PendingStatus] = {}
+        """What became of pending transfers, by id."""
+        self.unusual: set[int] = set()
+        """The last position of each request in flight that is :attr:`Draft.unusual`."""
         self._unmerged: deque[tuple[Draft, int]] = deque()
         self.id_max = self._index.id_max
         """No id above this was ever used."""
@@ -66,6 +77,10 @@ class Frontier:
         return self._state.accounts
 
     @property
+    def pendings(self) -> Pendings:
+        return self._state.pendings
+
+    @property
     def index(self) -> TransferIndex:
         return self._index
 
@@ -74,8 +89,8 @@ class Frontier:
         self.accounts_timestamp_max = draft.accounts_timestamp
         self.transfers_timestamp_max = draft.transfers_timestamp
         self.id_max = max(self.id_max, draft.id_max)
-        if draft.wide:
-            self.wide.add(position_last)
+        if draft.unusual:
+            self.unusual.add(position_last)
         self._unmerged.append((draft, position_last))
 
     def catch_up(self) -> None:
@@ -97,13 +112,14 @@ class Frontier:
                 self.created.update(draft.created)
                 self.transfers.update(draft.transfers)
                 self.failed |= draft.failed
+                self.resolved.update(draft.resolved)
 
     def settle(self, draft: Draft, position_last: int) -> None:
         """The oldest request taken became durable, and the table shows its effects.
 
         The caller holds the settling lock.
         """
-        self.wide.discard(position_last)
+        self.unusual.discard(position_last)
         if self._unmerged and self._unmerged[0][0] is draft:
             self._unmerged.popleft()
             return
@@ -116,6 +132,8 @@ class Frontier:
         for id_ in draft.transfers:
             del self.transfers[id_]
         self.failed -= draft.failed
+        for id_ in draft.resolved:
+            del self.resolved[id_]
 
 
 class Draft:
@@ -125,13 +143,16 @@ class Draft:
         self._frontier = frontier
         self.accounts: dict[int, AccountState | None] = {}
         self.created: dict[int, AccountRow] = {}
-        self.transfers: dict[int, TimedTransfer] = {}
+        self.transfers: dict[int, TransferRow] = {}
+        """Those that take effect, resolved."""
         self.failed: set[int] = set()
+        self.resolved: dict[int, PendingStatus] = {}
         self.accounts_timestamp = frontier.accounts_timestamp_max
         self.transfers_timestamp = frontier.transfers_timestamp_max
-        self.wide = False
-        """Whether some amount posted takes more than 64 bits."""
-        self._scope: tuple[list[int], int, int] | None = None
+        self.unusual = False
+        """Whether the table misleads about what is in flight: it moves more than 2**64 - 1 at
+        once, or closes or reopens an account."""
+        self._scope: _Scope | None = None
 
     @property
     def id_max(self) -> int:
@@ -144,11 +165,15 @@ class Draft:
     # what the rules ask
 
     def existing_account(self, id_: int) -> AccountRow | None:
-        row = self.created.get(id_) or self._frontier.created.get(id_)
-        if row is None:
-            slot = self._frontier.table.slots.get(id_)
-            row = None if slot is None else self._frontier.table.row(slot)
-        return row
+        row = self.created.get(id_)
+        if row is not None:
+            return row
+        account = self.account(id_)
+        if account is None:
+            return None
+        frontier = self._frontier
+        row = frontier.created.get(id_) or frontier.table.row(frontier.table.slots[id_])
+        return row._replace(flags=account.flags)  # closed since it was created, perhaps
 
     def account(self, id_: int) -> AccountState | None:
         found = self.accounts.get(id_, _MISSING)
@@ -170,14 +195,27 @@ class Draft:
         frontier = self._frontier
         held = self.transfers.get(id_) or frontier.transfers.get(id_)
         if held is not None:
-            return held[0]._replace(timestamp=held[1])
+            return held
         if id_ in self.failed or id_ in frontier.failed:
             return Used.UP
+        if id_ > frontier.index.id_max:
+            return None
+        if (pending := frontier.pendings.find(id_)) is not None:
+            return pending
         position = frontier.index.find(id_)
         if position is None:
             return None
         row, took_effect = frontier.fetch(position)
         return row if took_effect else Used.UP
+
+    def pending_status(self, pending: TransferRow) -> int:
+        frontier = self._frontier
+        resolved = self.resolved.get(pending.id) or frontier.resolved.get(pending.id)
+        if resolved is not None:
+            return resolved
+        position = frontier.index.find(pending.id)
+        # In flight itself if it has no position yet, and nothing has resolved it.
+        return PendingStatus.PENDING if position is None else frontier.pendings.status_at(position)
 
     def accounts_timestamp_max(self) -> int:
         return self.accounts_timestamp
@@ -198,9 +236,9 @@ class Draft:
         if timestamp > self.transfers_timestamp:
             return False
         in_flight = list(self._frontier.transfers.values())  # as above
-        return any(held[1] == timestamp for held in in_flight) or self._frontier.has_transfer_at(
-            timestamp
-        )
+        return any(
+            held.timestamp == timestamp for held in in_flight
+        ) or self._frontier.has_transfer_at(timestamp)
 
     # what a decision changes
 
@@ -208,46 +246,83 @@ class Draft:
         self.created[row.id] = row
         self.accounts_timestamp = row.timestamp
         if self._scope is not None:
-            self._scope[0].append(row.id)
+            self._scope.ids.append(row.id)
 
-    def post(self, row: TransferRow, timestamp: int) -> None:
-        self.transfers[row.id] = (row, timestamp)
-        self.wide = self.wide or row.amount > _NARROW
-        self._move(row, row.amount)
-        self.transfers_timestamp = timestamp
+    def post(self, row: TransferRow) -> None:
+        """The resolved transfer takes effect."""
+        debit, credit = self._both(row)
+        pending = None
+        if row.flags & RESOLVING:
+            pending = self._pending(row.pending_id)
+            posted = row.flags & POST
+            self.resolved[row.pending_id] = PendingStatus.POSTED if posted else PendingStatus.VOIDED
+        posting.post(row, pending, debit, credit)
+        self.transfers[row.id] = row
+        if row.amount > _NARROW or (row if pending is None else pending).flags & CLOSING:
+            self.unusual = True
+        self.transfers_timestamp = row.timestamp
         if self._scope is not None:
-            self._scope[0].append(row.id)
+            self._scope.ids.append(row.id)
+
+    def expire(self, id_: int) -> None:
+        """The pending transfer runs out of time."""
+        pending = self._pending(id_)
+        posting.release(pending, *self._both(pending))
+        self.resolved[id_] = PendingStatus.EXPIRED
+        if pending.flags & CLOSING:
+            self.unusual = True
 
     def fail(self, id_: int) -> None:
         self.failed.add(id_)
 
     def open_scope(self) -> None:
         """What follows can be taken back together."""
-        self._scope = ([], self.accounts_timestamp, self.transfers_timestamp)
+        self._scope = _Scope(self.accounts_timestamp, self.transfers_timestamp)
 
     def close_scope(self, *, keep: bool) -> None:
         if self._scope is None:
             raise AssertionError("there is no chain to close")
-        ids, accounts_timestamp, transfers_timestamp = self._scope
-        self._scope = None
+        scope, self._scope = self._scope, None
         if keep:
             return
-        for id_ in reversed(ids):
-            if id_ in self.transfers:
-                row, _ = self.transfers.pop(id_)
-                self._move(row, -row.amount)
-            else:
+        for id_ in scope.ids:
+            row = self.transfers.pop(id_, None)
+            if row is None:
                 del self.created[id_]
-        self.accounts_timestamp = accounts_timestamp
-        self.transfers_timestamp = transfers_timestamp
+            elif row.flags & RESOLVING:
+                del self.resolved[row.pending_id]
+        self.accounts.update(scope.before)
+        self.accounts_timestamp = scope.accounts_timestamp
+        self.transfers_timestamp = scope.transfers_timestamp
 
-    def _move(self, row: TransferRow, amount: int) -> None:
-        debit = self.accounts[row.debit_account_id]
-        credit = self.accounts[row.credit_account_id]
+    def _pending(self, id_: int) -> TransferRow:
+        found = self.existing_transfer(id_)
+        if found is None or isinstance(found, Used):
+            raise AssertionError("a pending transfer was resolved that does not exist")
+        return found
+
+    def _both(self, row: TransferRow) -> tuple[AccountState, AccountState]:
+        """The two accounts, about to be changed."""
+        debit = self.account(row.debit_account_id)
+        credit = self.account(row.credit_account_id)
         if debit is None or credit is None:
             raise AssertionError("a transfer was posted to an account that does not exist")
-        debit.debits_posted += amount
-        credit.credits_posted += amount
+        if self._scope is not None:
+            self._scope.before.setdefault(row.debit_account_id, _copy(debit))
+            self._scope.before.setdefault(row.credit_account_id, _copy(credit))
+        return debit, credit
+
+
+class _Scope:
+    """What must be put back should the chain fail."""
+
+    def __init__(self, accounts_timestamp: int, transfers_timestamp: int) -> None:
+        self.ids: list[int] = []
+        """Of what was created."""
+        self.before: dict[int, AccountState] = {}
+        """Each account that changed, as it was."""
+        self.accounts_timestamp = accounts_timestamp
+        self.transfers_timestamp = transfers_timestamp
 
 
 def _copy(account: AccountState) -> AccountState:

@@ -12,6 +12,7 @@ for the disk.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -26,8 +27,17 @@ import numpy.typing as npt
 from journal import codec
 from journal.codec import RecordKind, Rows
 from journal.directory import Directory, require_ledger
-from journal.errors import InvalidField, LedgerClosed, OutOfRange, ReadOnly, UnsupportedFeature
+from journal.errors import (
+    InvalidField,
+    JournalError,
+    JournalFull,
+    LedgerClosed,
+    OutOfRange,
+    ReadOnly,
+    UnsupportedFeature,
+)
 from journal.model import (
+    BATCH_EVENTS_MAX,
     CREATE_RESULT,
     TIMESTAMP_MAX,
     TRANSFER,
@@ -61,6 +71,7 @@ from projections.decision import (
     decide_accounts,
     decide_transfers,
 )
+from projections.expiry import EXPIRY_SECONDS, Expiry, ExpiryTimer, expire
 from projections.frontier import Draft, Frontier
 from projections.past import PastLedger
 from projections.restore import IndexTail, Restored, restore_index, restore_state
@@ -88,7 +99,7 @@ class OpenReport:
 class _InFlight:
     ticket: Ticket
     kind: RecordKind
-    decision: Decision
+    decision: Decision | Expiry
     draft: Draft
 
 
@@ -108,6 +119,7 @@ class Ledger:
         segment_bytes_max: int = SEGMENT_BYTES_MAX,
         checkpoint_events: int = CHECKPOINT_EVENTS,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        expiry_seconds: float = EXPIRY_SECONDS,
         sync: SyncMode = "group",
         clock: Callable[[], int] = time.time_ns,
         storage: Storage | None = None,
@@ -121,6 +133,8 @@ class Ledger:
             segment_bytes_max: size at which a segment is sealed.
             checkpoint_events: write a checkpoint after so many events.
             checkpoint_seconds: write one so many seconds after the first event since the last.
+            expiry_seconds: look so often for pending transfers that have run out of time, when no
+                request or look-up does.
             sync: "group" syncs HEAD at most a second late, "strict" with every group. What is
                 acknowledged is on disk either way.
             clock: the time in ns since the epoch.
@@ -135,6 +149,8 @@ class Ledger:
             raise InvalidField("checkpoint_events", checkpoint_events, "must be at least 1")
         if not checkpoint_seconds > 0:
             raise InvalidField("checkpoint_seconds", checkpoint_seconds, "must be positive")
+        if not expiry_seconds > 0:
+            raise InvalidField("expiry_seconds", expiry_seconds, "must be positive")
         storage = storage or Storage()
         directory = Directory(Path(path))
         writer = None
@@ -153,12 +169,14 @@ class Ledger:
             tail = IndexTail()
             restored = restore_state(storage, directory, observe=tail)
             index = restore_index(storage, directory, restored, tail)
-            ledger = cls(storage, directory, writer, restored, index, clock)
+            ledger = cls(storage, directory, writer, restored, index, clock, expiry_seconds)
         except BaseException:
             if writer is not None:
                 writer.close()
             raise
         ledger._checkpointer.start(checkpoint_events, checkpoint_seconds)
+        if writer is not None:
+            ledger._timer.start()
         return ledger
 
     def __init__(
@@ -169,6 +187,7 @@ class Ledger:
         restored: Restored,
         index: TransferIndex,
         clock: Callable[[], int],
+        expiry_seconds: float,
     ) -> None:
         self.path = directory.path
         self.ledger_id = restored.ledger_id
@@ -198,6 +217,7 @@ class Ledger:
         self._in_flight: deque[_InFlight] = deque()
         self._generation = writer.generation if writer is not None else 0
         self._closed = False
+        self._timer = ExpiryTimer(self._expire, expiry_seconds)
         self._checkpointer = Checkpointer(
             storage, directory, self._state, index, self._settling,
             frame_sha256=restored.frame_sha256, ledger_id=restored.ledger_id,
@@ -263,7 +283,7 @@ class Ledger:
 
     def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
         """The accounts that exist, with their balances, in the order asked for."""
-        self._check_open()
+        self._expire_before_reading()
         with self._settling:
             rows = self._state.accounts.find(ids)
         return accounts_from_rows(rows)
@@ -287,7 +307,7 @@ class Ledger:
 
     def accounts(self) -> Rows:
         """``ACCOUNT[n]``: every account with its balances, in order of creation."""
-        self._check_open()
+        self._expire_before_reading()
         with self._settling:
             return copy_rows(self._state.accounts.rows)
 
@@ -382,6 +402,7 @@ class Ledger:
                 return
             self._closed = True
             last = self._last_in_flight()
+        self._timer.close()
         try:
             if self._writer is not None and last is not None:
                 self._writer.wait(last)
@@ -427,7 +448,10 @@ class Ledger:
             while True:
                 if self._generation != writer.generation:
                     self._retreat(writer)
-                first = max(self._clock(), self._frontier.timestamp + 1)
+                now = self._clock()
+                if 0 < self._state.pendings.next_expiry <= now:
+                    self._expire_due(writer, now)
+                first = max(now, self._frontier.timestamp + 1)
                 if first + len(rows) > TIMESTAMP_MAX:
                     raise OutOfRange("timestamp", first + len(rows), TIMESTAMP_MAX)
                 decision, draft = self._decide_rows(kind, rows, first)
@@ -437,14 +461,70 @@ class Ledger:
                 ticket = self._append(writer, kind, decision)
                 if ticket is None:
                     continue  # what this was decided on top of has just been refused
-                try:
-                    self._frontier.timestamp = first + len(rows) - 1
-                    self._frontier.take(draft, ticket.position_last)
-                    self._in_flight.append(_InFlight(ticket, kind, decision, draft))
-                except BaseException as cause:
-                    writer.poison(cause)  # in line for the journal, but not for the state
-                    raise
+                self._take(writer, _InFlight(ticket, kind, decision, draft))
+                self._frontier.timestamp = first + len(rows) - 1
                 return decision.results, ticket
+
+    def _take(self, writer: Writer, taken: _InFlight) -> None:
+        """A record was put in line: it counts for the requests after it."""
+        try:
+            self._frontier.take(taken.draft, taken.ticket.position_last)
+            self._in_flight.append(taken)
+        except BaseException as cause:
+            writer.poison(cause)  # in line for the journal, but not for the state
+            raise
+
+    def _expire_due(self, writer: Writer, now: int) -> None:
+        """Put in line that pending transfers have run out of time by ``now``, ns.
+
+        The caller holds the lock on decisions. What is in flight is waited for: it may resolve
+        some of them.
+        """
+        while True:
+            last = self._last_in_flight()
+            if last is not None:
+                with contextlib.suppress(JournalFull):  # whoever asked for it is told
+                    writer.wait(last)
+                self._settle()
+            if self._generation != writer.generation:
+                self._retreat(writer)
+            with self._settling:
+                ids = self._state.pendings.due(now, BATCH_EVENTS_MAX)
+            if not ids:
+                return
+            draft = Draft(self._frontier)
+            expiry = expire(ids, draft, timestamp_first=max(now, self._frontier.timestamp + 1))
+            ticket = writer.append(
+                codec.encode_domain_events(expiry.encoded()),
+                event_count=len(ids),
+                timestamp_min=expiry.timestamp_min,
+                timestamp_max=expiry.timestamp_max,
+                generation=self._generation,
+            )
+            if ticket is not None:
+                self._take(writer, _InFlight(ticket, RecordKind.EVENTS, expiry, draft))
+                self._frontier.timestamp = expiry.timestamp_max
+                if len(ids) < BATCH_EVENTS_MAX:
+                    return
+
+    def _expire_before_reading(self) -> None:
+        self._check_open()
+        if 0 < self._state.pendings.next_expiry <= self._clock():
+            with contextlib.suppress(JournalError):  # what is read is still what is durable
+                uninterrupted(self._expire)
+
+    def _expire(self) -> None:
+        """Let what has run out of time expire, durably, though nobody asks for anything else."""
+        writer = self._writer
+        if writer is None or not 0 < self._state.pendings.next_expiry <= self._clock():
+            return
+        with self._deciding:
+            self._check_open()
+            self._expire_due(writer, self._clock())
+            last = self._last_in_flight()
+        if last is not None:
+            writer.wait(last)
+            self._settle()
 
     def _decide_rows(
         self, kind: RecordKind, rows: Rows, timestamp_first: int
@@ -482,19 +562,29 @@ class Ledger:
             while self._in_flight and self._in_flight[0].ticket.durable:
                 done = self._in_flight[0]
                 decision, ticket = done.decision, done.ticket
-                self._state.apply(
-                    done.kind,
-                    decision.rows,
-                    decision.statuses,
-                    position_last=ticket.position_last,
-                    timestamp=decision.timestamp_max,
-                )
-                if done.kind is RecordKind.TRANSFERS:
-                    first = ticket.position_last - len(decision.rows) + 1
-                    self._index.add(decision.rows["id"], first)
+                if isinstance(decision, Expiry):
+                    self._state.expire(
+                        decision.transfer_ids,
+                        position_last=ticket.position_last,
+                        timestamp=decision.timestamp_max,
+                    )
+                else:
+                    self._apply(done.kind, decision, ticket.position_last)
                 self._frontier.settle(done.draft, ticket.position_last)
                 self._in_flight.popleft()
                 self._checkpointer.advance(ticket.position_last, ticket.sha256)
+
+    def _apply(self, kind: RecordKind, decision: Decision, position_last: int) -> None:
+        first = position_last - len(decision.rows) + 1
+        self._state.apply(
+            kind,
+            decision.rows,
+            decision.statuses,
+            positions=range(first, position_last + 1),
+            timestamp=decision.timestamp_max,
+        )
+        if kind is RecordKind.TRANSFERS:
+            self._index.add(decision.rows["id"], first)
 
     def _retreat(self, writer: Writer) -> None:
         """The writer refused records in line: forget what was decided on top of the disk."""

@@ -11,12 +11,13 @@ import numpy as np
 
 from journal.codec import RecordKind
 from journal.directory import Directory
-from journal.errors import CorruptCheckpoint, DecodeError, UnsupportedFeature
+from journal.errors import CorruptCheckpoint, DecodeError
+from journal.events import PendingExpired
 from journal.reader import Cursor, Reader, Record
 from journal.storage import Storage, read_file
 from projections.checkpoint import Checkpoint, checkpoint_paths, read_checkpoint
 from projections.runner import holds_frame
-from projections.state import LedgerState
+from projections.state import LedgerState, Positions
 from projections.transfer_index import (
     SUFFIX,
     Column,
@@ -105,26 +106,46 @@ def apply_record(
     if timestamp_max is not None and record.timestamp_min > timestamp_max:
         return 0
     if record.kind is RecordKind.EVENTS:
-        raise UnsupportedFeature("the record of a pending transfer's expiry")
+        return _apply_events(state, record, position_max, timestamp_max)
     rows, statuses = record.rows, record.statuses
-    last = record.position_last if position_max is None else min(record.position_last, position_max)
+    positions: Positions = range(record.position_first, record.position_last + 1)
     if position_max is not None and record.position_last > position_max:
-        count = position_max - record.position_first + 1
-        rows, statuses = rows[:count], statuses if statuses is None else statuses[:count]
+        positions = range(record.position_first, position_max + 1)
+        rows = rows[: len(positions)]
+        statuses = statuses if statuses is None else statuses[: len(positions)]
     if timestamp_max is not None and record.timestamp_max > timestamp_max:
         kept = rows["timestamp"] <= np.uint64(timestamp_max)
         rows, statuses = rows[kept], statuses if statuses is None else statuses[kept]
-        last = record.position_first + int(np.flatnonzero(kept).max(initial=0))
+        positions = np.array(positions, np.uint64)[kept]
     if not len(rows):
         return 0
     state.apply(
         record.kind,
         rows,
         statuses,
-        position_last=last,
+        positions=positions,
         timestamp=int(rows["timestamp"].max()),
     )
     return len(rows)
+
+
+def _apply_events(
+    state: LedgerState, record: Record, position_max: int | None, timestamp_max: int | None
+) -> int:
+    expired = [
+        event
+        for event in record.events()
+        if isinstance(event, PendingExpired)
+        and (position_max is None or event.position <= position_max)
+        and (timestamp_max is None or event.timestamp <= timestamp_max)
+    ]
+    if expired:
+        state.expire(
+            [event.transfer_id for event in expired],
+            position_last=expired[-1].position,
+            timestamp=expired[-1].timestamp,
+        )
+    return len(expired)
 
 
 class IndexTail:

@@ -21,7 +21,8 @@ def add_at(words: Words, column: int, slots: npt.NDArray[np.int64], amounts: Wor
         slots: ``i64[m]``, m at most 2**31.
         amounts: ``u64[m, 2]``, low word first.
 
-    No sum may exceed 2**128 - 1: the rules refuse such a transfer before it comes here.
+    Sums are modulo 2**128; the rules refuse a transfer that would exceed it, so only
+    :func:`negative` amounts make use of that.
     """
     touched, place = np.unique(slots, return_inverse=True)
     sums = [_sum_limb(amounts, limb, place, len(touched)) for limb in range(4)]
@@ -32,6 +33,14 @@ def add_at(words: Words, column: int, slots: npt.NDArray[np.int64], amounts: Wor
         high = (base >> _32) + sums[2 * word + 1] + (low >> _32)
         words[touched, column + word] = (low & _LOW_32) | (high << _32)
         carry = high >> _32
+
+
+def negative(amounts: Words) -> Words:
+    """``u64[n, 2]`` to add instead of taking ``amounts`` away: 2**128 less each of them."""
+    inverted = ~amounts
+    inverted[:, 0] += np.uint64(1)
+    inverted[:, 1] += inverted[:, 0] == 0
+    return inverted
 
 
 def _sum_limb(amounts: Words, limb: int, place: npt.NDArray[np.intp], count: int) -> Words:

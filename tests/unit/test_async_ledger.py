@@ -17,11 +17,11 @@ from journal import (
     TRANSFER,
     Account,
     CreateTransferStatus,
+    InvalidField,
     LedgerClosed,
     LedgerLocked,
     NotALedger,
     Transfer,
-    UnsupportedFeature,
 )
 from projections import AsyncLedger, Ledger
 from tests.clocks import HandClock
@@ -144,8 +144,8 @@ def test_errors_reach_the_awaiting_task(tmp_path: Path) -> None:
         async with await AsyncLedger.open(tmp_path / "ledger") as ledger:
             with pytest.raises(LedgerLocked):
                 await AsyncLedger.open(tmp_path / "ledger")
-            with pytest.raises(UnsupportedFeature, match=r"row 0: TransferFlags\.PENDING"):
-                await ledger.create_transfers([attrs.evolve(ONE, flags=2)])  # type: ignore[arg-type]
+            with pytest.raises(InvalidField, match="amount"):
+                await ledger.create_transfers([attrs.evolve(ONE, amount=-1)])
             await ledger.create_accounts(ACCOUNTS)
         await ledger.close()
         for call in (ledger.lookup_accounts([1]), ledger.create_accounts(ACCOUNTS)):

@@ -26,7 +26,6 @@ from journal import (
     OutOfRange,
     QueryFilter,
     Transfer,
-    TransferFlags,
     UnsupportedFeature,
 )
 from journal.rows import account_rows, transfer_rows
@@ -141,21 +140,6 @@ def test_a_request_of_the_wrong_type_is_refused_by_name(
         ledger.create_transfers(asked)
     assert (caught.value.field, caught.value.row) == (field, row)
     assert ledger.position == 3
-
-
-UNSUPPORTED: Final = sum(TransferFlags) & ~(TransferFlags.LINKED | TransferFlags.IMPORTED)
-
-
-@pytest.mark.parametrize("flag", [flag for flag in TransferFlags if flag & UNSUPPORTED])
-def test_a_flag_of_a_later_version_is_named_and_nothing_happens(
-    ledger: Ledger, flag: TransferFlags
-) -> None:
-    """A transfer this version cannot decide refuses its whole batch, the sound ones too."""
-    batch = [ONE, attrs.evolve(ONE, id=2, flags=flag | TransferFlags.LINKED), ONE]
-    with pytest.raises(UnsupportedFeature, match=f"row 1: TransferFlags.{flag.name} is not"):
-        ledger.create_transfers(batch)
-    assert ledger.position == 3
-    assert ledger.create_transfers([ONE])[0].status is S.CREATED
 
 
 QUERIES: Final[dict[str, Callable[[Ledger], object]]] = {
