@@ -448,10 +448,9 @@ class Ledger:
             while True:
                 if self._generation != writer.generation:
                     self._retreat(writer)
-                now = self._clock()
-                if 0 < self._state.pendings.next_expiry <= now:
-                    self._expire_due(writer, now)
-                first = max(now, self._frontier.timestamp + 1)
+                if self._is_expiry_due():
+                    self._expire_due(writer)
+                first = self._now()
                 if first + len(rows) > TIMESTAMP_MAX:
                     raise OutOfRange("timestamp", first + len(rows), TIMESTAMP_MAX)
                 decision, draft = self._decide_rows(kind, rows, first)
@@ -474,8 +473,16 @@ class Ledger:
             writer.poison(cause)  # in line for the journal, but not for the state
             raise
 
-    def _expire_due(self, writer: Writer, now: int) -> None:
-        """Put in line that pending transfers have run out of time by ``now``, ns.
+    def _now(self) -> int:
+        """The time for the next event, ns: the clock's, or just after the last event."""
+        return max(self._clock(), self._frontier.timestamp + 1)
+
+    def _is_expiry_due(self) -> bool:
+        next_expiry = self._state.pendings.next_expiry
+        return next_expiry != 0 and next_expiry <= self._now()
+
+    def _expire_due(self, writer: Writer) -> None:
+        """Put in line that pending transfers have run out of time.
 
         The caller holds the lock on decisions. What is in flight is waited for: it may resolve
         some of them.
@@ -488,12 +495,13 @@ class Ledger:
                 self._settle()
             if self._generation != writer.generation:
                 self._retreat(writer)
+            now = self._now()
             with self._settling:
                 ids = self._state.pendings.due(now, BATCH_EVENTS_MAX)
             if not ids:
                 return
             draft = Draft(self._frontier)
-            expiry = expire(ids, draft, timestamp_first=max(now, self._frontier.timestamp + 1))
+            expiry = expire(ids, draft, timestamp_first=now)
             ticket = writer.append(
                 codec.encode_domain_events(expiry.encoded()),
                 event_count=len(ids),
@@ -509,18 +517,18 @@ class Ledger:
 
     def _expire_before_reading(self) -> None:
         self._check_open()
-        if 0 < self._state.pendings.next_expiry <= self._clock():
+        if self._is_expiry_due():
             with contextlib.suppress(JournalError):  # what is read is still what is durable
                 uninterrupted(self._expire)
 
     def _expire(self) -> None:
         """Let what has run out of time expire, durably, though nobody asks for anything else."""
         writer = self._writer
-        if writer is None or not 0 < self._state.pendings.next_expiry <= self._clock():
+        if writer is None or not self._is_expiry_due():
             return
         with self._deciding:
             self._check_open()
-            self._expire_due(writer, self._clock())
+            self._expire_due(writer)
             last = self._last_in_flight()
         if last is not None:
             writer.wait(last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -23,11 +23,13 @@ from journal import (
 )
 from projections import Ledger, audit
 from tests.clocks import HandClock
-from tests.property.model import Balances, Model
-from tests.traffic import Past, Traffic
+from tests.property.model import Model
+from tests.property.model_books import Balances
+from tests.traffic import TIMEOUT, Past, Traffic
 
 ACCOUNT_IDS: Final = range(1, 9)
 TRANSFER_IDS: Final = range(1, 41)
+SECOND: Final = 10**9
 SEEDS: Final = st.integers(0, 2**32)
 SOME_IDS: Final = st.lists(
     st.one_of(st.sampled_from(TRANSFER_IDS), st.sampled_from([0, 99, AMOUNT_MAX]))
@@ -68,12 +70,13 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.create_accounts(random, random.randrange(8))
             else:
                 self.create_transfers(random, random.randrange(16))
-            self.clock.now += random.randrange(100)
+            self.clock.now += random.randrange(100) if random.random() < 0.8 else TIMEOUT * SECOND
 
     def create_accounts(self, random: Random, count: int) -> None:
         request = self.traffic.accounts(random, count, self.past, self.clock.now)
         note(f"accounts: {request}")
         answers = self.ledger.create_accounts(request)
+        self.let_the_model_expire(request)
         assert answers == self.model.create_accounts(request, self.clock.now)
         for account, answer in zip(request, answers, strict=True):
             if answer.status is CreateAccountStatus.CREATED:
@@ -83,14 +86,24 @@ class LedgerMachine(RuleBasedStateMachine):
         request = self.traffic.transfers(random, count, self.past, self.clock.now)
         note(f"transfers: {request}")
         answers = self.ledger.create_transfers(request)
+        self.let_the_model_expire(request)
         assert answers == self.model.create_transfers(request, self.clock.now)
         for transfer, answer in zip(request, answers, strict=True):
             if answer.status is CreateTransferStatus.CREATED:
                 self.past.note(transfer, answer.timestamp)
 
+    def let_the_model_expire(self, request: Sequence[object]) -> None:
+        """As a request does before it is decided; one without events asks nothing."""
+        if request:
+            self.model.expire(self.clock.now)
+
     @rule(nanoseconds=st.one_of(st.integers(0, 900), st.sampled_from([-5_000, 10_000])))
     def let_time_pass(self, nanoseconds: int) -> None:
         self.clock.now = max(1_000, self.clock.now + nanoseconds)
+
+    @rule(share=st.sampled_from([0.5, 1.0, 1.0, 2.0]), nanoseconds=st.integers(-20, 20))
+    def let_timeouts_end(self, share: float, nanoseconds: int) -> None:
+        self.clock.now += round(share * TIMEOUT * SECOND) + nanoseconds
 
     # --- looking ---
 
@@ -155,12 +168,15 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_balances_are_the_models(self) -> None:
+        accounts = self.ledger.lookup_accounts(ACCOUNT_IDS)  # first: it lets the ledger expire
+        self.model.expire(self.clock.now)
+        assert accounts == _those(self.model.accounts, ACCOUNT_IDS)
         assert self.ledger.position == len(self.model.history)
         assert self.ledger.transfer_count == len(self.model.transfers)
-        accounts = self.ledger.lookup_accounts(ACCOUNT_IDS)
-        assert accounts == _those(self.model.accounts, ACCOUNT_IDS)
         debits = sum(account.debits_posted for account in accounts)
         assert debits == sum(account.credits_posted for account in accounts)
+        debits = sum(account.debits_pending for account in accounts)
+        assert debits == sum(account.credits_pending for account in accounts)
 
     @rule()
     def replay_from_the_first_event(self) -> None:
