@@ -199,6 +199,21 @@ def test_a_huge_amount_in_flight_is_not_overlooked_by_columns(meeting: Meeting) 
     assert account.debits_posted == AMOUNT_MAX
 
 
+def test_an_account_being_closed_is_not_overlooked_by_columns(meeting: Meeting) -> None:
+    """A plain batch meets a closing transfer that the durable table does not show yet."""
+    meeting.disk.release()
+    accounts = [Account(id=id_, ledger=1, code=1) for id_ in (NEW, 4)]
+    meeting.ledger.create_accounts(accounts)
+    meeting.disk.hold()
+    flags = TransferFlags.PENDING | TransferFlags.CLOSING_DEBIT
+    move = attrs.evolve(ONE, debit_account_id=NEW, credit_account_id=4)
+    closing = meeting.send(attrs.evolve(move, id=10, flags=flags))
+    batch = meeting.send(*[attrs.evolve(move, id=100 + n) for n in range(ROWS_MIN)])
+    meeting.disk.release()
+    assert statuses(closing) == [S.CREATED]
+    assert statuses(batch) == [S.DEBIT_ACCOUNT_ALREADY_CLOSED] * ROWS_MIN
+
+
 def test_an_import_by_columns_does_not_overlook_an_account_in_flight(meeting: Meeting) -> None:
     """A long imported batch keeps clear of the time of an account that is not durable yet."""
     meeting.disk.release()

@@ -21,6 +21,13 @@ ONE = Transfer(id=1, debit_account_id=1, credit_account_id=2, amount=10, ledger=
 _Handler = Callable[[int, FrameType | None], None]
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Python's own handler for Ctrl-C: a process in the background is started without it."""
+    with handler_of(signal.SIGINT, signal.default_int_handler):
+        yield
+
+
 @contextmanager
 def handler_of(number: int, handler: _Handler) -> Iterator[None]:
     before = signal.signal(number, handler)

@@ -254,3 +254,13 @@ def _mixed(random: np.random.Generator, first: int) -> list[Transfer]:
         else:
             batch.append(Transfer(id=id_, pending_id=target, flags=VOID))
     return batch
+
+
+def test_an_event_of_the_batch_may_come_too_late(ledger: Ledger, clock: HandClock) -> None:
+    """The first event of a request is in time; the second, a nanosecond later, is not."""
+    [created] = ledger.lookup_transfers([11])
+    clock.now = created.timestamp + 5 * SECOND - 1
+    late = Transfer(id=71, pending_id=11, flags=VOID)
+    answers = ledger.create_transfers([attrs.evolve(PLAIN, id=70), late])
+    assert [answer.status for answer in answers] == [S.CREATED, S.PENDING_TRANSFER_EXPIRED]
+    assert answers[1].timestamp == created.timestamp + 5 * SECOND
