@@ -1,0 +1,310 @@
+"""The names of a request: enums, flags, the classes of events and results, the eight methods.
+
+The classes are mutable and have the original's defaults. A batch of them is packed by attribute
+names, so nothing is copied on the way to the ledger.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import attrs
+
+from journal.model import (
+    AccountFilterFlags,
+    AccountFlags,
+    CreateAccountStatus,
+    CreateTransferStatus,
+    QueryFilterFlags,
+    TransferFlags,
+)
+from projections.dropin.lib import c_uint128
+
+__all__ = [
+    "Account",
+    "AccountBalance",
+    "AccountFilter",
+    "AccountFilterFlags",
+    "AccountFlags",
+    "AsyncStateMachineMixin",
+    "ClientStatus",
+    "CreateAccountResult",
+    "CreateAccountStatus",
+    "CreateTransferResult",
+    "CreateTransferStatus",
+    "InitParameters",
+    "InitStatus",
+    "LogHandler",
+    "LogLevel",
+    "Operation",
+    "PacketStatus",
+    "QueryFilter",
+    "QueryFilterFlags",
+    "RegisterLogCallbackStatus",
+    "StateMachineMixin",
+    "Transfer",
+    "TransferFlags",
+    "tb_client_init_parameters",
+]
+
+
+class Operation(enum.IntEnum):
+    PULSE = 128
+    GET_CHANGE_EVENTS = 137
+    LOOKUP_ACCOUNTS = 140
+    LOOKUP_TRANSFERS = 141
+    GET_ACCOUNT_TRANSFERS = 142
+    GET_ACCOUNT_BALANCES = 143
+    QUERY_ACCOUNTS = 144
+    QUERY_TRANSFERS = 145
+    CREATE_ACCOUNTS = 146
+    CREATE_TRANSFERS = 147
+
+
+class PacketStatus(enum.IntEnum):
+    OK = 0
+    TOO_MUCH_DATA = 1
+    CLIENT_EVICTED = 2
+    CLIENT_RELEASE_TOO_LOW = 3
+    CLIENT_RELEASE_TOO_HIGH = 4
+    CLIENT_SHUTDOWN = 5
+    INVALID_OPERATION = 6
+    INVALID_DATA_SIZE = 7
+
+
+class InitStatus(enum.IntEnum):
+    SUCCESS = 0
+    UNEXPECTED = 1
+    OUT_OF_MEMORY = 2
+    ADDRESS_INVALID = 3
+    ADDRESS_LIMIT_EXCEEDED = 4
+    SYSTEM_RESOURCES = 5
+    NETWORK_SUBSYSTEM = 6
+
+
+class ClientStatus(enum.IntEnum):
+    OK = 0
+    INVALID = 1
+
+
+class LogLevel(enum.IntEnum):
+    ERR = 0
+    WARN = 1
+    INFO = 2
+    DEBUG = 3
+
+
+class RegisterLogCallbackStatus(enum.IntEnum):
+    SUCCESS = 0
+    ALREADY_REGISTERED = 1
+    NOT_REGISTERED = 2
+
+
+@dataclass(slots=True)
+class Account:
+    id: int = 0
+    debits_pending: int = 0
+    debits_posted: int = 0
+    credits_pending: int = 0
+    credits_posted: int = 0
+    user_data_128: int = 0
+    user_data_64: int = 0
+    user_data_32: int = 0
+    ledger: int = 0
+    code: int = 0
+    flags: AccountFlags = AccountFlags.NONE
+    timestamp: int = 0
+
+
+@dataclass(slots=True)
+class Transfer:
+    id: int = 0
+    debit_account_id: int = 0
+    credit_account_id: int = 0
+    amount: int = 0
+    pending_id: int = 0
+    user_data_128: int = 0
+    user_data_64: int = 0
+    user_data_32: int = 0
+    timeout: int = 0
+    ledger: int = 0
+    code: int = 0
+    flags: TransferFlags = TransferFlags.NONE
+    timestamp: int = 0
+
+
+@dataclass(slots=True)
+class CreateAccountResult:
+    timestamp: int
+    status: CreateAccountStatus
+
+
+@dataclass(slots=True)
+class CreateTransferResult:
+    timestamp: int
+    status: CreateTransferStatus
+
+
+@dataclass(slots=True)
+class AccountFilter:
+    """Selects the transfers or balances of one account; a zero field does not filter."""
+
+    account_id: int
+    user_data_128: int
+    user_data_64: int
+    user_data_32: int
+    code: int
+    timestamp_min: int
+    timestamp_max: int
+    limit: int
+    flags: AccountFilterFlags
+
+
+@dataclass(slots=True)
+class AccountBalance:
+    debits_pending: int
+    debits_posted: int
+    credits_pending: int
+    credits_posted: int
+    timestamp: int
+
+
+@dataclass(slots=True)
+class QueryFilter:
+    """Selects accounts or transfers by their fields; a zero field does not filter."""
+
+    user_data_128: int
+    user_data_64: int
+    user_data_32: int
+    ledger: int
+    code: int
+    timestamp_min: int
+    timestamp_max: int
+    limit: int
+    flags: QueryFilterFlags
+
+
+LogHandler: Final = ctypes.CFUNCTYPE(None, ctypes.c_uint, ctypes.c_void_p, ctypes.c_uint)
+"""Makes a log handler of a function: (LogLevel, address of UTF-8 text, its length in bytes)."""
+
+
+class InitParameters(ctypes.Structure):
+    """What a client was made with."""
+
+    _fields_ = (
+        ("cluster_id", c_uint128),
+        ("client_id", c_uint128),
+        ("addresses_ptr", ctypes.c_void_p),
+        ("addresses_len", ctypes.c_uint64),
+    )
+
+
+@attrs.define(eq=False)
+class InitialisedClient:
+    """What stands in the place of the native client."""
+
+    cluster_id: int
+    client_id: int
+    addresses: ctypes.Array[ctypes.c_char]
+    """Kept here, because InitParameters points at it."""
+    is_open: bool = True
+
+
+def tb_client_init_parameters(client: InitialisedClient, out_parameters: Any) -> ClientStatus:
+    """Fill in the ``InitParameters`` that ``out_parameters`` points at; INVALID once closed."""
+    if not client.is_open:
+        return ClientStatus.INVALID
+    out = ctypes.cast(out_parameters, ctypes.POINTER(InitParameters)).contents
+    out.cluster_id = c_uint128.from_param(client.cluster_id)
+    out.client_id = c_uint128.from_param(client.client_id)
+    out.addresses_ptr = ctypes.addressof(client.addresses)
+    out.addresses_len = len(client.addresses)
+    return ClientStatus.OK
+
+
+class StateMachineMixin:
+    """The eight requests, each answered when it returns; ``_submit`` carries them out."""
+
+    _submit: Callable[[Operation, Any], Any]
+
+    def create_accounts(self, accounts: list[Account]) -> list[CreateAccountResult]:
+        """One result for each, in order, once they are on disk.
+
+        Raises:
+            IntegerOverflowError, TypeError, AttributeError: a field is wrong; nothing was created.
+            TooMuchDataError: there are more than 8,189; nothing was created.
+            ClientClosedError: the client is closed, or was while this request was under way: then
+                its outcome is not known.
+            journal.JournalFull, journal.WriterPoisoned: the disk is full, or has failed.
+        """
+        return self._submit(Operation.CREATE_ACCOUNTS, accounts)  # type: ignore[no-any-return]
+
+    def create_transfers(self, transfers: list[Transfer]) -> list[CreateTransferResult]:
+        """One result for each, in order, once they are on disk. Errors: as ``create_accounts``."""
+        return self._submit(Operation.CREATE_TRANSFERS, transfers)  # type: ignore[no-any-return]
+
+    def lookup_accounts(self, accounts: list[int]) -> list[Account]:
+        """The accounts with these ids that exist, in the order of the ids."""
+        return self._submit(Operation.LOOKUP_ACCOUNTS, accounts)  # type: ignore[no-any-return]
+
+    def lookup_transfers(self, transfers: list[int]) -> list[Transfer]:
+        """The transfers with these ids that exist, in the order of the ids."""
+        return self._submit(Operation.LOOKUP_TRANSFERS, transfers)  # type: ignore[no-any-return]
+
+    def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
+        """The transfers of one account. An invalid filter selects nothing."""
+        return self._submit(Operation.GET_ACCOUNT_TRANSFERS, filter)  # type: ignore[no-any-return]
+
+    def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
+        """The balances of an account with history, after each of its transfers."""
+        return self._submit(Operation.GET_ACCOUNT_BALANCES, filter)  # type: ignore[no-any-return]
+
+    def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
+        """The accounts that match. An invalid filter selects nothing."""
+        return self._submit(Operation.QUERY_ACCOUNTS, query_filter)  # type: ignore[no-any-return]
+
+    def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
+        """The transfers that match. An invalid filter selects nothing."""
+        return self._submit(Operation.QUERY_TRANSFERS, query_filter)  # type: ignore[no-any-return]
+
+
+class AsyncStateMachineMixin:
+    """The requests of :class:`StateMachineMixin` as coroutines; the errors are the same."""
+
+    _submit: Callable[[Operation, Any], Any]
+
+    async def create_accounts(self, accounts: list[Account]) -> list[CreateAccountResult]:
+        """See :meth:`StateMachineMixin.create_accounts`."""
+        return await self._submit(Operation.CREATE_ACCOUNTS, accounts)  # type: ignore[no-any-return]
+
+    async def create_transfers(self, transfers: list[Transfer]) -> list[CreateTransferResult]:
+        """See :meth:`StateMachineMixin.create_transfers`."""
+        return await self._submit(Operation.CREATE_TRANSFERS, transfers)  # type: ignore[no-any-return]
+
+    async def lookup_accounts(self, accounts: list[int]) -> list[Account]:
+        """See :meth:`StateMachineMixin.lookup_accounts`."""
+        return await self._submit(Operation.LOOKUP_ACCOUNTS, accounts)  # type: ignore[no-any-return]
+
+    async def lookup_transfers(self, transfers: list[int]) -> list[Transfer]:
+        """See :meth:`StateMachineMixin.lookup_transfers`."""
+        return await self._submit(Operation.LOOKUP_TRANSFERS, transfers)  # type: ignore[no-any-return]
+
+    async def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
+        """See :meth:`StateMachineMixin.get_account_transfers`."""
+        return await self._submit(Operation.GET_ACCOUNT_TRANSFERS, filter)  # type: ignore[no-any-return]
+
+    async def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
+        """See :meth:`StateMachineMixin.get_account_balances`."""
+        return await self._submit(Operation.GET_ACCOUNT_BALANCES, filter)  # type: ignore[no-any-return]
+
+    async def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
+        """See :meth:`StateMachineMixin.query_accounts`."""
+        return await self._submit(Operation.QUERY_ACCOUNTS, query_filter)  # type: ignore[no-any-return]
+
+    async def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
+        """See :meth:`StateMachineMixin.query_transfers`."""
+        return await self._submit(Operation.QUERY_TRANSFERS, query_filter)  # type: ignore[no-any-return]
