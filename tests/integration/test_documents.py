@@ -93,6 +93,18 @@ def test_the_projection_guide_runs(
     assert run_python("docs/guides/projections.md", capsys) == ["", "6\n", "True\n"]
 
 
+def test_the_dropin_guide_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The program for TigerBeetle runs, and leaves a ledger where the guide says."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NOSTRO_DATA", raising=False)
+    monkeypatch.delenv("TB_ADDRESS", raising=False)
+    assert run_python("docs/guides/dropin.md", capsys) == ["", "CREATED 250\n"]
+    with Ledger.open("nostro-0", create=False) as ledger:
+        assert ledger.transfer_count == 1
+
+
 @pytest.mark.parametrize(
     "document",
     ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))],
