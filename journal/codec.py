@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import enum
 import threading
+from collections.abc import Sequence
 from typing import Any, Final
 
 import attrs
@@ -47,6 +48,9 @@ _STATUSES: Final = frozenset(map(int, CreateTransferStatus)) - {CREATED}
 _PLAIN: Final = b"\x00"
 _TRANSPOSED: Final = b"\x01"
 _SCALARS: Final = (int, bytes, str, bool, type(None))
+_CBOR_BYTES: Final = 0x40
+_CBOR_ARRAY: Final = 0x80
+_CBOR_MAP: Final = 0xA0
 _local = threading.local()
 
 
@@ -65,7 +69,7 @@ class Payload:
 
     kind: RecordKind
     event_count: int
-    blocks: list[bytes]
+    blocks: Sequence[bytes | memoryview]
     refusals: Rows
     domain_events: list[dict[str, Any]]
 
@@ -79,6 +83,15 @@ class Payload:
         """Rows ``512 * number`` to ``512 * number + 511``, or to the end."""
         return self._open(number, _DTYPES[self.kind])
 
+    def pick(self, number: int, within: npt.NDArray[np.int64]) -> Rows:
+        """Some rows of block ``number``, counted from its first."""
+        dtype, block = _DTYPES[self.kind], self.blocks[number]
+        count = self._count(number)
+        if block[:1] != _TRANSPOSED or 8 * len(within) > count:
+            return _decode_block(block, count, dtype)[within]
+        picked = _decode_columns(block, count)[:, within]
+        return np.ascontiguousarray(picked.T).reshape(-1).view(dtype)
+
     def statuses(self) -> npt.NDArray[np.uint32] | None:
         """``u32[event_count]``, CREATED where the event took effect; None when all did."""
         if not len(self.refusals):
@@ -88,8 +101,10 @@ class Payload:
         return statuses
 
     def _open(self, number: int, dtype: np.dtype[np.void]) -> Rows:
-        count = min(BLOCK_ROWS, self.event_count - number * BLOCK_ROWS)
-        return _decode_block(self.blocks[number], count, dtype)
+        return _decode_block(self.blocks[number], self._count(number), dtype)
+
+    def _count(self, number: int) -> int:
+        return min(BLOCK_ROWS, self.event_count - number * BLOCK_ROWS)
 
 
 REFUSAL: Final = np.dtype([("index", "<u4"), ("status", "<u4")])
@@ -144,6 +159,49 @@ def decode_payload(data: bytes | memoryview) -> Payload:
     if "s" in body and not body["s"]:
         raise DecodeError("the refusals of a payload are listed, but there are none")
     return _row_payload(RecordKind(kind), count, body["b"], body.get("s"))
+
+
+def view_payload(data: memoryview) -> Payload:
+    """The payload in ``data``, its blocks views of it; for look-ups of a few rows.
+
+    What this program wrote it reads as :func:`decode_payload` does, in a tenth of the time. It does
+    not ask whether the CBOR is canonical, so ``data`` must have passed its CRC.
+
+    Raises:
+        DecodeError: these bytes are not a payload of a version this program knows.
+    """
+    if len(data) < 4 or data[0] & 0xF0 != _CBOR_MAP or bytes(data[1:3]) != b"ab":
+        return decode_payload(data)  # no rows come first
+    major, count, at = _cbor_head(data, 3)
+    if major != _CBOR_ARRAY or count > BATCH_EVENTS_MAX:
+        raise DecodeError("the rows of a payload are not blocks of bytes")
+    blocks = []
+    for _ in range(count):
+        major, size, start = _cbor_head(data, at)
+        at = start + size
+        if major != _CBOR_BYTES or at > len(data):
+            raise DecodeError("the rows of a payload are not blocks of bytes")
+        blocks.append(data[start:at])
+    rest = decode_cbor(bytes([data[0] - 1]) + data[at:])
+    if type(rest) is not dict or not {"k", "n", "v"} <= set(rest) <= {"k", "n", "s", "v"}:
+        raise DecodeError("a payload has an unknown kind, or unknown or missing keys")
+    if rest["v"] != PAYLOAD_VERSION or rest["k"] not in _DTYPES:
+        raise DecodeError(f"not a payload of rows of version {PAYLOAD_VERSION}")
+    if type(rest["n"]) is not int or not 1 <= rest["n"] <= BATCH_EVENTS_MAX:
+        raise DecodeError("a payload holds an impossible number of events")
+    return _row_payload(RecordKind(rest["k"]), rest["n"], blocks, rest.get("s"))
+
+
+def _cbor_head(data: memoryview, at: int) -> tuple[int, int, int]:
+    """The major type of the item at ``at``, its length, and where its content begins."""
+    width = {24: 1, 25: 2, 26: 4}.get(data[at] & 0x1F, 0) if at < len(data) else -1
+    if at + width >= len(data):
+        raise DecodeError("CBOR that is cut short")
+    head = data[at]
+    if not width and head & 0x1F > 23:
+        raise DecodeError("CBOR with a length that no payload has")
+    length = int.from_bytes(data[at + 1 : at + 1 + width]) if width else head & 0x1F
+    return head & 0xE0, length, at + 1 + width
 
 
 def encode_cbor(value: object) -> bytes:
@@ -215,21 +273,28 @@ def _encode_block(rows: Rows) -> bytes:
     return _TRANSPOSED + packed if len(packed) < len(plain) else _PLAIN + plain
 
 
-def _decode_block(block: bytes, count: int, dtype: np.dtype[np.void]) -> Rows:
-    size = count * ROW_BYTES
+def _decode_block(block: bytes | memoryview, count: int, dtype: np.dtype[np.void]) -> Rows:
     if block[:1] == _TRANSPOSED:
-        content = decompress(memoryview(block)[1:], size_bytes_max=size)
-        if len(content) != size:
-            raise DecodeError("a block does not hold the rows it should")
-        columns = np.frombuffer(content, np.uint8).reshape(ROW_BYTES, count)
+        columns = _decode_columns(block, count)
         return np.ascontiguousarray(columns.T).reshape(-1).view(dtype)
-    if block[:1] == _PLAIN and len(block) == size + 1:
+    if block[:1] == _PLAIN and len(block) == count * ROW_BYTES + 1:
         return np.frombuffer(block, dtype, offset=1)
     raise DecodeError("a block has an unknown form or the wrong size")
 
 
+def _decode_columns(block: bytes | memoryview, count: int) -> npt.NDArray[np.uint8]:
+    """``u8[128, count]`` of a transposed block."""
+    size = count * ROW_BYTES
+    content = decompress(memoryview(block)[1:], size_bytes_max=size)
+    if len(content) != size:
+        raise DecodeError("a block does not hold the rows it should")
+    return np.frombuffer(content, np.uint8).reshape(ROW_BYTES, count)
+
+
 def _row_payload(kind: RecordKind, count: int, blocks: Any, refusals: Any) -> Payload:
-    if not isinstance(blocks, list) or not all(isinstance(block, bytes) for block in blocks):
+    if not isinstance(blocks, list) or not all(
+        isinstance(block, bytes | memoryview) for block in blocks
+    ):
         raise DecodeError("the rows of a payload are not blocks of bytes")
     if len(blocks) != -(-count // BLOCK_ROWS):
         raise DecodeError("a payload has more or fewer blocks than its rows need")

@@ -43,16 +43,6 @@ class BatchTooLarge(JournalError, ValueError):
 
 
 @attrs.define(eq=False)
-class UnsupportedFeature(JournalError, NotImplementedError):
-    feature: str
-    row: int | None = None
-
-    def __str__(self) -> str:
-        where = "" if self.row is None else f"row {self.row}: "
-        return f"{where}{self.feature} is not supported by this version"
-
-
-@attrs.define(eq=False)
 class UnsupportedPlatform(JournalError):
     platform: str
 

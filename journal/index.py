@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from typing import Final
 
@@ -11,8 +12,11 @@ from journal.scan import FrameBreak, Place, Window
 from journal.segment import SEGMENT_HEADER_BYTES, SegmentHeader
 from journal.storage import Storage
 
-SPACING_BYTES: Final = 64 * 1024
-"""One entry for so many bytes of segment: a look-up hops over at most that much."""
+SPACING_BYTES: Final = 8 * 1024
+"""One entry of 24 bytes for so many bytes of segment: a look-up hops over at most that much."""
+
+_CHUNK_BYTES: Final = 16 * 1024
+"""Of large frames only the headers are of interest."""
 
 
 class SegmentIndex:
@@ -22,9 +26,9 @@ class SegmentIndex:
         self._ledger_id = header.ledger_id
         self._end = Place(SEGMENT_HEADER_BYTES, header.position_first, None)
         self._timestamp = 0
-        self._positions: list[int] = []
-        self._offsets: list[int] = []
-        self._timestamps_before: list[int] = []  # highest in the segment before the entry
+        self._positions = array("Q")
+        self._offsets = array("Q")
+        self._timestamps_before = array("Q")  # highest in the segment before the entry
 
     def extend(self, storage: Storage, fd: int, *, end_bytes: int) -> None:
         """Take in the frames up to ``end_bytes``.
@@ -32,7 +36,7 @@ class SegmentIndex:
         Raises:
             FrameBreak: a header is damaged, or does not follow on the one before.
         """
-        window = Window(storage, fd, end_bytes)
+        window = Window(storage, fd, end_bytes, chunk_bytes=_CHUNK_BYTES)
         while self._end.offset_bytes < end_bytes:
             place = self._end
             try:
@@ -54,6 +58,16 @@ class SegmentIndex:
     def timestamp_max(self) -> int:
         """The highest timestamp taken in so far, ns."""
         return self._timestamp
+
+    @property
+    def position_end(self) -> int:
+        """The position after the last one taken in so far."""
+        return self._end.position
+
+    @property
+    def end_bytes(self) -> int:
+        """Where the last frame taken in so far ends."""
+        return self._end.offset_bytes
 
     def before_position(self, position: int) -> Place:
         """A frame at or before the one that holds ``position``."""

@@ -189,6 +189,23 @@ class Reader:
             return record
         return None
 
+    def place_before(self, position: int, head: Head) -> tuple[Path, Place, int]:
+        """The segment of a durable ``position``, a frame just before its own, the segment's end.
+
+        Raises:
+            Damage: a segment is missing, foreign or damaged.
+        """
+        if not self._names or self._names[-1] < head.segment_position:
+            self._list_segments(head)
+        number = bisect_right(self._names, position) - 1
+        if number < 0:
+            raise self._missing(1)
+        name = self._names[number]
+        index = self._indexes.get(name)
+        if index is None or index.position_end <= position:
+            index = self._index(name, head)
+        return self.directory.segment(name), index.before_position(position), index.end_bytes
+
     def follow(
         self,
         cursor: Cursor | None = None,

@@ -105,10 +105,13 @@ def _check_succession(header: FrameHeader, place: Place, ledger_id: bytes) -> No
 class Window:
     """Views into a file, read ahead in chunks."""
 
-    def __init__(self, storage: Storage, fd: int, end_bytes: int) -> None:
+    def __init__(
+        self, storage: Storage, fd: int, end_bytes: int, *, chunk_bytes: int = _CHUNK_BYTES
+    ) -> None:
         self._storage = storage
         self._fd = fd
         self._end = end_bytes
+        self._chunk = chunk_bytes
         self._start = 0
         self._data = memoryview(b"")
 
@@ -117,7 +120,7 @@ class Window:
         count = min(count, self._end - offset_bytes)
         start = offset_bytes - self._start
         if start < 0 or start + count > len(self._data):
-            wanted = min(max(count, _CHUNK_BYTES), self._end - offset_bytes)
+            wanted = min(max(count, self._chunk), self._end - offset_bytes)
             self._data = memoryview(self._storage.read(self._fd, wanted, offset_bytes))
             self._start = offset_bytes
             start = 0

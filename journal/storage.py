@@ -12,8 +12,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import mmap
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -62,6 +64,10 @@ class Storage:
                 break
             data += more
         return data
+
+    def map(self, fd: int) -> mmap.mmap:
+        """The whole file as memory, read-only; it outlives ``fd`` and the file's name."""
+        return mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
 
     def write(self, fd: int, data: bytes, offset_bytes: int) -> None:
         view = memoryview(data)
@@ -155,7 +161,14 @@ def read_file(storage: Storage, path: Path) -> bytes:
 
 
 def replace_file(storage: Storage, path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path``, whole or not at all, and durably once this returns.
+    """Put ``data`` at ``path``, whole or not at all, and durably once this returns."""
+    with replacing(storage, path) as fd:
+        storage.write(fd, data, 0)
+
+
+@contextlib.contextmanager
+def replacing(storage: Storage, path: Path) -> Iterator[int]:
+    """A file to write; at the end it is at ``path``, durably. After an exception it never was.
 
     fsync file -> rename -> fsync directory: without the first, a crash can leave an empty file
     under the new name; without the last, the old file can come back.
@@ -164,7 +177,7 @@ def replace_file(storage: Storage, path: Path, data: bytes) -> None:
     try:
         fd = storage.create(temporary)
         try:
-            storage.write(fd, data, 0)
+            yield fd
             storage.sync(fd)
         finally:
             storage.close(fd)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from journal.codec import Rows
-from journal.model import ACCOUNT, ROW_BYTES
+from journal.model import ACCOUNT, ROW_BYTES, AccountFlags
 from journal.rows import columns, field_ints
 from projections.rules import AccountRow, AccountState
 from projections.u128 import Words, add_at, negative
@@ -23,6 +23,7 @@ CREDITS_PENDING: Final = 6
 CREDITS_POSTED: Final = 8
 """Where a row, seen as ``u64[16]``, holds its u128 balances."""
 
+_HISTORY: Final = np.uint16(AccountFlags.HISTORY)
 _STATE: Final = struct.Struct("<16x8Q32xI2xHQ")
 """Of a row: the four balances, ledger, flags and timestamp."""
 _BALANCES: Final = struct.Struct("<8Q")
@@ -41,6 +42,8 @@ class Accounts:
         self._hold(np.zeros(_CAPACITY_MIN, ACCOUNT))
         self.count = 0
         self.slots: dict[int, int] = {}
+        self.has_history = False
+        """Whether some account has the HISTORY flag."""
 
     @property
     def rows(self) -> Rows:
@@ -70,6 +73,7 @@ class Accounts:
             grown[: self.count] = self.rows
             self._hold(grown)
         self._table[self.count : count] = rows
+        self.has_history = self.has_history or bool(np.any(rows["flags"] & _HISTORY))
         first, self.count = self.count, count
         # Last: whoever finds a slot, in whatever thread, finds its row too.
         self.slots.update(zip(field_ints(rows["id"]), range(first, count), strict=True))
@@ -92,6 +96,13 @@ class Accounts:
         return np.fromiter(
             map(self.slots.__getitem__, field_ints(ids)), dtype=np.int64, count=len(ids)
         )
+
+    def any_history(self, *slots: npt.NDArray[np.int64]) -> bool:
+        """Whether one of these accounts has the HISTORY flag."""
+        if not self.has_history:
+            return False
+        flags = self._table["flags"]
+        return any(bool(np.any(flags[part] & _HISTORY)) for part in slots)
 
     def find(self, ids: Iterable[int]) -> Rows:
         """Copies of the rows of those ids that exist, in the order asked for."""

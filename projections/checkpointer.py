@@ -10,10 +10,10 @@ from typing import Final
 
 from journal.directory import Directory
 from journal.errors import JournalError
-from journal.storage import Storage, replace_file
+from journal.storage import Storage
 from projections.checkpoint import Checkpoint, write_checkpoint
+from projections.indexes.index_set import Indexes
 from projections.state import LedgerState
-from projections.transfer_index import SUFFIX, Run, TransferIndex, encode_run, run_name
 
 CHECKPOINT_EVENTS: Final = 500_000
 CHECKPOINT_SECONDS: Final = 60.0
@@ -21,7 +21,7 @@ _log = logging.getLogger("nostro")
 
 
 class Checkpointer:
-    """Writes checkpoints of ``state`` and the runs of ``index``.
+    """Writes checkpoints of ``state`` and the runs of ``indexes``.
 
     Writers are held off only while the state is copied; encoding, compressing and writing happen
     on this object's thread.
@@ -32,7 +32,7 @@ class Checkpointer:
         storage: Storage,
         directory: Directory,
         state: LedgerState,
-        index: TransferIndex,
+        indexes: Indexes,
         settling: threading.Lock,
         *,
         frame_sha256: bytes,
@@ -44,7 +44,7 @@ class Checkpointer:
         self._storage = storage
         self._directory = directory
         self._state = state
-        self._index = index
+        self._indexes = indexes
         self._settling = settling
         self._frame_sha256 = frame_sha256
         self._ledger_id = ledger_id
@@ -89,11 +89,11 @@ class Checkpointer:
                 if self._last is not None and self._last.position == position:
                     return self._last
                 state = self._state.dump()
-                self._index.freeze()
+                self._indexes.freeze()
                 self._dirty_since = None
-            runs = self._index.finish_freeze(position, frame_sha256)
+            self._indexes.finish_freeze(position, frame_sha256)
             self._before()
-            self._write_runs(runs)
+            self._indexes.store()
             self._last = write_checkpoint(
                 self._storage,
                 self._directory,
@@ -140,19 +140,3 @@ class Checkpointer:
         except (OSError, JournalError) as error:
             _log.warning("no checkpoint at position %d: %s", self._state.position, error)
             self._dirty_since = time.monotonic()
-
-    def _write_runs(self, runs: list[Run]) -> None:
-        """Bring the index's files in line with its runs: write the new, remove the merged."""
-        folder = self._directory.indexes
-        if not self._storage.exists(folder):
-            self._storage.make_directory(folder)
-        present = {name for name in self._storage.names(folder) if name.endswith(SUFFIX)}
-        wanted = {run_name(run): run for run in runs}
-        for name, run in wanted.items():
-            if name not in self._index.stored:
-                replace_file(
-                    self._storage, folder / name, encode_run(run, ledger_id=self._ledger_id)
-                )
-                self._index.stored.add(name)
-        for name in present - wanted.keys():
-            self._storage.unlink(folder / name)

@@ -14,6 +14,7 @@ from typing import Final
 
 from projections import posting
 from projections.accounts import Accounts
+from projections.indexes.transfer_index import TransferIndex
 from projections.pendings import Pendings
 from projections.rules import (
     CLOSING,
@@ -26,7 +27,6 @@ from projections.rules import (
     Used,
 )
 from projections.state import LedgerState
-from projections.transfer_index import TransferIndex
 
 FetchTransfer = Callable[[int], tuple[TransferRow, bool]]
 """position -> the transfer that stands there, and whether it took effect."""

@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn, Self, overload
+from typing import Final, Self, overload
 
 import attrs
 import numpy as np
@@ -34,13 +34,11 @@ from journal.errors import (
     LedgerClosed,
     OutOfRange,
     ReadOnly,
-    UnsupportedFeature,
 )
 from journal.model import (
     BATCH_EVENTS_MAX,
     CREATE_RESULT,
     TIMESTAMP_MAX,
-    TRANSFER,
     Account,
     AccountBalance,
     AccountFilter,
@@ -73,10 +71,19 @@ from projections.decision import (
 )
 from projections.expiry import EXPIRY_SECONDS, Expiry, ExpiryTimer, expire
 from projections.frontier import Draft, Frontier
+from projections.indexes.index_set import Indexes
 from projections.past import PastLedger
-from projections.restore import IndexTail, Restored, restore_index, restore_state
+from projections.queries import (
+    Selection,
+    account_selection,
+    query_selection,
+    select_accounts,
+    select_balances,
+    select_transfers,
+)
+from projections.restore import Restored, restore_state
 from projections.signals import uninterrupted
-from projections.transfer_index import TransferIndex
+from projections.state import HISTORY
 
 _ACCOUNT_STATUS: Final = {int(status): status for status in CreateAccountStatus}
 _TRANSFER_STATUS: Final = {int(status): status for status in CreateTransferStatus}
@@ -166,10 +173,13 @@ class Ledger:
                 witnesses=checkpoint_witnesses,
             )
         try:
-            tail = IndexTail()
-            restored = restore_state(storage, directory, observe=tail)
-            index = restore_index(storage, directory, restored, tail)
-            ledger = cls(storage, directory, writer, restored, index, clock, expiry_seconds)
+            indexes = Indexes(storage, directory)
+            indexes.load()
+            restored = restore_state(
+                storage, directory, history=indexes.balances, observe=indexes.observe
+            )
+            indexes.complete(restored)
+            ledger = cls(storage, directory, writer, restored, indexes, clock, expiry_seconds)
         except BaseException:
             if writer is not None:
                 writer.close()
@@ -185,7 +195,7 @@ class Ledger:
         directory: Directory,
         writer: Writer | None,
         restored: Restored,
-        index: TransferIndex,
+        indexes: Indexes,
         clock: Callable[[], int],
         expiry_seconds: float,
     ) -> None:
@@ -203,13 +213,15 @@ class Ledger:
         self._writer = writer
         self._clock = clock
         self._state = restored.state
-        self._index = index
+        self._indexes = indexes
         self._archive = Archive(directory.path, storage)
+        self._queried = Archive(directory.path, storage)
+        """Apart, so that nobody who decides waits for a query."""
         self._deciding = threading.Lock()
         self._settling = threading.Lock()
         self._frontier = Frontier(
             self._state,
-            index,
+            indexes.transfers,
             self._settling,
             fetch=self._archive.transfer,
             has_transfer_at=self._archive.has_transfer_at,
@@ -219,7 +231,7 @@ class Ledger:
         self._closed = False
         self._timer = ExpiryTimer(self._expire, expiry_seconds)
         self._checkpointer = Checkpointer(
-            storage, directory, self._state, index, self._settling,
+            storage, directory, self._state, indexes, self._settling,
             frame_sha256=restored.frame_sha256, ledger_id=restored.ledger_id,
             checkpointed=restored.checkpoint, writable=writer is not None,
             before=self._sync_head,
@@ -266,7 +278,7 @@ class Ledger:
             transfers: a list, or ``TRANSFER[n]``, which is answered with ``CREATE_RESULT[n]``.
 
         Raises:
-            InvalidField, BatchTooLarge, UnsupportedFeature: nothing was created.
+            InvalidField, BatchTooLarge: nothing was created.
             JournalFull: no room; nothing was created, and the ledger stays usable.
             WriterPoisoned: the disk failed; reopen, and look the ids up.
         """
@@ -295,15 +307,13 @@ class Ledger:
     def transfer_rows(self, ids: Iterable[int]) -> tuple[Rows, list[int]]:
         """``TRANSFER[m]`` of those that took effect, and their positions in the journal."""
         self._check_open()
-        found = [self._index.find(id_) for id_ in ids]
-        positions, rows = [], []
-        for position in found:
-            if position is not None and position <= self._state.position:
-                row, took_effect = self._archive.row(position)
-                if took_effect:
-                    positions.append(position)
-                    rows.append(row)
-        return (np.concatenate(rows) if rows else np.empty(0, TRANSFER)), positions
+        durable = self._state.position
+        found = [self._indexes.transfers.find(id_) for id_ in ids]
+        wanted = np.array([p for p in found if p is not None and p <= durable], np.int64)
+        rising, places = np.unique(wanted, return_inverse=True)
+        rows, took_effect = self._archive.rows(rising)
+        places = places[took_effect[places]]
+        return rows[places], rising[places].tolist()
 
     def accounts(self) -> Rows:
         """``ACCOUNT[n]``: every account with its balances, in order of creation."""
@@ -358,23 +368,74 @@ class Ledger:
         """Whether :meth:`close` has not been called yet, in this process."""
         return not (self._closed or (self._writer is not None and self._writer.is_in_child))
 
-    # what later versions answer
+    # queries
 
     def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
-        """Not in this version. Raises: UnsupportedFeature."""
-        return self._unsupported("get_account_transfers", filter)
+        """The transfers of one account, by time; none if the filter is invalid.
+
+        A limit above 65,536 is answered with so many.
+
+        Raises:
+            InvalidField: a field of the filter is no integer or does not fit.
+        """
+        return self._transfers(account_selection(filter))
 
     def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
-        """Not in this version. Raises: UnsupportedFeature."""
-        return self._unsupported("get_account_balances", filter)
+        """The balances of an account with HISTORY after each of its transfers, by time.
+
+        None if the filter is invalid or there is no such account. A limit above 65,536 is answered
+        with so many.
+
+        Raises:
+            InvalidField: a field of the filter is no integer or does not fit.
+        """
+        self._check_open()
+        selection = account_selection(filter)
+        if selection is None:
+            return []
+        with self._settling:
+            slot = self._state.accounts.slots.get(selection.account_id)
+            if slot is None or not self._state.accounts.state(slot).flags & HISTORY:
+                return []
+            postings, balances = self._indexes.postings.view(), self._indexes.balances.view()
+        return select_balances(selection, slot, postings, balances, self._queried.rows)
 
     def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
-        """Not in this version. Raises: UnsupportedFeature."""
-        return self._unsupported("query_accounts", query_filter)
+        """The accounts whose fields are those of the filter, by time; none if it is invalid.
+
+        A limit above 65,536 is answered with so many.
+
+        Raises:
+            InvalidField: a field of the filter is no integer or does not fit.
+        """
+        self._expire_before_reading()
+        selection = query_selection(query_filter)
+        if selection is None:
+            return []
+        with self._settling:
+            rows = self._state.accounts.rows
+        slots = select_accounts(selection, rows)  # by what never changes, so without the lock
+        with self._settling:
+            rows = self._state.accounts.rows[slots]
+        return accounts_from_rows(rows)
 
     def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
-        """Not in this version. Raises: UnsupportedFeature."""
-        return self._unsupported("query_transfers", query_filter)
+        """The transfers whose fields are those of the filter, by time; none if it is invalid.
+
+        A limit above 65,536 is answered with so many.
+
+        Raises:
+            InvalidField: a field of the filter is no integer or does not fit.
+        """
+        return self._transfers(query_selection(query_filter))
+
+    def _transfers(self, selection: Selection | None) -> list[Transfer]:
+        self._check_open()
+        if selection is None:
+            return []
+        with self._settling:
+            view = self._indexes.postings.view()
+        return transfers_from_rows(select_transfers(selection, view, self._queried.rows))
 
     # --- keeping ---
 
@@ -592,7 +653,7 @@ class Ledger:
             timestamp=decision.timestamp_max,
         )
         if kind is RecordKind.TRANSFERS:
-            self._index.add(decision.rows["id"], first)
+            self._indexes.add(first, decision.rows, decision.statuses)
 
     def _retreat(self, writer: Writer) -> None:
         """The writer refused records in line: forget what was decided on top of the disk."""
@@ -610,7 +671,3 @@ class Ledger:
     def _check_open(self) -> None:
         if not self.is_open:
             raise LedgerClosed(self.path)
-
-    def _unsupported(self, method: str, _argument: Any) -> NoReturn:
-        self._check_open()
-        raise UnsupportedFeature(method)

@@ -13,7 +13,15 @@ import numpy.typing as npt
 
 from journal.codec import Rows
 from journal.errors import LedgerClosed
-from journal.model import Account, CreateAccountResult, CreateTransferResult, Transfer
+from journal.model import (
+    Account,
+    AccountBalance,
+    AccountFilter,
+    CreateAccountResult,
+    CreateTransferResult,
+    QueryFilter,
+    Transfer,
+)
 from projections.checkpoint import Checkpoint
 from projections.ledger import Ledger, OpenReport
 from projections.past import PastLedger
@@ -70,6 +78,22 @@ class AsyncLedger:
     async def lookup_transfers(self, ids: Iterable[int]) -> list[Transfer]:
         """See :meth:`Ledger.lookup_transfers`."""
         return await self._call(lambda: self._ledger.lookup_transfers(ids))
+
+    async def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
+        """See :meth:`Ledger.get_account_transfers`."""
+        return await self._call(lambda: self._ledger.get_account_transfers(filter))
+
+    async def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
+        """See :meth:`Ledger.get_account_balances`."""
+        return await self._call(lambda: self._ledger.get_account_balances(filter))
+
+    async def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
+        """See :meth:`Ledger.query_accounts`."""
+        return await self._call(lambda: self._ledger.query_accounts(query_filter))
+
+    async def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
+        """See :meth:`Ledger.query_transfers`."""
+        return await self._call(lambda: self._ledger.query_transfers(query_filter))
 
     async def accounts(self) -> Rows:
         """See :meth:`Ledger.accounts`."""

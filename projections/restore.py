@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import attrs
 import numpy as np
@@ -14,19 +13,11 @@ from journal.directory import Directory
 from journal.errors import CorruptCheckpoint, DecodeError
 from journal.events import PendingExpired
 from journal.reader import Cursor, Reader, Record
-from journal.storage import Storage, read_file
+from journal.storage import Storage
 from projections.checkpoint import Checkpoint, checkpoint_paths, read_checkpoint
+from projections.indexes.balance_history import BalanceHistory
 from projections.runner import holds_frame
 from projections.state import LedgerState, Positions
-from projections.transfer_index import (
-    SUFFIX,
-    Column,
-    Run,
-    TransferIndex,
-    decode_run,
-    run_name,
-    run_of_records,
-)
 
 Progress = Callable[[int, int], None]
 """Called with the events applied and the events in all."""
@@ -52,6 +43,7 @@ def restore_state(
     position_max: int | None = None,
     timestamp_max: int | None = None,
     use_checkpoints: bool = True,
+    history: BalanceHistory | None = None,
     observe: Callable[[Record], None] | None = None,
     progress: Progress | None = None,
 ) -> Restored:
@@ -60,6 +52,7 @@ def restore_state(
     Args:
         position_max: leave out every event after this position.
         timestamp_max: leave out every event later than this, ns.
+        history: where to record the balances of accounts with HISTORY, after what it holds.
         observe: called with each record that is replayed.
 
     Raises:
@@ -81,6 +74,8 @@ def restore_state(
     for record in reader.records(Cursor(position=state.position + 1)):
         if position_max is not None and record.position_first > position_max:
             break
+        if history is not None and record.position_first > history.stack.position:
+            state.history = history
         replayed += apply_record(
             state, record, position_max=position_max, timestamp_max=timestamp_max
         )
@@ -148,50 +143,6 @@ def _apply_events(
     return len(expired)
 
 
-class IndexTail:
-    """Gathers the ids of replayed records."""
-
-    def __init__(self) -> None:
-        self.records: list[tuple[int, Column]] = []
-
-    def __call__(self, record: Record) -> None:
-        if record.kind is RecordKind.TRANSFERS:
-            self.records.append((record.position_first, record.rows["id"].copy()))
-
-
-def restore_index(
-    storage: Storage, directory: Directory, restored: Restored, tail: IndexTail
-) -> TransferIndex:
-    """The index of every durable transfer id: the runs on disk, and the rest from the journal.
-
-    Args:
-        tail: what :func:`restore_state` replayed, which began where ``restored`` says.
-    """
-    reader = Reader(directory.path, storage=storage)
-    index = TransferIndex()
-    position = 0
-    for run in _sound_runs(storage, directory.indexes, restored.ledger_id):
-        if run.position_first == position + 1 and holds_frame(
-            reader, run.position_last, run.frame_sha256
-        ):
-            index.add_run(run)
-            index.stored.add(run_name(run))
-            position = run.position_last
-    records = [(first, ids) for first, ids in tail.records if first > position]
-    last = restored.state.position
-    replayed_from = restored.checkpoint.position if restored.checkpoint is not None else 0
-    if position < replayed_from:  # a run was missing: read what the checkpoint let us skip
-        missing = IndexTail()
-        for record in reader.records(Cursor(position=position + 1)):
-            if record.position_first > replayed_from:
-                break
-            missing(record)
-        records = missing.records + records
-    if position < last:
-        index.add_run(run_of_records(position + 1, last, restored.frame_sha256, records))
-    return index
-
-
 def _newest_checkpoint(
     storage: Storage,
     reader: Reader,
@@ -218,22 +169,3 @@ def _newest_checkpoint(
             continue
         return state, checkpoint
     return None
-
-
-def _sound_runs(storage: Storage, indexes: Path, ledger_id: bytes) -> list[Run]:
-    """The runs on disk by first position, the longest first among equals."""
-    runs = []
-    if not storage.exists(indexes):
-        return []
-    for name in storage.names(indexes):
-        if not name.endswith(SUFFIX):
-            continue
-        try:
-            runs.append(
-                decode_run(
-                    read_file(storage, indexes / name), path=indexes / name, ledger_id=ledger_id
-                )
-            )
-        except (CorruptCheckpoint, OSError):
-            continue  # damaged, or just merged by a writer: it is read from the journal again
-    return sorted(runs, key=lambda run: (run.position_first, -run.position_last))

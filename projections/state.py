@@ -12,7 +12,7 @@ import numpy.typing as npt
 from journal import codec
 from journal.codec import RecordKind, Rows
 from journal.errors import DecodeError
-from journal.model import ACCOUNT
+from journal.model import ACCOUNT, AccountFlags
 from journal.rows import columns, field_ints
 from projections import posting
 from projections.accounts import (
@@ -22,6 +22,7 @@ from projections.accounts import (
     DEBITS_POSTED,
     Accounts,
 )
+from projections.indexes.balance_history import BalanceHistory
 from projections.pendings import Pendings
 from projections.rules import (
     CLOSING,
@@ -29,9 +30,12 @@ from projections.rules import (
     POST,
     RESOLVING,
     VOID,
+    AccountState,
     PendingStatus,
     TransferRow,
 )
+
+HISTORY: Final = int(AccountFlags.HISTORY)
 
 _COLUMNS_PAY: Final = 64
 """From so many rows on, posting by columns (0.2 ms and hardly more with each row) is faster than
@@ -56,6 +60,8 @@ class LedgerState:
         self.transfers_timestamp_max = 0
         """The highest timestamp of any transfer that took effect, ns."""
         self.transfer_count = 0
+        self.history: BalanceHistory | None = None
+        """Where to record the balances of accounts with HISTORY; derived, and not in the dump."""
 
     def apply(
         self, kind: RecordKind, rows: Rows, statuses: Any, *, positions: Positions, timestamp: int
@@ -149,6 +155,9 @@ class LedgerState:
             posting.post(row, pending, debit, credit)
             accounts.put(debit)
             accounts.put(credit)
+            if self.history is not None and accounts.has_history:
+                self._record(self.history, row, debit)
+                self._record(self.history, row, credit)
             if pending is not None:
                 resolved = PendingStatus.POSTED if row.flags & POST else PendingStatus.VOIDED
                 self.pendings.resolve((row.pending_id,), resolved)
@@ -156,8 +165,22 @@ class LedgerState:
                 at = _array(positions[index : index + 1])
                 self.pendings.add(rows[index : index + 1], at)
 
+    def _record(self, history: BalanceHistory, row: TransferRow, account: AccountState) -> None:
+        if account.flags & HISTORY:
+            history.record(
+                account.slot,
+                row.timestamp,
+                account.debits_pending,
+                account.debits_posted,
+                account.credits_pending,
+                account.credits_posted,
+            )
+
     def _post_columns(self, rows: Rows, positions: Positions) -> bool:
-        """Post by columns; False, and nothing done, if accounts may close or reopen."""
+        """Post by columns; False, and nothing done, if that cannot be told row by row.
+
+        It cannot if accounts may close or reopen, or keep their HISTORY.
+        """
         flags = rows["flags"]
         every = int(np.bitwise_or.reduce(flags))
         if every & CLOSING:
@@ -165,6 +188,8 @@ class LedgerState:
         accounts = self.accounts
         debit = accounts.slots_of(rows["debit_account_id"])
         credit = accounts.slots_of(rows["credit_account_id"])
+        if self.history is not None and accounts.any_history(debit, credit):
+            return False
         if not every & (PENDING | RESOLVING):
             accounts.add_to(DEBITS_POSTED, debit, rows["amount"])
             accounts.add_to(CREDITS_POSTED, credit, rows["amount"])

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Final, Self
 
 import attrs
 
-from journal.errors import JournalFull, LedgerClosed, UnsupportedFeature
+from journal.errors import JournalFull, LedgerClosed
 from journal.id import id
 from journal.model import AMOUNT_MAX
 from projections.dropin.addresses import check_addresses
@@ -273,7 +273,7 @@ class ClientAsync(Client, AsyncStateMachineMixin):
             if others:
                 request = request.with_([packet.request for packet in others])
             answer = request.carry_out(self._ledger)
-        except (JournalFull, UnsupportedFeature) as cause:
+        except JournalFull as cause:
             if others:  # nothing was created: some of them may do alone
                 for packet in packets:
                     self._carry_out([packet])

@@ -17,12 +17,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from journal import (
     AMOUNT_MAX,
     Account,
+    AccountFilter,
     CreateAccountStatus,
     CreateTransferStatus,
+    QueryFilter,
     Transfer,
 )
 from projections import Ledger, audit
 from tests.clocks import HandClock
+from tests.filters import account_filter, query_filter
+from tests.property import model_queries
 from tests.property.model import Model
 from tests.property.model_books import Balances
 from tests.traffic import TIMEOUT, Past, Traffic
@@ -109,9 +113,30 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(ids=SOME_IDS)
     def look_up(self, ids: list[int]) -> None:
-        assert self.ledger.lookup_accounts(ids) == _those(self.model.accounts, ids)
-        transfers = [self.model.transfers[id_] for id_ in ids if id_ in self.model.transfers]
-        assert self.ledger.lookup_transfers(ids) == transfers
+        books = self.model.books
+        assert self.ledger.lookup_accounts(ids) == model_queries.lookup_accounts(books, ids)
+        assert self.ledger.lookup_transfers(ids) == model_queries.lookup_transfers(books, ids)
+
+    @rule(seed=SEEDS, queries=st.integers(1, 8))
+    def query(self, seed: int, queries: int) -> None:
+        random, times = Random(seed), self.past.times
+        for _ in range(queries):
+            self.query_account(account_filter(random, ACCOUNT_IDS, times))
+            self.query_all(query_filter(random, times))
+
+    def query_account(self, filter: AccountFilter) -> None:
+        note(f"{filter}")
+        transfers = self.ledger.get_account_transfers(filter)
+        assert transfers == model_queries.get_account_transfers(self.model.books, filter)
+        balances = self.ledger.get_account_balances(filter)
+        assert balances == model_queries.get_account_balances(self.model.books, filter)
+
+    def query_all(self, filter: QueryFilter) -> None:
+        note(f"{filter}")
+        accounts = self.ledger.query_accounts(filter)
+        assert accounts == model_queries.query_accounts(self.model.books, filter)
+        transfers = self.ledger.query_transfers(filter)
+        assert transfers == model_queries.query_transfers(self.model.books, filter)
 
     @rule(share=st.floats(0, 1))
     def look_back_to_a_position(self, share: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,15 +18,12 @@ from journal import (
     TIMESTAMP_MAX,
     TRANSFER,
     Account,
-    AccountFilter,
     BatchTooLarge,
     CreateAccountStatus,
     CreateTransferStatus,
     InvalidField,
     OutOfRange,
-    QueryFilter,
     Transfer,
-    UnsupportedFeature,
 )
 from journal.rows import account_rows, transfer_rows
 from projections import Ledger
@@ -140,23 +137,6 @@ def test_a_request_of_the_wrong_type_is_refused_by_name(
         ledger.create_transfers(asked)
     assert (caught.value.field, caught.value.row) == (field, row)
     assert ledger.position == 3
-
-
-QUERIES: Final[dict[str, Callable[[Ledger], object]]] = {
-    "transfers": lambda ledger: ledger.get_account_transfers(AccountFilter(account_id=1)),
-    "balances": lambda ledger: ledger.get_account_balances(AccountFilter(account_id=1)),
-    "query_accounts": lambda ledger: ledger.query_accounts(QueryFilter()),
-    "query_transfers": lambda ledger: ledger.query_transfers(QueryFilter()),
-}
-
-
-@pytest.mark.parametrize("ask", QUERIES.values(), ids=QUERIES.keys())
-def test_queries_are_refused_until_they_exist(
-    ledger: Ledger, ask: Callable[[Ledger], object]
-) -> None:
-    """A method that is not there yet says so rather than answer with nothing."""
-    with pytest.raises(UnsupportedFeature, match="is not supported by this version"):
-        ask(ledger)
 
 
 # --- the clock ---

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import attrs
@@ -15,11 +16,14 @@ from hypothesis import strategies as st
 
 from journal import AMOUNT_MAX, Account, CorruptCheckpoint, CreateTransferStatus, Transfer
 from journal.rows import u128_words
+from journal.storage import Storage
 from projections import Ledger
-from projections.transfer_index import Column, Run, TransferIndex, decode_run, encode_run
+from projections.indexes.run_file import Span, open_run, write_run
+from projections.indexes.run_stack import RunFiles
+from projections.indexes.transfer_index import IDS, Column, TransferIndex
 from tests.clocks import HandClock
 
-IDS: Final = st.one_of(
+SOME_ID: Final = st.one_of(
     st.integers(0, 60),
     st.integers(2**64 - 20, 2**64 + 20),
     st.integers(0, AMOUNT_MAX),
@@ -33,7 +37,7 @@ def column(ids: list[int]) -> Column:
     return np.array([u128_words(id_) for id_ in ids], np.uint64)
 
 
-@given(st.lists(st.lists(IDS, min_size=1, max_size=30), max_size=8), st.data())
+@given(st.lists(st.lists(SOME_ID, min_size=1, max_size=30), max_size=8), st.data())
 def test_it_finds_what_a_dictionary_finds(batches: list[list[int]], data: st.DataObject) -> None:
     """Every id at its position and no other, frozen or not, merged or not, before and after."""
     index, known, position = TransferIndex(), dict[int, int](), 0
@@ -50,15 +54,16 @@ def test_it_finds_what_a_dictionary_finds(batches: list[list[int]], data: st.Dat
     assert_same(index, known)
     assert index.id_max == max(known, default=0)
     assert len(index) == len(known)
-    reread = [
-        decode_run(encode_run(run, ledger_id=OWNER), path=Path("x"), ledger_id=OWNER)
-        for run in index.runs
-    ]
-    again = TransferIndex()
-    for run in reread:
-        again.add_run(run)
-    frozen = {id_: p for id_, p in known.items() if reread and p <= reread[-1].position_last}
-    assert_same(again, frozen)
+    with TemporaryDirectory() as folder:
+        files = RunFiles(Storage(), Path(folder), OWNER)
+        index.stack.store(files)
+        assert_same(index, known)
+        again = TransferIndex()
+        for name in files.names(IDS.suffix):
+            again.stack.append(again.stack.read(files, name), stored=True)
+        again.know_greatest()
+    assert again.stack.position == index.stack.position
+    assert_same(again, {id_: p for id_, p in known.items() if p <= again.stack.position})
 
 
 def assert_same(index: TransferIndex, known: dict[int, int]) -> None:
@@ -66,18 +71,21 @@ def assert_same(index: TransferIndex, known: dict[int, int]) -> None:
     assert {id_: index.find(id_) for id_ in near} == {id_: known.get(id_) for id_ in near}
 
 
-def test_runs_of_similar_size_are_merged() -> None:
+def test_runs_of_similar_size_are_merged(tmp_path: Path) -> None:
     """After many freezes there are only a few runs, which cover every position without a gap."""
     index, position = TransferIndex(), 0
+    files = RunFiles(Storage(), tmp_path, OWNER)
     for size in [3, 1, 4, 1, 5, 9, 2, 6, 5, 3] * 30:
         index.add(column(list(range(position + 1, position + size + 1))), position + 1)
         position += size
         index.freeze()
         index.finish_freeze(position, FRAME)
-    sizes = [len(run.positions) for run in index.runs]
+        index.stack.store(files)
+    sizes = [run.size for run in index.stack.runs]
     assert len(sizes) <= 10
     assert all(before >= 2 * after for before, after in pairwise(sizes))
-    bounds = [(run.position_first, run.position_last) for run in index.runs]
+    assert len(list(tmp_path.iterdir())) == len(sizes)
+    bounds = [(run.span.position_first, run.span.position_last) for run in index.stack.runs]
     assert bounds[0][0] == 1
     assert bounds[-1][1] == position
     assert all(a[1] + 1 == b[0] for a, b in pairwise(bounds))
@@ -87,50 +95,39 @@ def test_a_stretch_without_transfers_is_a_run_too() -> None:
     """Positions that only accounts stand at are covered, so that the next run follows on."""
     index = TransferIndex()
     index.freeze()
-    (run,) = index.finish_freeze(5, FRAME)
-    assert (run.position_first, run.position_last, len(run.positions)) == (1, 5, 0)
+    index.finish_freeze(5, FRAME)
+    (run,) = index.stack.runs
+    assert (run.span, run.size) == (Span(1, 5, FRAME), 0)
     index.add(column([9]), 6)
     index.freeze()
     index.finish_freeze(6, FRAME)
     assert (index.find(9), index.find(8)) == (6, None)
 
 
-def test_an_id_taken_in_during_a_freeze_stays_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The checkpoint's thread cannot set the greatest id back under the writer's feet."""
-    index = TransferIndex()
-    index.add(column([5]), 1)
-    index.freeze()
-    whole_range = Run.range.fget  # type: ignore[attr-defined]
-
-    def taking_one_more(run: Run) -> tuple[int, int]:
-        if len(index) == 1:  # the first time that the thread asks
-            index.add(column([9]), 2)
-        bounds: tuple[int, int] = whole_range(run)
-        return bounds
-
-    monkeypatch.setattr(Run, "range", property(taking_one_more))
-    index.finish_freeze(1, FRAME)
-    assert index.id_max == 9
-    assert index.find(9) == 2
-
-
-@pytest.mark.parametrize("cut", [0, 50, 111, -1])
-def test_a_file_that_is_no_run_is_refused(cut: int) -> None:
+@pytest.mark.parametrize("cut", [0, 50, 231, -1])
+def test_a_file_that_is_no_run_is_refused(cut: int, tmp_path: Path) -> None:
     """Cut short, of another owner, or with any bit flipped: never taken for sound."""
     index = TransferIndex()
     index.add(column([5, 6]), 1)
     index.freeze()
-    (run,) = index.finish_freeze(2, FRAME)
-    data = encode_run(run, ledger_id=OWNER)
+    index.finish_freeze(2, FRAME)
+    (run,) = index.stack.runs
+    path = tmp_path / IDS.name(run.span)
+    columns = [run.high, run.low, run.positions]
+    write_run(Storage(), path, IDS, run.span, columns, ledger_id=OWNER)
+    data = path.read_bytes()
+    assert open_run(Storage(), path, IDS, ledger_id=OWNER)[0] == run.span
     with pytest.raises(CorruptCheckpoint):
-        decode_run(data[:cut], path=Path("x"), ledger_id=OWNER)
-    with pytest.raises(CorruptCheckpoint):
-        decode_run(data, path=Path("x"), ledger_id=b"\x07" * 16)
+        open_run(Storage(), path, IDS, ledger_id=b"\x07" * 16)
     for bit in range(8 * len(data)):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
         with pytest.raises(CorruptCheckpoint):
-            decode_run(bytes(flipped), path=Path("x"), ledger_id=OWNER)
+            open_run(Storage(), path, IDS, ledger_id=OWNER)
+    path.write_bytes(data[:cut])
+    with pytest.raises(CorruptCheckpoint):
+        open_run(Storage(), path, IDS, ledger_id=OWNER)
 
 
 ONE: Final = Transfer(id=1, debit_account_id=1, credit_account_id=2, amount=10, ledger=1, code=1)
@@ -150,8 +147,12 @@ def path(tmp_path: Path) -> Path:
                 ]
             )
             ledger.checkpoint()
-    assert len(list((tmp_path / "ledger" / "indexes").iterdir())) == 3
+    assert len(id_runs(tmp_path / "ledger")) == 3
     return tmp_path / "ledger"
+
+
+def id_runs(path: Path) -> list[Path]:
+    return sorted((path / "indexes").glob("*.ids"))
 
 
 def _remove_all(files: list[Path]) -> None:
@@ -181,7 +182,7 @@ def test_lost_runs_are_read_from_the_journal_again(
     path: Path, lose: Callable[[list[Path]], object]
 ) -> None:
     """Whatever is missing or damaged, every id is known after opening, and written down anew."""
-    lose(sorted((path / "indexes").iterdir()))
+    lose(id_runs(path))
     for _ in range(2):
         with Ledger.open(path, clock=HandClock()) as ledger:
             results = ledger.create_transfers([attrs.evolve(ONE, id=id_) for id_ in range(1, 31)])

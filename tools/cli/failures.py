@@ -53,7 +53,6 @@ FAILURES: Final = (  # the first that matches counts, so a subclass stands befor
         journal.LedgerLocked, WRONG_USE, "stop the other writer, or wait; reading works anyway"
     ),
     Failure(journal.UnsupportedFormat, WRONG_USE, "nothing was changed"),
-    Failure(journal.UnsupportedFeature, WRONG_USE, "nothing was changed"),
     Failure(journal.UnsupportedPlatform, WRONG_USE, "use Linux or macOS"),
     Failure(journal.OutOfRange, WRONG_USE, "`nostro log DIR` shows what there is"),
     Failure(journal.JournalFull, CHECK_FAILED, f"make room on the disk: {_AGAIN}"),

@@ -1,0 +1,199 @@
+"""A ledger's indexes, as one: loaded from their runs, completed from the journal, kept on disk.
+
+They are derived. What no sound run describes is read from the journal again; for balances that
+means to fold it, from the nearest checkpoint before the gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import takewhile
+from typing import Any, Final, TypeVar
+
+from journal.codec import RecordKind, Rows
+from journal.directory import Directory, read_head
+from journal.errors import CorruptCheckpoint
+from journal.reader import Cursor, Reader, Record
+from journal.storage import Storage
+from projections.indexes.balance_history import BalanceHistory
+from projections.indexes.posting_index import PostingIndex
+from projections.indexes.run_file import Span
+from projections.indexes.run_stack import Run, RunFiles, RunStack
+from projections.indexes.transfer_index import Column, TransferIndex, run_of_records
+from projections.restore import Restored, apply_record, restore_state
+from projections.runner import holds_frame
+
+R = TypeVar("R", bound=Run)
+
+_RECENT_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of so many balances recorded while the journal is read again a run is made at once."""
+
+
+class Indexes:
+    """Ids, postings and balances.
+
+    Whoever opens a ledger calls, in this order: :meth:`load`;
+    :func:`projections.restore.restore_state` with :meth:`observe` and ``balances``;
+    :meth:`complete`.
+    """
+
+    def __init__(self, storage: Storage, directory: Directory) -> None:
+        self._storage = storage
+        self._directory = directory
+        self.transfers = TransferIndex()
+        self.postings = PostingIndex()
+        self.balances = BalanceHistory()
+        self._files = RunFiles(storage, directory.indexes, read_head(storage, directory).ledger_id)
+        self._ids: list[tuple[int, Column]] = []
+        self._postings_missing_from: int | None = None
+        self._balances_missing_from: int | None = None
+        self._is_observing = False
+
+    def load(self) -> None:
+        """Take the runs on disk that are sound and follow on one another."""
+        reader = Reader(self._directory.path, storage=self._storage)
+        _load(reader, self.transfers.stack, self._files)
+        _load(reader, self.postings.stack, self._files)
+        _load(reader, self.balances.stack, self._files)
+
+    def observe(self, record: Record) -> None:
+        """Take in a record that is replayed."""
+        self._begin(record.position_first - 1)
+        self._take_ids(record)
+        self.postings.take(record)
+        if self.balances.recent_bytes > _RECENT_BYTES_MAX:
+            self.balances.freeze()
+            self.balances.finish_freeze(record.position_last, record.sha256)
+
+    def complete(self, restored: Restored) -> None:
+        """Make what is still missing: between the runs on disk and what was replayed."""
+        self._begin(restored.state.position)
+        replayed_from = restored.checkpoint.position if restored.checkpoint is not None else 0
+        self._complete_ids_and_postings(restored, replayed_from)
+        self._complete_balances(restored, replayed_from)
+        restored.state.history = self.balances
+
+    # keeping
+
+    def add(self, position_first: int, rows: Rows, statuses: Any) -> None:
+        """Take in a request's transfers, now durable and folded. Call with the writer held off."""
+        self.transfers.add(rows["id"], position_first)
+        self.postings.add(position_first, rows, statuses)
+
+    def freeze(self) -> None:
+        """Set what is newer than the runs aside, to become runs. Call with the writer held off."""
+        self.transfers.freeze()
+        self.postings.freeze()
+        self.balances.freeze()
+
+    def finish_freeze(self, position_last: int, frame_sha256: bytes) -> None:
+        """Make runs of what was set aside, which ends at ``position_last``."""
+        self.transfers.finish_freeze(position_last, frame_sha256)
+        self.postings.finish_freeze(position_last, frame_sha256)
+        self.balances.finish_freeze(position_last, frame_sha256)
+
+    def store(self) -> None:
+        """Merge runs of similar size, write the new, remove the merged.
+
+        Raises:
+            OSError: something could not be written; the next time writes it.
+        """
+        if not self._storage.exists(self._files.folder):
+            self._storage.make_directory(self._files.folder)
+        self.transfers.stack.store(self._files)
+        self.postings.stack.store(self._files)
+        self.balances.stack.store(self._files)
+
+    # completing
+
+    def _begin(self, position: int) -> None:
+        """What is observed follows ``position``: what no run describes before it is missing."""
+        if self._is_observing:
+            return
+        self._is_observing = True
+        if self.postings.stack.position < position:
+            self._postings_missing_from = self.postings.stack.position + 1
+            self.postings.stack.position = position
+        if self.balances.stack.position < position:
+            self._balances_missing_from = self.balances.stack.position + 1
+            self.balances.stack.position = position
+
+    def _take_ids(self, record: Record) -> None:
+        if record.kind is not RecordKind.TRANSFERS:
+            return
+        if record.position_first > self.transfers.stack.position:
+            self._ids.append((record.position_first, record.rows["id"].copy()))
+
+    def _complete_ids_and_postings(self, restored: Restored, replayed_from: int) -> None:
+        replayed, self._ids = self._ids, []
+        missing_from = min(
+            self.transfers.stack.position + 1, self._postings_missing_from or replayed_from + 1
+        )
+        missing = PostingIndex()
+        missing.stack.position = (self._postings_missing_from or replayed_from + 1) - 1
+        for record in self._records(missing_from, replayed_from):
+            self._take_ids(record)
+            missing.take(record)
+        if self._postings_missing_from is not None:
+            missing.freeze()
+            missing.finish_freeze(replayed_from, _frame_sha256(restored))
+            self.postings.stack.insert(missing.stack.runs)
+        if self.transfers.stack.position < restored.state.position:
+            span = Span(
+                self.transfers.stack.position + 1, restored.state.position, restored.frame_sha256
+            )
+            self.transfers.stack.append(run_of_records(span, self._ids + replayed))
+        self.transfers.know_greatest()
+        self._ids = []
+
+    def _complete_balances(self, restored: Restored, replayed_from: int) -> None:
+        if self._balances_missing_from is None:
+            return
+        missing = BalanceHistory()
+        missing.stack.position = self._balances_missing_from - 1
+        if restored.state.accounts.has_history:
+            before = restore_state(
+                self._storage, self._directory, position_max=self._balances_missing_from - 1
+            )
+            before.state.history = missing
+            for record in self._records(self._balances_missing_from, replayed_from):
+                apply_record(before.state, record)
+                if missing.recent_bytes > _RECENT_BYTES_MAX:
+                    missing.freeze()
+                    missing.finish_freeze(record.position_last, record.sha256)
+        missing.freeze()
+        missing.finish_freeze(replayed_from, _frame_sha256(restored))
+        self.balances.stack.insert(missing.stack.runs)
+
+    def _records(self, first: int, last: int) -> Iterator[Record]:
+        """The records of positions ``first`` to ``last``; both are where records begin and end."""
+        if first > last:
+            return
+        reader = Reader(self._directory.path, storage=self._storage)
+        yield from takewhile(
+            lambda record: record.position_first <= last,
+            reader.records(Cursor(position=first)),
+        )
+
+
+def _load(reader: Reader, stack: RunStack[R], files: RunFiles) -> None:
+    runs: list[R] = []
+    for name in files.names(stack.kind.suffix):
+        try:
+            runs.append(stack.read(files, name))
+        except (CorruptCheckpoint, OSError):
+            continue  # damaged, or just merged by a writer: it is made from the journal again
+    runs.sort(key=lambda run: (run.span.position_first, -run.span.position_last))
+    for run in runs:
+        span = run.span
+        if span.position_first == stack.position + 1 and holds_frame(
+            reader, span.position_last, span.frame_sha256
+        ):
+            stack.append(run, stored=True)
+
+
+def _frame_sha256(restored: Restored) -> bytes:
+    """The hash of the frame before what was replayed."""
+    if restored.checkpoint is None:
+        raise AssertionError("nothing can be missing before the first event")
+    return restored.checkpoint.frame_sha256

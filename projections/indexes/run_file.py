@@ -1,0 +1,205 @@
+"""Runs: the files that indexes are kept in. Each describes consecutive positions of the journal.
+
+An index grows like a log-structured tree: what is new is frozen into a run at each checkpoint, runs
+of similar size are merged, and no run ever changes. So there are only about log2(n) of them. A run
+is a header and columns of numbers; it is verified once, when it is opened, and then mapped, so that
+what is resident of it is what the system's cache has room for.
+
+A run is bound to its ledger and to the frame that ends at its last position. One that is missing,
+damaged or of another journal is passed over, and made anew from the journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from journal.errors import CorruptCheckpoint
+from journal.storage import Storage, replacing
+
+Column = npt.NDArray[Any]
+
+_MAGIC: Final = b"NOSTRORN"
+_VERSION: Final = 1
+_HEADER: Final = struct.Struct("<8s32sII16s32sQQ")
+_COLUMN: Final = struct.Struct("<Q32s")
+_ALIGNMENT_BYTES: Final = 8
+_CHUNK_BYTES: Final = 1 << 20
+_POSITIONS_MAX: Final = 2**32 - 1
+"""The most positions that one run may describe: columns number them from its first, in 32 bits."""
+
+
+@attrs.frozen
+class Span:
+    """The consecutive positions that a run describes."""
+
+    position_first: int
+    position_last: int
+    frame_sha256: bytes
+    """The hash of the frame that ends at ``position_last``."""
+
+    def __len__(self) -> int:
+        return self.position_last - self.position_first + 1
+
+
+@attrs.frozen
+class Kind:
+    """What a file of runs holds: its suffix, and the type and width of each column."""
+
+    suffix: str
+    dtypes: tuple[np.dtype[Any], ...]
+
+    def name(self, span: Span) -> str:
+        return f"{span.position_first:020d}-{span.position_last:020d}{self.suffix}"
+
+
+def merged_span(spans: Sequence[Span]) -> Span:
+    return Span(spans[0].position_first, spans[-1].position_last, spans[-1].frame_sha256)
+
+
+def first_to_merge(sizes: Sequence[int], spans: Sequence[Span]) -> int:
+    """Which run, and all after it, are to become one; the last one, if none is.
+
+    Afterwards each is at least twice as large as the one after it, and empty ones are gone.
+    """
+    at = len(sizes) - 1
+    total, positions = sizes[at] + 1, len(spans[at])
+    while at and sizes[at - 1] < 2 * total and len(spans[at - 1]) + positions <= _POSITIONS_MAX:
+        at -= 1
+        total += sizes[at] + 1
+        positions += len(spans[at])
+    return at
+
+
+class RunWriter:
+    """Writes one run, column by column or piece by piece of several columns in turn."""
+
+    def __init__(self, storage: Storage, fd: int, kind: Kind, counts: Sequence[int]) -> None:
+        """``counts`` says how many entries each column will have."""
+        self._storage = storage
+        self._fd = fd
+        self._kind = kind
+        self._counts = counts
+        self._digests = [hashlib.sha256() for _ in counts]
+        self._offsets, self._end = _offsets(kind, counts)
+        self._written = list(self._offsets)
+
+    def append(self, column: int, entries: Column) -> None:
+        data = entries.astype(self._kind.dtypes[column].base, copy=False).tobytes()
+        self._digests[column].update(data)
+        self._storage.write(self._fd, data, self._written[column])
+        self._written[column] += len(data)
+
+    def finish(self, span: Span, *, ledger_id: bytes) -> None:
+        """Write the header, which says that the rest is complete."""
+        directory = b""
+        for number, count in enumerate(self._counts):
+            size = self._kind.dtypes[number].itemsize * count
+            if self._written[number] != self._offsets[number] + size:
+                raise AssertionError(f"column {number} of a run has not the length it should")
+            directory += _COLUMN.pack(count, self._digests[number].digest())
+        bound = _HEADER.pack(
+            _MAGIC, bytes(32), _VERSION, len(self._counts), ledger_id, span.frame_sha256,
+            span.position_first, span.position_last,
+        )[40:]  # fmt: skip
+        sha256 = hashlib.sha256(bound + directory).digest()
+        self._storage.write(self._fd, _MAGIC + sha256 + bound + directory, 0)
+        size = max(self._written, default=self._offsets[0])
+        if size < self._end:
+            self._storage.write(self._fd, bytes(self._end - size), size)
+
+
+def write_run(
+    storage: Storage,
+    path: Path,
+    kind: Kind,
+    span: Span,
+    columns: Sequence[Column],
+    *,
+    ledger_id: bytes,
+) -> None:
+    """Write a run whose columns are at hand.
+
+    Raises:
+        OSError: it could not be written; nothing is there.
+    """
+    with replacing(storage, path) as fd:
+        writer = RunWriter(storage, fd, kind, [len(column) for column in columns])
+        for number, column in enumerate(columns):
+            writer.append(number, column)
+        writer.finish(span, ledger_id=ledger_id)
+
+
+def open_run(
+    storage: Storage, path: Path, kind: Kind, *, ledger_id: bytes
+) -> tuple[Span, list[Column]]:
+    """A run's span and its columns, checked and mapped.
+
+    Raises:
+        CorruptCheckpoint: it is damaged or another ledger's; it can be rebuilt.
+        OSError: it cannot be read.
+    """
+    fd = storage.open_read(path)
+    try:
+        span, counts = _check(storage, fd, path, kind, ledger_id)
+        data = storage.map(fd)
+    finally:
+        storage.close(fd)
+    offsets, _ = _offsets(kind, counts)
+    return span, [
+        np.frombuffer(data, dtype.base, count * (dtype.itemsize // dtype.base.itemsize), offset)
+        .reshape(count, *dtype.shape)
+        for dtype, count, offset in zip(kind.dtypes, counts, offsets, strict=True)
+    ]  # fmt: skip
+
+
+def _check(
+    storage: Storage, fd: int, path: Path, kind: Kind, ledger_id: bytes
+) -> tuple[Span, list[int]]:
+    size = _HEADER.size + _COLUMN.size * len(kind.dtypes)
+    header = storage.read(fd, size, 0)
+    if len(header) < size:
+        raise CorruptCheckpoint(path, 0, "the file is cut short")
+    magic, sha256, version, width, owner, frame_sha256, first, last = _HEADER.unpack_from(header)
+    if (magic, version, width, owner) != (_MAGIC, _VERSION, len(kind.dtypes), ledger_id):
+        raise CorruptCheckpoint(path, 0, "the file is no run of this ledger's index")
+    if hashlib.sha256(header[40:]).digest() != sha256:
+        raise CorruptCheckpoint(path, 0, "the header fails its SHA-256")
+    columns = list(_COLUMN.iter_unpack(header[_HEADER.size :]))
+    counts = [count for count, _ in columns]
+    offsets, end = _offsets(kind, counts)
+    if storage.size(fd) != end:
+        raise CorruptCheckpoint(path, 0, "the file has not the size it should")
+    for dtype, offset, (count, wanted) in zip(kind.dtypes, offsets, columns, strict=True):
+        if _sha256(storage, fd, offset, dtype.itemsize * count) != wanted:
+            raise CorruptCheckpoint(path, offset, "a column fails its SHA-256")
+    return Span(first, last, frame_sha256), counts
+
+
+def _offsets(kind: Kind, counts: Sequence[int]) -> tuple[list[int], int]:
+    """Where each column begins, and where the file ends."""
+    at = _HEADER.size + _COLUMN.size * len(counts)
+    offsets = []
+    for dtype, count in zip(kind.dtypes, counts, strict=True):
+        offsets.append(at)
+        at += -(-dtype.itemsize * count // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+    return offsets, at
+
+
+def _sha256(storage: Storage, fd: int, offset_bytes: int, count: int) -> bytes:
+    digest = hashlib.sha256()
+    while count:
+        data = storage.read(fd, min(count, _CHUNK_BYTES), offset_bytes)
+        if not data:
+            break
+        digest.update(data)
+        offset_bytes += len(data)
+        count -= len(data)
+    return digest.digest()
