@@ -97,12 +97,10 @@ class Accounts:
             map(self.slots.__getitem__, field_ints(ids)), dtype=np.int64, count=len(ids)
         )
 
-    def any_history(self, *slots: npt.NDArray[np.int64]) -> bool:
-        """Whether one of these accounts has the HISTORY flag."""
-        if not self.has_history:
-            return False
-        flags = self._table["flags"]
-        return any(bool(np.any(flags[part] & _HISTORY)) for part in slots)
+    def keep_history(self, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of these accounts have the HISTORY flag."""
+        kept: npt.NDArray[np.bool_] = self._table["flags"][slots] & _HISTORY != 0
+        return kept
 
     def find(self, ids: Iterable[int]) -> Rows:
         """Copies of the rows of those ids that exist, in the order asked for."""

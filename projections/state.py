@@ -155,9 +155,7 @@ class LedgerState:
             posting.post(row, pending, debit, credit)
             accounts.put(debit)
             accounts.put(credit)
-            if self.history is not None and accounts.has_history:
-                self._record(self.history, row, debit)
-                self._record(self.history, row, credit)
+            self._record(row, debit, credit)
             if pending is not None:
                 resolved = PendingStatus.POSTED if row.flags & POST else PendingStatus.VOIDED
                 self.pendings.resolve((row.pending_id,), resolved)
@@ -165,22 +163,48 @@ class LedgerState:
                 at = _array(positions[index : index + 1])
                 self.pendings.add(rows[index : index + 1], at)
 
-    def _record(self, history: BalanceHistory, row: TransferRow, account: AccountState) -> None:
-        if account.flags & HISTORY:
-            history.record(
-                account.slot,
-                row.timestamp,
-                account.debits_pending,
-                account.debits_posted,
-                account.credits_pending,
-                account.credits_posted,
-            )
+    def _record(self, row: TransferRow, *accounts: AccountState) -> None:
+        if self.history is None:
+            return
+        for account in accounts:
+            if account.flags & HISTORY:
+                self.history.record(
+                    account.slot,
+                    row.timestamp,
+                    account.debits_pending,
+                    account.debits_posted,
+                    account.credits_pending,
+                    account.credits_posted,
+                )
+
+    def _trace(
+        self, rows: Rows, debit: npt.NDArray[np.int64], credit: npt.NDArray[np.int64]
+    ) -> None:
+        """Record what accounts with HISTORY go through while ``rows`` are posted by columns.
+
+        Transfers between other accounts are left out, so of those the copies made here go wrong.
+        """
+        if self.history is None or not self.accounts.has_history:
+            return
+        kept = np.flatnonzero(
+            self.accounts.keep_history(debit) | self.accounts.keep_history(credit)
+        )
+        states: dict[int, AccountState] = {}
+        for row, *slots in zip(
+            map(TransferRow._make, columns(rows[kept])),
+            debit[kept].tolist(), credit[kept].tolist(),
+            strict=True,
+        ):  # fmt: skip
+            for slot in slots:
+                if slot not in states:
+                    states[slot] = self.accounts.state(slot)
+            pair = [states[slot] for slot in slots]
+            pending = self._pending(row.pending_id) if row.flags & RESOLVING else None
+            posting.post(row, pending, *pair)
+            self._record(row, *pair)
 
     def _post_columns(self, rows: Rows, positions: Positions) -> bool:
-        """Post by columns; False, and nothing done, if that cannot be told row by row.
-
-        It cannot if accounts may close or reopen, or keep their HISTORY.
-        """
+        """Post by columns; False, and nothing done, if accounts may close or reopen."""
         flags = rows["flags"]
         every = int(np.bitwise_or.reduce(flags))
         if every & CLOSING:
@@ -188,9 +212,8 @@ class LedgerState:
         accounts = self.accounts
         debit = accounts.slots_of(rows["debit_account_id"])
         credit = accounts.slots_of(rows["credit_account_id"])
-        if self.history is not None and accounts.any_history(debit, credit):
-            return False
         if not every & (PENDING | RESOLVING):
+            self._trace(rows, debit, credit)
             accounts.add_to(DEBITS_POSTED, debit, rows["amount"])
             accounts.add_to(CREDITS_POSTED, credit, rows["amount"])
             return True
@@ -212,6 +235,7 @@ class LedgerState:
         pending = flags & PENDING != 0
         if pending.any():
             self.pendings.add(rows[pending], _array(positions)[pending])
+        self._trace(rows, debit, credit)
         resolved = self.pendings.rows_of(ids)["row"]
         for reserved, balance, slots in (
             (DEBITS_PENDING, DEBITS_POSTED, debit),

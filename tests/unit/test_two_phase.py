@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,9 @@ import projections.state
 from journal import (
     AMOUNT_MAX,
     Account,
+    AccountBalance,
+    AccountFilter,
+    AccountFilterFlags,
     AccountFlags,
     CreateTransferStatus,
     PendingExpired,
@@ -217,20 +221,40 @@ def test_a_chain_that_fails_takes_a_resolution_back(ledger: Ledger) -> None:
 def test_columns_and_single_rows_fold_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """A journal of large two-phase records adds up to the same state either way."""
+    """A journal of large two-phase records adds up to the same state and history either way."""
     random = np.random.default_rng(seed)
-    with Ledger.open(tmp_path / "ledger", clock=HandClock(1_000)) as ledger:
-        ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in range(1, 10)])
+    path = tmp_path / "ledger"
+    with Ledger.open(path, clock=HandClock(1_000)) as ledger:
+        ledger.create_accounts(
+            [
+                Account(
+                    id=id_, ledger=1, code=1,
+                    flags=AccountFlags.HISTORY if id_ < 4 else AccountFlags.NONE,
+                )
+                for id_ in range(1, 10)
+            ]
+        )  # fmt: skip
         for first in range(1_000, 5_000, 1_000):
             ledger.create_transfers(transfer_rows(_mixed(random, first)))
         created = ledger.transfer_count
-    live = audit(tmp_path / "ledger")
+        history = [_history(ledger, id_) for id_ in range(1, 10)]
+    live = audit(path)
     monkeypatch.setattr(projections.state, "_COLUMNS_PAY", 10**9)
-    rows = audit(tmp_path / "ledger")
+    rows = audit(path)
     assert live.passed
     assert rows.passed
     assert live.state_sha256 == rows.state_sha256
     assert created > 1_000
+    assert list(map(bool, history)) == [True] * 3 + [False] * 6
+    shutil.rmtree(path / "indexes")
+    shutil.rmtree(path / "checkpoints")
+    with Ledger.open(path) as again:
+        assert [_history(again, id_) for id_ in range(1, 10)] == history
+
+
+def _history(ledger: Ledger, id_: int) -> list[AccountBalance]:
+    both = AccountFilterFlags.DEBITS | AccountFilterFlags.CREDITS
+    return ledger.get_account_balances(AccountFilter(id_, limit=65_536, flags=both))
 
 
 def _mixed(random: np.random.Generator, first: int) -> list[Transfer]:
