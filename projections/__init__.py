@@ -1,8 +1,9 @@
 """What follows from the journal: balances, the ledger that decides, past moments, checkpoints."""
 
 from projections.audit import AuditReport, audit
+from projections.changes import ChangeEvent, ChangeEventType, change_events
 from projections.checkpoint import Checkpoint
-from projections.ledger import Ledger, OpenReport
+from projections.ledger import Ledger, OpenReport, TransferWithBalances
 from projections.ledger_async import AsyncLedger
 from projections.past import PastLedger
 from projections.projection import Projection
@@ -11,11 +12,15 @@ from projections.runner import Runner
 __all__ = [
     "AsyncLedger",
     "AuditReport",
+    "ChangeEvent",
+    "ChangeEventType",
     "Checkpoint",
     "Ledger",
     "OpenReport",
     "PastLedger",
     "Projection",
     "Runner",
+    "TransferWithBalances",
     "audit",
+    "change_events",
 ]

@@ -16,9 +16,9 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Self, overload
+from typing import Final, Literal, Self, overload
 
 import attrs
 import numpy as np
@@ -61,6 +61,7 @@ from journal.segment import SEGMENT_BYTES_MAX
 from journal.storage import Storage
 from journal.writer import SyncMode, Ticket, Writer
 from projections.archive import Archive
+from projections.changes import ChangeEvent, change_events
 from projections.checkpoint import Checkpoint, checkpoint_witnesses
 from projections.checkpointer import CHECKPOINT_EVENTS, CHECKPOINT_SECONDS, Checkpointer
 from projections.columns import PlainDraft, decide_plain
@@ -82,6 +83,7 @@ from projections.queries import (
     select_transfers,
 )
 from projections.restore import Restored, restore_state
+from projections.rules import AccountState, TransferRow
 from projections.signals import uninterrupted
 from projections.state import HISTORY
 
@@ -102,12 +104,26 @@ class OpenReport:
     seconds: float
 
 
+@attrs.frozen
+class TransferWithBalances(CreateTransferResult):
+    """A result, and for a transfer that was created the balances of its accounts just after it."""
+
+    debit_balance: AccountBalance | None = None
+    credit_balance: AccountBalance | None = None
+
+
+Posting = tuple[TransferRow, AccountState, AccountState]
+"""A transfer that took effect, its debit and its credit account just after it."""
+
+
 @attrs.frozen(eq=False)
 class _InFlight:
     ticket: Ticket
     kind: RecordKind
     decision: Decision | Expiry
     draft: Draft
+    postings: list[Posting] | None
+    """Where to put what its transfers did."""
 
 
 class Ledger:
@@ -266,16 +282,24 @@ class Ledger:
         ]
 
     @overload
-    def create_transfers(self, transfers: Sequence[Transfer]) -> list[CreateTransferResult]: ...
+    def create_transfers(
+        self, transfers: Sequence[Transfer], *, balances: Literal[False] = False
+    ) -> list[CreateTransferResult]: ...
+    @overload
+    def create_transfers(
+        self, transfers: Sequence[Transfer], *, balances: Literal[True]
+    ) -> list[TransferWithBalances]: ...
     @overload
     def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
     def create_transfers(
-        self, transfers: Sequence[Transfer] | Rows
-    ) -> list[CreateTransferResult] | npt.NDArray[np.void]:
+        self, transfers: Sequence[Transfer] | Rows, *, balances: bool = False
+    ) -> Sequence[CreateTransferResult] | npt.NDArray[np.void]:
         """Create transfers; the answer has one result for each, in order, once they are durable.
 
         Args:
             transfers: a list, or ``TRANSFER[n]``, which is answered with ``CREATE_RESULT[n]``.
+            balances: answer with :class:`TransferWithBalances`: what each of a list of transfers
+                left its accounts with, whatever else happened meanwhile.
 
         Raises:
             InvalidField, BatchTooLarge: nothing was created.
@@ -283,6 +307,12 @@ class Ledger:
             WriterPoisoned: the disk failed; reopen, and look the ids up.
         """
         rows = transfer_rows(transfers)
+        if balances:
+            if isinstance(transfers, np.ndarray):
+                raise InvalidField("balances", balances, "goes with a list, not with rows")
+            postings: list[Posting] = []
+            results = uninterrupted(self._request, RecordKind.TRANSFERS, rows, postings)
+            return _with_balances(results, postings)
         results = uninterrupted(self._request, RecordKind.TRANSFERS, rows)
         if isinstance(transfers, np.ndarray):
             return results
@@ -367,6 +397,25 @@ class Ledger:
     def is_open(self) -> bool:
         """Whether :meth:`close` has not been called yet, in this process."""
         return not (self._closed or (self._writer is not None and self._writer.is_in_child))
+
+    def get_change_events(
+        self,
+        *,
+        position_min: int = 1,
+        timestamp_min: int = 0,
+        follow: bool = False,
+        stop: threading.Event | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Iterator[ChangeEvent]:
+        """Every posting with the balances of both accounts as of that event, in journal order.
+
+        See :func:`projections.change_events`, which needs no open ledger.
+        """
+        self._expire_before_reading()
+        return change_events(
+            self.path, position_min=position_min, timestamp_min=timestamp_min,
+            follow=follow, stop=stop, timeout_seconds=timeout_seconds, storage=self._storage,
+        )  # fmt: skip
 
     # queries
 
@@ -483,14 +532,20 @@ class Ledger:
 
     # --- a request ---
 
-    def _request(self, kind: RecordKind, rows: Rows) -> npt.NDArray[np.void]:
-        """Decide, append, wait until it is durable, and answer ``CREATE_RESULT[n]``."""
+    def _request(
+        self, kind: RecordKind, rows: Rows, postings: list[Posting] | None = None
+    ) -> npt.NDArray[np.void]:
+        """Decide, append, wait until it is durable, and answer ``CREATE_RESULT[n]``.
+
+        Args:
+            postings: takes the transfers that took effect and their accounts after each.
+        """
         self._check_open()
         if self._writer is None:
             raise ReadOnly(self.path)
         if not len(rows):
             return np.zeros(0, CREATE_RESULT)
-        results, ticket = self._decide(self._writer, kind, rows)
+        results, ticket = self._decide(self._writer, kind, rows, postings)
         if ticket is not None:
             self._writer.wait(ticket)
             try:
@@ -501,7 +556,7 @@ class Ledger:
         return results
 
     def _decide(
-        self, writer: Writer, kind: RecordKind, rows: Rows
+        self, writer: Writer, kind: RecordKind, rows: Rows, postings: list[Posting] | None = None
     ) -> tuple[npt.NDArray[np.void], Ticket | None]:
         """The results, and the ticket they may be given out with."""
         with self._deciding:
@@ -521,7 +576,7 @@ class Ledger:
                 ticket = self._append(writer, kind, decision)
                 if ticket is None:
                     continue  # what this was decided on top of has just been refused
-                self._take(writer, _InFlight(ticket, kind, decision, draft))
+                self._take(writer, _InFlight(ticket, kind, decision, draft, postings))
                 self._frontier.timestamp = first + len(rows) - 1
                 return decision.results, ticket
 
@@ -571,7 +626,7 @@ class Ledger:
                 generation=self._generation,
             )
             if ticket is not None:
-                self._take(writer, _InFlight(ticket, RecordKind.EVENTS, expiry, draft))
+                self._take(writer, _InFlight(ticket, RecordKind.EVENTS, expiry, draft, None))
                 self._frontier.timestamp = expiry.timestamp_max
                 if len(ids) < BATCH_EVENTS_MAX:
                     return
@@ -638,12 +693,18 @@ class Ledger:
                         timestamp=decision.timestamp_max,
                     )
                 else:
-                    self._apply(done.kind, decision, ticket.position_last)
+                    self._apply(done.kind, decision, ticket.position_last, done.postings)
                 self._frontier.settle(done.draft, ticket.position_last)
                 self._in_flight.popleft()
                 self._checkpointer.advance(ticket.position_last, ticket.sha256)
 
-    def _apply(self, kind: RecordKind, decision: Decision, position_last: int) -> None:
+    def _apply(
+        self,
+        kind: RecordKind,
+        decision: Decision,
+        position_last: int,
+        postings: list[Posting] | None,
+    ) -> None:
         first = position_last - len(decision.rows) + 1
         self._state.apply(
             kind,
@@ -651,6 +712,7 @@ class Ledger:
             decision.statuses,
             positions=range(first, position_last + 1),
             timestamp=decision.timestamp_max,
+            trace=None if postings is None else lambda *posting: postings.append(posting),
         )
         if kind is RecordKind.TRANSFERS:
             self._indexes.add(first, decision.rows, decision.statuses)
@@ -671,3 +733,17 @@ class Ledger:
     def _check_open(self) -> None:
         if not self.is_open:
             raise LedgerClosed(self.path)
+
+
+def _with_balances(
+    results: npt.NDArray[np.void], postings: Sequence[Posting]
+) -> list[TransferWithBalances]:
+    answers: list[TransferWithBalances] = []
+    created = iter(postings)
+    for timestamp, status, _ in results.tolist():
+        balances: tuple[AccountBalance, ...] = ()
+        if status == CreateTransferStatus.CREATED:
+            _, *accounts = next(created)
+            balances = tuple(AccountBalance(*account.balances(), timestamp) for account in accounts)
+        answers.append(TransferWithBalances(timestamp, _TRANSFER_STATUS[status], *balances))
+    return answers

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar, overload
+from typing import Any, Final, Literal, Self, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from journal.model import (
     Transfer,
 )
 from projections.checkpoint import Checkpoint
-from projections.ledger import Ledger, OpenReport
+from projections.ledger import Ledger, OpenReport, TransferWithBalances
 from projections.past import PastLedger
 
 T = TypeVar("T")
@@ -63,12 +63,18 @@ class AsyncLedger:
 
     @overload
     async def create_transfers(
-        self, transfers: Sequence[Transfer]
+        self, transfers: Sequence[Transfer], *, balances: Literal[False] = False
     ) -> list[CreateTransferResult]: ...
     @overload
+    async def create_transfers(
+        self, transfers: Sequence[Transfer], *, balances: Literal[True]
+    ) -> list[TransferWithBalances]: ...
+    @overload
     async def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
-    async def create_transfers(self, transfers: Any) -> Any:
+    async def create_transfers(self, transfers: Any, *, balances: bool = False) -> Any:
         """See :meth:`Ledger.create_transfers`."""
+        if balances:
+            return await self._call(lambda: self._ledger.create_transfers(transfers, balances=True))
         return await self._call(lambda: self._ledger.create_transfers(transfers))
 
     async def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:

@@ -17,7 +17,7 @@ from journal.storage import Storage
 from projections.checkpoint import Checkpoint, checkpoint_paths, read_checkpoint
 from projections.indexes.balance_history import BalanceHistory
 from projections.runner import holds_frame
-from projections.state import LedgerState, Positions
+from projections.state import LedgerState, Positions, Trace
 
 Progress = Callable[[int, int], None]
 """Called with the events applied and the events in all."""
@@ -96,12 +96,17 @@ def apply_record(
     *,
     position_max: int | None = None,
     timestamp_max: int | None = None,
+    trace: Trace | None = None,
 ) -> int:
-    """Fold what lies within the bounds into ``state``; return how many events that were."""
+    """Fold what lies within the bounds into ``state``; return how many events that were.
+
+    Args:
+        trace: told of each transfer that took effect or expired, in order.
+    """
     if timestamp_max is not None and record.timestamp_min > timestamp_max:
         return 0
     if record.kind is RecordKind.EVENTS:
-        return _apply_events(state, record, position_max, timestamp_max)
+        return _apply_events(state, record, position_max, timestamp_max, trace)
     rows, statuses = record.rows, record.statuses
     positions: Positions = range(record.position_first, record.position_last + 1)
     if position_max is not None and record.position_last > position_max:
@@ -120,12 +125,17 @@ def apply_record(
         statuses,
         positions=positions,
         timestamp=int(rows["timestamp"].max()),
+        trace=trace,
     )
     return len(rows)
 
 
 def _apply_events(
-    state: LedgerState, record: Record, position_max: int | None, timestamp_max: int | None
+    state: LedgerState,
+    record: Record,
+    position_max: int | None,
+    timestamp_max: int | None,
+    trace: Trace | None,
 ) -> int:
     expired = [
         event
@@ -139,6 +149,7 @@ def _apply_events(
             [event.transfer_id for event in expired],
             position_last=expired[-1].position,
             timestamp=expired[-1].timestamp,
+            trace=trace,
         )
     return len(expired)
 

@@ -98,6 +98,10 @@ class AccountState:
     credits_pending: int
     credits_posted: int
 
+    def balances(self) -> tuple[int, int, int, int]:
+        """Debits pending, debits posted, credits pending, credits posted."""
+        return self.debits_pending, self.debits_posted, self.credits_pending, self.credits_posted
+
 
 class PendingStatus(enum.IntEnum):
     """What has become of a pending transfer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -41,6 +41,9 @@ _COLUMNS_PAY: Final = 64
 """From so many rows on, posting by columns (0.2 ms and hardly more with each row) is faster than
 row by row (4 µs each)."""
 
+Trace = Callable[[TransferRow, AccountState, AccountState], None]
+"""Told of a transfer, or a pending one that expired, and its two accounts as they are after it."""
+
 Positions = range | npt.NDArray[np.uint64]
 """Where each of some events stands in the journal."""
 
@@ -64,7 +67,14 @@ class LedgerState:
         """Where to record the balances of accounts with HISTORY; derived, and not in the dump."""
 
     def apply(
-        self, kind: RecordKind, rows: Rows, statuses: Any, *, positions: Positions, timestamp: int
+        self,
+        kind: RecordKind,
+        rows: Rows,
+        statuses: Any,
+        *,
+        positions: Positions,
+        timestamp: int,
+        trace: Trace | None = None,
     ) -> None:
         """Fold one record of rows (or a part of one) in.
 
@@ -72,20 +82,32 @@ class LedgerState:
             statuses: ``u32[n]`` or None, as :meth:`journal.codec.Payload.statuses` gives them.
             positions: where each of the rows stands.
             timestamp: the highest timestamp in the record, ns.
+            trace: told of each transfer that took effect, in order.
         """
         if kind is RecordKind.ACCOUNTS:
             self.accounts.add(rows)
         elif kind is RecordKind.TRANSFERS and statuses is None:
-            self._post(rows, positions)
+            self._post(rows, positions, trace)
         elif kind is RecordKind.TRANSFERS:
             created = statuses == codec.CREATED
-            self._post(rows[created], _array(positions)[created])
+            self._post(rows[created], _array(positions)[created], trace)
         else:
             raise AssertionError("an event that is no row has no place here")
         self._advance(int(positions[-1]), timestamp)
 
-    def expire(self, transfer_ids: Sequence[int], *, position_last: int, timestamp: int) -> None:
-        """Fold in that pending transfers ran out of time, in that order."""
+    def expire(
+        self,
+        transfer_ids: Sequence[int],
+        *,
+        position_last: int,
+        timestamp: int,
+        trace: Trace | None = None,
+    ) -> None:
+        """Fold in that pending transfers ran out of time, in that order.
+
+        Args:
+            trace: told of each of them.
+        """
         for id_ in transfer_ids:
             pending = self._pending(id_)
             debit = self.accounts.state(self.accounts.slots[pending.debit_account_id])
@@ -93,6 +115,8 @@ class LedgerState:
             posting.release(pending, debit, credit)
             self.accounts.put(debit)
             self.accounts.put(credit)
+            if trace is not None:
+                trace(pending, debit, credit)
         self.pendings.resolve(transfer_ids, PendingStatus.EXPIRED)
         self._advance(position_last, timestamp)
 
@@ -138,15 +162,16 @@ class LedgerState:
         self.position = position
         self.timestamp = max(self.timestamp, timestamp)
 
-    def _post(self, rows: Rows, positions: Positions) -> None:
+    def _post(self, rows: Rows, positions: Positions, trace: Trace | None) -> None:
         if not len(rows):
             return
-        if len(rows) < _COLUMNS_PAY or not self._post_columns(rows, positions):
-            self._post_one_by_one(rows, positions)
+        by_row = trace is not None or len(rows) < _COLUMNS_PAY
+        if by_row or not self._post_columns(rows, positions):
+            self._post_one_by_one(rows, positions, trace)
         self.transfer_count += len(rows)
         self.transfers_timestamp_max = int(rows["timestamp"][-1])
 
-    def _post_one_by_one(self, rows: Rows, positions: Positions) -> None:
+    def _post_one_by_one(self, rows: Rows, positions: Positions, trace: Trace | None) -> None:
         accounts = self.accounts
         for index, row in enumerate(map(TransferRow._make, columns(rows))):
             pending = self._pending(row.pending_id) if row.flags & RESOLVING else None
@@ -156,6 +181,8 @@ class LedgerState:
             accounts.put(debit)
             accounts.put(credit)
             self._record(row, debit, credit)
+            if trace is not None:
+                trace(row, debit, credit)
             if pending is not None:
                 resolved = PendingStatus.POSTED if row.flags & POST else PendingStatus.VOIDED
                 self.pendings.resolve((row.pending_id,), resolved)
@@ -168,16 +195,9 @@ class LedgerState:
             return
         for account in accounts:
             if account.flags & HISTORY:
-                self.history.record(
-                    account.slot,
-                    row.timestamp,
-                    account.debits_pending,
-                    account.debits_posted,
-                    account.credits_pending,
-                    account.credits_posted,
-                )
+                self.history.record(account.slot, row.timestamp, *account.balances())
 
-    def _trace(
+    def _record_history(
         self, rows: Rows, debit: npt.NDArray[np.int64], credit: npt.NDArray[np.int64]
     ) -> None:
         """Record what accounts with HISTORY go through while ``rows`` are posted by columns.
@@ -213,7 +233,7 @@ class LedgerState:
         debit = accounts.slots_of(rows["debit_account_id"])
         credit = accounts.slots_of(rows["credit_account_id"])
         if not every & (PENDING | RESOLVING):
-            self._trace(rows, debit, credit)
+            self._record_history(rows, debit, credit)
             accounts.add_to(DEBITS_POSTED, debit, rows["amount"])
             accounts.add_to(CREDITS_POSTED, credit, rows["amount"])
             return True
@@ -235,7 +255,7 @@ class LedgerState:
         pending = flags & PENDING != 0
         if pending.any():
             self.pendings.add(rows[pending], _array(positions)[pending])
-        self._trace(rows, debit, credit)
+        self._record_history(rows, debit, credit)
         resolved = self.pendings.rows_of(ids)["row"]
         for reserved, balance, slots in (
             (DEBITS_PENDING, DEBITS_POSTED, debit),

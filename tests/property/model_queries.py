@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from journal import (
@@ -13,11 +13,14 @@ from journal import (
     AccountFilter,
     AccountFilterFlags,
     AccountFlags,
+    CreateTransferResult,
+    CreateTransferStatus,
     QueryFilter,
     QueryFilterFlags,
     Transfer,
+    TransferFlags,
 )
-from tests.property.model_books import Books
+from tests.property.model_books import Books, Happening
 
 Event = TypeVar("Event", Account, Transfer)
 _EITHER = AccountFilterFlags.DEBITS | AccountFilterFlags.CREDITS
@@ -60,6 +63,53 @@ def query_accounts(books: Books, f: QueryFilter) -> list[Account]:
 
 def query_transfers(books: Books, f: QueryFilter) -> list[Transfer]:
     return _query(books.transfers.values(), f)
+
+
+def change_events(
+    history: Sequence[tuple[int, Happening | None]],
+) -> list[tuple[int, int, str, Transfer, Account, Account]]:
+    """Position, time, type, transfer, and both accounts as they were after it."""
+    books, found = Books(), []
+    for position, (timestamp, event) in enumerate(history, 1):
+        if event is None:
+            continue
+        books.take(event)
+        if isinstance(event, Account):
+            continue
+        transfer = event if isinstance(event, Transfer) else books.transfers[event.transfer_id]
+        kind = _type(transfer.flags) if isinstance(event, Transfer) else "TWO_PHASE_EXPIRED"
+        debit = books.accounts[transfer.debit_account_id]
+        credit = books.accounts[transfer.credit_account_id]
+        found.append((position, timestamp, kind, transfer, debit, credit))
+    return found
+
+
+def balances_after(
+    books: Books, request: Sequence[Transfer], answers: Sequence[CreateTransferResult]
+) -> list[tuple[AccountBalance | None, AccountBalance | None]]:
+    """What each transfer of a request left its accounts with, if it was created."""
+    found: list[tuple[AccountBalance | None, AccountBalance | None]] = []
+    for transfer, answer in zip(request, answers, strict=True):
+        if answer.status is CreateTransferStatus.CREATED:
+            created = books.transfers[transfer.id]
+            found.append(
+                (
+                    _balance(books, created, created.debit_account_id),
+                    _balance(books, created, created.credit_account_id),
+                )
+            )
+        else:
+            found.append((None, None))
+    return found
+
+
+def _type(flags: TransferFlags) -> str:
+    return (
+        "TWO_PHASE_PENDING" if TransferFlags.PENDING in flags
+        else "TWO_PHASE_POSTED" if TransferFlags.POST_PENDING_TRANSFER in flags
+        else "TWO_PHASE_VOIDED" if TransferFlags.VOID_PENDING_TRANSFER in flags
+        else "SINGLE_PHASE"
+    )  # fmt: skip
 
 
 def _query(events: Iterable[Event], f: QueryFilter) -> list[Event]:

@@ -19,6 +19,7 @@ from journal import (
     Account,
     AccountFilter,
     CreateAccountStatus,
+    CreateTransferResult,
     CreateTransferStatus,
     QueryFilter,
     Transfer,
@@ -32,6 +33,9 @@ from tests.property.model_books import Balances
 from tests.traffic import TIMEOUT, Past, Traffic
 
 ACCOUNT_IDS: Final = range(1, 9)
+FORGOTTEN: Final = (
+    "", "", "*/*.checkpoint", "*/*.ids", "*/*.postings", "*/*.balances", "indexes/*", "MANIFEST",
+)  # fmt: skip
 TRANSFER_IDS: Final = range(1, 41)
 SECOND: Final = 10**9
 SEEDS: Final = st.integers(0, 2**32)
@@ -88,10 +92,17 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def create_transfers(self, random: Random, count: int) -> None:
         request = self.traffic.transfers(random, count, self.past, self.clock.now)
+        seen = random.random() < 0.3
         note(f"transfers: {request}")
-        answers = self.ledger.create_transfers(request)
+        carried = self.ledger.create_transfers(request, balances=True) if seen else None
+        answers = self.ledger.create_transfers(request) if carried is None else [
+            CreateTransferResult(answer.timestamp, answer.status) for answer in carried
+        ]  # fmt: skip
         self.let_the_model_expire(request)
         assert answers == self.model.create_transfers(request, self.clock.now)
+        if carried is not None:
+            balances = [(answer.debit_balance, answer.credit_balance) for answer in carried]
+            assert balances == model_queries.balances_after(self.model.books, request, answers)
         for transfer, answer in zip(request, answers, strict=True):
             if answer.status is CreateTransferStatus.CREATED:
                 self.past.note(transfer, answer.timestamp)
@@ -138,6 +149,16 @@ class LedgerMachine(RuleBasedStateMachine):
         transfers = self.ledger.query_transfers(filter)
         assert transfers == model_queries.query_transfers(self.model.books, filter)
 
+    @rule(share=st.floats(-0.1, 1.1))
+    def go_through_the_changes(self, share: float) -> None:
+        first = round(share * len(self.model.history))
+        expected = model_queries.change_events(self.model.history)
+        assert [
+            (event.position, event.timestamp, event.type.name, event.transfer,
+             event.debit_account, event.credit_account)
+            for event in self.ledger.get_change_events(position_min=max(0, first))
+        ] == [event for event in expected if event[0] >= first]  # fmt: skip
+
     @rule(share=st.floats(0, 1))
     def look_back_to_a_position(self, share: float) -> None:
         position = round(share * len(self.model.history))
@@ -168,7 +189,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def checkpoint(self) -> None:
         assert self.ledger.checkpoint().position == len(self.model.history)
 
-    @rule(forget=st.sampled_from(["", "", "*/*.checkpoint", "*/*.ids", "MANIFEST"]))
+    @rule(forget=st.sampled_from(FORGOTTEN))
     def close_and_reopen(self, forget: str) -> None:
         self.ledger.close()
         for derived in self.path.glob(forget) if forget else ():
