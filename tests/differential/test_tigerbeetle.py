@@ -19,7 +19,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any, Final, Protocol
@@ -38,11 +38,12 @@ from journal import (
     TransferFlags,
 )
 from journal.codec import Rows
-from projections import Ledger, audit
+from projections import ChangeEventType, Ledger, audit
 from projections.columns import decide_plain
 from projections.decision import Decision
 from projections.frontier import Frontier
 from tests.clocks import HandClock
+from tests.differential.change_events import RawClient, change_events
 from tests.differential.tigerbeetle_server import find_binary, running
 from tests.filters import account_filter, query_filter
 from tests.traffic import EASY, EVERY_FLAG, Past, Traffic
@@ -50,6 +51,8 @@ from tests.traffic import EASY, EVERY_FLAG, Past, Traffic
 EVENTS: Final = int(os.environ.get("NOSTRO_DIFFERENTIAL_EVENTS", "20000"))
 BATCH_EVENTS_MAX: Final = 250
 """What a TigerBeetle started with --development takes."""
+ROUND_EVENTS: Final = 100_000
+"""After so many events the next round begins, with a fresh server and ledger."""
 REQUESTS_PER_LOOK: Final = 10
 REQUESTS_PER_OPENING: Final = 60
 REQUESTS_PER_GENERATION: Final = 12
@@ -82,7 +85,8 @@ def test_every_answer_is_tigerbeetles(
                 tigerbeetle.ClientSync(cluster_id=0, replica_addresses=address) as original,
                 contextlib.suppress(HeldUp),
             ):
-                Comparison(original, path / "ledger", random, tally).run(EVENTS)
+                until = min(EVENTS, tally.events + ROUND_EVENTS)
+                Comparison(original, path / "ledger", random, tally).run(until)
             assert audit(path / "ledger").passed
     finally:
         with capsys.disabled():
@@ -101,6 +105,7 @@ class Tally:
     queries: Counter[str] = attrs.field(factory=Counter)
     rows: int = 0
     expired: int = 0
+    changes: int = 0
     rounds: int = 0
 
     @property
@@ -112,11 +117,12 @@ class Tally:
         return (
             f"{self.events:,} events, {created:,} transfers created,"
             f" {len(self.answers)} kinds of answer, {self.expired:,} timeouts ended,"
-            f" {self.queries.total():,} queries of {self.rows:,} rows, {self.rounds} rounds"
+            f" {self.queries.total():,} queries of {self.rows:,} rows,"
+            f" {self.changes:,} change events, {self.rounds} rounds"
         )
 
 
-class Original(Protocol):
+class Original(RawClient, Protocol):
     """TigerBeetle's client, which takes our accounts and transfers for its own."""
 
     def create_accounts(self, accounts: Sequence[Account], /) -> Sequence[Any]: ...
@@ -176,6 +182,7 @@ class Comparison:
                     self.ledger.close()
                     self.ledger = self.open()
             self.look()
+            self.compare_changes()
         finally:
             self.ledger.close()
 
@@ -284,6 +291,26 @@ class Comparison:
         assert answer == expected, f"{method} {asked}"
         self.tally.queries[method] += 1
         self.tally.rows += len(expected)
+
+    def compare_changes(self) -> None:
+        """Every posting since the beginning, with both accounts as of that moment."""
+        self.let_timeouts_end()
+        expected = list(change_events(self.original))
+        told = [attrs.astuple(it, recurse=False)[1:] for it in self.ledger.get_change_events()]
+        assert _expired(told) == _expired(expected)
+        for mine, theirs in zip(_timed(told), _timed(expected), strict=True):
+            assert mine == theirs
+        self.tally.changes += len(expected)
+
+
+def _expired(changes: Iterable[tuple[Any, ...]]) -> dict[int, tuple[Any, ...]]:
+    return {it[2].id: it[2:] for it in changes if it[1] == ChangeEventType.TWO_PHASE_EXPIRED}
+
+
+def _timed(changes: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Those whose time does not depend on when timeouts are looked after, in its order."""
+    timed = [it for it in changes if it[1] != ChangeEventType.TWO_PHASE_EXPIRED]
+    return sorted(timed, key=lambda it: int(it[0]))
 
 
 def _began(
