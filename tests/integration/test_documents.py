@@ -6,39 +6,13 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from journal import Account, Transfer
 from projections import Ledger
-
-ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(document: str) -> Iterator[tuple[str, str]]:
-    """(language, text) of each fenced block, in order."""
-    text = (ROOT / document).read_text(encoding="utf-8")
-    return ((match["language"], match["text"]) for match in BLOCK.finditer(text))
-
-
-def run_python(document: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Run the document's Python as one program; return what each block printed.
-
-    A block of text after a block of Python is what that one must print.
-    """
-    namespace: dict[str, Any] = {}
-    printed: list[str] = []
-    for language, text in blocks(document):
-        if language == "python":
-            exec(compile(text, document, "exec"), namespace)  # noqa: S102 - our own examples
-            printed.append(capsys.readouterr().out)
-        elif language == "text":
-            assert printed[-1] == text
-    return printed
+from tests.documents import ROOT, blocks, run_python
 
 
 def test_the_readme_is_a_story_that_runs(
@@ -103,6 +77,23 @@ def test_the_dropin_guide_runs(
     assert run_python("docs/guides/dropin.md", capsys) == ["", "CREATED 250\n"]
     with Ledger.open("nostro-0", create=False) as ledger:
         assert ledger.transfer_count == 1
+
+
+def test_the_recipes_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a ledger; on a cluster they run in tests/differential."""
+    monkeypatch.setenv("NOSTRO_DATA", str(tmp_path))
+    monkeypatch.delenv("TB_ADDRESS", raising=False)
+    assert len(run_python("docs/guides/recipes.md", capsys)) == 6
+
+
+def test_the_guide_to_changes_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every posting is told as the guide shows, and the answer carries the balances."""
+    monkeypatch.chdir(tmp_path)
+    assert len(run_python("docs/guides/changes.md", capsys)) == 3
 
 
 @pytest.mark.parametrize(
