@@ -15,6 +15,7 @@ from journal.errors import BatchTooLarge, InvalidField
 from journal.model import (
     ACCOUNT,
     BATCH_EVENTS_MAX,
+    ROW_BYTES,
     TRANSFER,
     Account,
     AccountFlags,
@@ -24,6 +25,7 @@ from journal.model import (
 
 _MASK_64: Final = 2**64 - 1
 _ROW: Final = struct.Struct("<16s16s16s16s16s16sQIIIHHQ")
+_TIMESTAMP: Final = struct.Struct("<Q")
 _WORDS: Final = struct.Struct("<12QQIIIHHQ")
 """Both row layouts have six u128 fields, then the same widths."""
 _COLUMNS_PAY: Final = 32
@@ -83,6 +85,14 @@ def copy_rows(rows: Rows) -> Rows:
     """
     few = len(rows) < _COLUMNS_PAY
     return np.frombuffer(bytearray(rows.tobytes() if few else rows), rows.dtype)
+
+
+def with_timestamps(rows: Rows, timestamps: Iterable[int]) -> Rows:
+    """A copy of a few rows at other times; not writable."""
+    data = bytearray(rows.tobytes())
+    for number, timestamp in enumerate(timestamps, 1):
+        _TIMESTAMP.pack_into(data, number * ROW_BYTES - _TIMESTAMP.size, timestamp)
+    return np.frombuffer(bytes(data), rows.dtype)
 
 
 def _account(*values: int) -> Account:

@@ -30,6 +30,8 @@ _BALANCES: Final = struct.Struct("<8Q")
 _BALANCES_AT: Final = 16
 _FLAGS: Final = struct.Struct("<H")
 _FLAGS_AT: Final = 118
+LEDGER_AND_FLAGS: Final = 14
+"""Where it holds ledger, code and flags, the ledger lowest, the flags highest."""
 _TIMESTAMP: Final = 15
 _LOW: Final = 2**64 - 1
 _CAPACITY_MIN: Final = 1024
@@ -116,6 +118,20 @@ class Accounts:
             balance: the column, DEBITS_PENDING to CREDITS_POSTED.
         """
         add_at(self.words, balance, slots, negative(amounts) if taken else amounts)
+
+    @property
+    def flat(self) -> memoryview:
+        """All rows as words, :data:`WORDS` each."""
+        return self._flat
+
+    def post(self, debit: int, credit: int, amount: int) -> None:
+        """Add a 64-bit amount to the debits and the credits posted of two slots."""
+        words = self._flat
+        for at in (debit * WORDS + DEBITS_POSTED, credit * WORDS + CREDITS_POSTED):
+            low = words[at] + amount
+            if low > _LOW:
+                words[at + 1] += 1
+            words[at] = low & _LOW
 
     def put(self, state: AccountState) -> None:
         """Write an account's balances and flags back."""

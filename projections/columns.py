@@ -1,15 +1,16 @@
-"""Deciding a batch of plain transfers by columns, when every one of them is sure to succeed.
+"""Deciding plain transfers, when every one of them is sure to succeed: the shortcut.
 
-The rules in :mod:`projections.rules` are the only source of truth. This is a shortcut for batches
-of which columns can show that the rules would say CREATED throughout: no flags, ids that are new
-because they are larger than any before, existing accounts of one ledger without limits, and
-amounts far from any overflow. An imported batch qualifies if its times rise as they must.
-Everything else is left to the rules. A test feeds both paths the same batches and demands the same
-results, journal bytes and state.
+The rules in :mod:`projections.transfer_rules` are the only source of truth. This is a shortcut for
+requests of which it is easy to show that the rules would say CREATED throughout: no flags, ids that
+are new because they are larger than any before, existing accounts of one ledger without limits, and
+amounts far from any overflow. Many transfers are looked at by columns, a few one by one. A large
+imported batch qualifies if its times rise as they must. Everything else is left to the rules. A
+test feeds both paths the same requests and demands the same results, journal bytes and state.
 """
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
 import numpy as np
@@ -17,51 +18,67 @@ import numpy.typing as npt
 
 from journal.codec import CREATED, Rows
 from journal.model import AMOUNT_MAX, CREATE_RESULT, TransferFlags
-from journal.rows import columns, copy_rows
-from projections.accounts import CREDITS_POSTED, DEBITS_POSTED, Accounts
+from journal.rows import columns, copy_rows, with_timestamps
+from projections.accounts import (
+    CREDITS_POSTED,
+    DEBITS_POSTED,
+    LEDGER_AND_FLAGS,
+    WORDS,
+    Accounts,
+)
 from projections.decision import Decision
 from projections.frontier import Draft, Frontier
-from projections.rules import CLOSED, CREDITS_LIMITED, DEBITS_LIMITED, TransferRow
+from projections.posting import PlainPostings
+from projections.rules import CLOSED, CREDITS_LIMITED, DEBITS_LIMITED, HISTORY, TransferRow
 from projections.u128 import Words
 
 Slots = npt.NDArray[np.int64]
 
 ROWS_MIN: Final = 64
-"""Below this the rules, one by one, are as fast."""
+"""From so many on, columns are faster than one by one."""
 
 _NOT_IMPORTED: Final = np.uint16(0xFFFF & ~int(TransferFlags.IMPORTED))  # ~ of a flag has 9 bits
 _RESTRICTED: Final = np.uint16(DEBITS_LIMITED | CREDITS_LIMITED | CLOSED)
+_LEDGER_AND_RESTRICTED: Final = (int(_RESTRICTED) | HISTORY) << 48 | 0xFFFFFFFF
+"""Of the word that holds them both, a ledger, and the flags that keep an account out."""
+_NARROW: Final = 2**64 - 1
+_RESULT: Final = struct.Struct("<QII")
 _HIGH_WORD_SAFE: Final = np.uint64(2**62)
 """A balance with a smaller high word cannot overflow, whatever 64-bit amounts are in flight."""
+_HIGH_SAFE: Final = int(_HIGH_WORD_SAFE)
 
 
 class PlainDraft(Draft):
-    """The effects of a batch decided by columns, worked out only if somebody must see them."""
+    """The effects of plain transfers, worked out only if somebody must see them."""
 
-    def __init__(self, frontier: Frontier, rows: Rows) -> None:
+    def __init__(self, frontier: Frontier, decision: Decision, id_max: int) -> None:
         super().__init__(frontier)
-        self._rows = rows
-        self.transfers_timestamp = int(rows["timestamp"][-1])
+        self._rows = decision.rows
+        self._id_max = id_max
+        self.transfers_timestamp = decision.timestamp_max
 
     @property
     def id_max(self) -> int:
-        low, high = self._rows["id"][:, 0], self._rows["id"][:, 1]
-        greatest = high.max()
-        return int(greatest) << 64 | int(low[high == greatest].max())
+        return self._id_max
 
     def prepare(self) -> None:
         for row in map(TransferRow._make, columns(self._rows)):
             self.post(row)
 
 
-def decide_plain(rows: Rows, frontier: Frontier, *, timestamp_first: int) -> Decision | None:
+def decide_plain(
+    rows: Rows, frontier: Frontier, *, timestamp_first: int
+) -> tuple[Decision, PlainDraft] | None:
     """The decision on ``TRANSFER[n]`` if all of it is sure to be created, else None."""
-    if len(rows) < ROWS_MIN or not _is_plain(rows) or not _has_new_ids(rows["id"], frontier.id_max):
-        return None
     if frontier.unusual:  # the table does not show yet what those do to an account
         return None
+    if len(rows) < ROWS_MIN:
+        return _decide_few(rows, frontier, timestamp_first)
+    if not _is_plain(rows):
+        return None
+    id_max = _greatest_of_new(rows["id"], frontier.id_max)
     slots = _slots(rows, frontier.table)
-    if slots is None or not _accounts_allow(rows, frontier.table, *slots):
+    if id_max is None or slots is None or not _accounts_allow(rows, frontier.table, *slots):
         return None
     timestamps = np.arange(timestamp_first, timestamp_first + len(rows), dtype=np.uint64)
     if rows["flags"].any():
@@ -75,7 +92,54 @@ def decide_plain(rows: Rows, frontier: Frontier, *, timestamp_first: int) -> Dec
     results = np.zeros(len(rows), CREATE_RESULT)
     results["timestamp"] = timestamps
     results["status"] = CREATED
-    return Decision(results, happened, None, int(timestamps[0]), int(timestamps[-1]))
+    decision = Decision(
+        results,
+        happened,
+        None,
+        int(timestamps[0]),
+        int(timestamps[-1]),
+        PlainPostings(*slots, happened["amount"]),
+    )
+    return decision, PlainDraft(frontier, decision, id_max)
+
+
+def _decide_few(
+    rows: Rows, frontier: Frontier, timestamp_first: int
+) -> tuple[Decision, PlainDraft] | None:
+    """The same, one by one; ids must rise, and nothing is imported."""
+    slots, words = frontier.table.slots, frontier.table.flat
+    id_max = frontier.id_max
+    debits, credits, amounts = [], [], []
+    for (
+        id_, debit_id, credit_id, amount, pending_id, _, _, _, timeout, ledger, code, flags, time,
+    ) in columns(rows):  # fmt: skip
+        if flags or pending_id or timeout or time or amount > _NARROW or not (ledger and code):
+            return None
+        debit, credit = slots.get(debit_id), slots.get(credit_id)
+        if debit is None or credit is None or debit == credit or not id_max < id_ < AMOUNT_MAX:
+            return None
+        for at in (debit * WORDS, credit * WORDS):
+            if words[at + LEDGER_AND_FLAGS] & _LEDGER_AND_RESTRICTED != ledger:
+                return None
+            if max(words[at + 3], words[at + 5], words[at + 7], words[at + 9]) >= _HIGH_SAFE:
+                return None
+        id_max = id_
+        debits.append(debit)
+        credits.append(credit)
+        amounts.append(amount)
+    timestamps = range(timestamp_first, timestamp_first + len(debits))
+    decision = Decision(
+        np.frombuffer(
+            b"".join([_RESULT.pack(timestamp, CREATED, 0) for timestamp in timestamps]),
+            CREATE_RESULT,
+        ),
+        with_timestamps(rows, timestamps),
+        None,
+        timestamp_first,
+        timestamps[-1],
+        PlainPostings(debits, credits, amounts),
+    )
+    return decision, PlainDraft(frontier, decision, id_max)
 
 
 def _is_plain(rows: Rows) -> bool:
@@ -89,17 +153,17 @@ def _is_plain(rows: Rows) -> bool:
     )
 
 
-def _has_new_ids(ids: Words, id_max: int) -> bool:
-    """Whether all ids differ and are larger than any the ledger has seen."""
+def _greatest_of_new(ids: Words, id_max: int) -> int | None:
+    """The greatest id, if all differ and are larger than any the ledger has seen."""
     low, high = ids[:, 0], ids[:, 1]
     if not _increase(low, high):
         order = np.lexsort((low, high))
         low, high = low[order], high[order]
         if not _increase(low, high):
-            return False
+            return None
     least = int(high[0]) << 64 | int(low[0])
     greatest = int(high[-1]) << 64 | int(low[-1])
-    return least > id_max and greatest < AMOUNT_MAX
+    return greatest if least > id_max and greatest < AMOUNT_MAX else None
 
 
 def _increase(low: Words, high: Words) -> bool:

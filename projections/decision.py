@@ -26,6 +26,7 @@ from journal.model import (
 )
 from journal.rows import columns, copy_rows, pack_transfer
 from projections.frontier import Draft
+from projections.posting import PlainPostings
 from projections.rules import BALANCING, RESOLVING, AccountRow, TransferRow, account_status
 from projections.transfer_rules import transfer_outcome
 
@@ -50,6 +51,8 @@ class Decision:
     """``u32`` for each of ``rows``: CREATED, or why it was refused for good. None: all CREATED."""
     timestamp_min: int
     timestamp_max: int
+    plain: PlainPostings | None = None
+    """What ``rows`` do, if all of them are plain and that is known."""
 
 
 def decide_accounts(rows: Rows, draft: Draft, *, timestamp_first: int) -> Decision:

@@ -64,7 +64,7 @@ from projections.archive import Archive
 from projections.changes import ChangeEvent, change_events
 from projections.checkpoint import Checkpoint, checkpoint_witnesses
 from projections.checkpointer import CHECKPOINT_EVENTS, CHECKPOINT_SECONDS, Checkpointer
-from projections.columns import PlainDraft, decide_plain
+from projections.columns import decide_plain
 from projections.decision import (
     Decision,
     decide_accounts,
@@ -83,9 +83,8 @@ from projections.queries import (
     select_transfers,
 )
 from projections.restore import Restored, restore_state
-from projections.rules import AccountState, TransferRow
+from projections.rules import HISTORY, AccountState, TransferRow
 from projections.signals import uninterrupted
-from projections.state import HISTORY
 
 _ACCOUNT_STATUS: Final = {int(status): status for status in CreateAccountStatus}
 _TRANSFER_STATUS: Final = {int(status): status for status in CreateTransferStatus}
@@ -564,9 +563,10 @@ class Ledger:
             while True:
                 if self._generation != writer.generation:
                     self._retreat(writer)
-                if self._is_expiry_due():
-                    self._expire_due(writer)
                 first = self._now()
+                if 0 < self._state.pendings.next_expiry <= first:
+                    self._expire_due(writer)
+                    first = self._now()
                 if first + len(rows) > TIMESTAMP_MAX:
                     raise OutOfRange("timestamp", first + len(rows), TIMESTAMP_MAX)
                 decision, draft = self._decide_rows(kind, rows, first)
@@ -657,7 +657,7 @@ class Ledger:
         if kind is RecordKind.TRANSFERS:
             plain = decide_plain(rows, frontier, timestamp_first=timestamp_first)
             if plain is not None:
-                return plain, PlainDraft(frontier, plain.rows)
+                return plain
             decide = decide_transfers
         else:
             decide = decide_accounts
@@ -713,6 +713,7 @@ class Ledger:
             positions=range(first, position_last + 1),
             timestamp=decision.timestamp_max,
             trace=None if postings is None else lambda *posting: postings.append(posting),
+            plain=decision.plain,
         )
         if kind is RecordKind.TRANSFERS:
             self._indexes.add(first, decision.rows, decision.statuses)

@@ -5,6 +5,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
 from projections.rules import (
     CLOSED,
     CLOSING_CREDIT,
@@ -15,6 +20,17 @@ from projections.rules import (
     AccountState,
     TransferRow,
 )
+
+
+class PlainPostings(NamedTuple):
+    """What plain transfers do: amounts below 2**64, from slot to slot, and nothing else.
+
+    Arrays ``i64[n]``, ``i64[n]``, ``u64[n, 2]`` if there are many, lists if there are few.
+    """
+
+    debits: npt.NDArray[np.int64] | list[int]
+    credits: npt.NDArray[np.int64] | list[int]
+    amounts: npt.NDArray[np.uint64] | list[int]
 
 
 def post(

@@ -27,6 +27,7 @@ A: Final = CreateAccountStatus
 DEBITS_LIMITED: Final = int(AccountFlags.DEBITS_MUST_NOT_EXCEED_CREDITS)
 CREDITS_LIMITED: Final = int(AccountFlags.CREDITS_MUST_NOT_EXCEED_DEBITS)
 CLOSED: Final = int(AccountFlags.CLOSED)
+HISTORY: Final = int(AccountFlags.HISTORY)
 ACCOUNT_IMPORTED: Final = int(AccountFlags.IMPORTED)
 ACCOUNT_FLAGS: Final = sum(AccountFlags)
 PENDING: Final = int(TransferFlags.PENDING)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from journal import codec
 from journal.codec import RecordKind, Rows
 from journal.errors import DecodeError
-from journal.model import ACCOUNT, AccountFlags
+from journal.model import ACCOUNT
 from journal.rows import columns, field_ints
 from projections import posting
 from projections.accounts import (
@@ -24,8 +24,10 @@ from projections.accounts import (
 )
 from projections.indexes.balance_history import BalanceHistory
 from projections.pendings import Pendings
+from projections.posting import PlainPostings
 from projections.rules import (
     CLOSING,
+    HISTORY,
     PENDING,
     POST,
     RESOLVING,
@@ -34,8 +36,6 @@ from projections.rules import (
     PendingStatus,
     TransferRow,
 )
-
-HISTORY: Final = int(AccountFlags.HISTORY)
 
 _COLUMNS_PAY: Final = 64
 """From so many rows on, posting by columns (0.2 ms and hardly more with each row) is faster than
@@ -75,6 +75,7 @@ class LedgerState:
         positions: Positions,
         timestamp: int,
         trace: Trace | None = None,
+        plain: PlainPostings | None = None,
     ) -> None:
         """Fold one record of rows (or a part of one) in.
 
@@ -83,11 +84,15 @@ class LedgerState:
             positions: where each of the rows stands.
             timestamp: the highest timestamp in the record, ns.
             trace: told of each transfer that took effect, in order.
+            plain: what the rows do, if that is known, and all of it.
         """
         if kind is RecordKind.ACCOUNTS:
             self.accounts.add(rows)
         elif kind is RecordKind.TRANSFERS and statuses is None:
-            self._post(rows, positions, trace)
+            if plain is not None and trace is None:
+                self._post_plain(rows, plain)
+            else:
+                self._post(rows, positions, trace)
         elif kind is RecordKind.TRANSFERS:
             created = statuses == codec.CREATED
             self._post(rows[created], _array(positions)[created], trace)
@@ -162,14 +167,29 @@ class LedgerState:
         self.position = position
         self.timestamp = max(self.timestamp, timestamp)
 
+    def _post_plain(self, rows: Rows, plain: PlainPostings) -> None:
+        debits, credits, amounts = plain
+        if isinstance(debits, list) or isinstance(credits, list) or isinstance(amounts, list):
+            for debit, credit, amount in zip(debits, credits, amounts, strict=True):
+                self.accounts.post(debit, credit, amount)
+            self._count(len(rows), int(rows["timestamp"][-1]))
+        else:
+            self._record_history(rows, debits, credits)
+            self.accounts.add_to(DEBITS_POSTED, debits, amounts)
+            self.accounts.add_to(CREDITS_POSTED, credits, amounts)
+            self._count(len(rows), int(rows["timestamp"][-1]))
+
+    def _count(self, transfers: int, timestamp: int) -> None:
+        self.transfer_count += transfers
+        self.transfers_timestamp_max = timestamp
+
     def _post(self, rows: Rows, positions: Positions, trace: Trace | None) -> None:
         if not len(rows):
             return
         by_row = trace is not None or len(rows) < _COLUMNS_PAY
         if by_row or not self._post_columns(rows, positions):
             self._post_one_by_one(rows, positions, trace)
-        self.transfer_count += len(rows)
-        self.transfers_timestamp_max = int(rows["timestamp"][-1])
+        self._count(len(rows), int(rows["timestamp"][-1]))
 
     def _post_one_by_one(self, rows: Rows, positions: Positions, trace: Trace | None) -> None:
         accounts = self.accounts

@@ -78,10 +78,13 @@ class TransferIndex:
         return runs + len(self._frozen) + len(self._recent)
 
     def add(self, ids: Column, position_first: int) -> None:
-        """Take in consecutive transfers: ``u64[n, 2]``, low word first, at least one."""
+        """Take in consecutive transfers: ``u64[n, 2]``, low word first, at least one.
+
+        Nobody changes ``ids`` any more.
+        """
         values = field_ints(ids)
         self._recent.update(zip(values, count(position_first)))
-        self._recent_columns.append((position_first, ids.copy()))
+        self._recent_columns.append((position_first, ids))
         self.id_max = max(self.id_max, *values)
 
     def find(self, id_: int) -> int | None:

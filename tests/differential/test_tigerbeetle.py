@@ -39,7 +39,7 @@ from journal import (
 )
 from journal.codec import Rows
 from projections import ChangeEventType, Ledger, audit
-from projections.columns import decide_plain
+from projections.columns import ROWS_MIN, PlainDraft, decide_plain
 from projections.decision import Decision
 from projections.frontier import Frontier
 from tests.clocks import HandClock
@@ -336,9 +336,11 @@ def _began(
 def _count_plain_batches(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
     counts: Counter[bool] = Counter()
 
-    def counting(rows: Rows, frontier: Frontier, *, timestamp_first: int) -> Decision | None:
+    def counting(
+        rows: Rows, frontier: Frontier, *, timestamp_first: int
+    ) -> tuple[Decision, PlainDraft] | None:
         decision = decide_plain(rows, frontier, timestamp_first=timestamp_first)
-        counts[decision is not None] += 1
+        counts[decision is not None and len(rows) >= ROWS_MIN] += 1
         return decision
 
     monkeypatch.setattr(projections.ledger, "decide_plain", counting)

@@ -22,7 +22,7 @@ from journal.directory import Directory, read_head
 from journal.rows import transfer_rows
 from journal.storage import Storage
 from projections import Ledger
-from projections.columns import ROWS_MIN, decide_plain
+from projections.columns import ROWS_MIN, PlainDraft, decide_plain
 from projections.decision import Decision
 from projections.frontier import Frontier
 from tests.clocks import HandClock
@@ -127,7 +127,7 @@ def batches(draw: st.DrawFn) -> list[Batch]:
     next_id = draw(st.sampled_from([51, 2**64 - 100, 2**100]))
     made: list[Batch] = []
     for change in draw(st.lists(st.sampled_from(list(CHANGES)), min_size=1, max_size=4)):
-        count = random.randrange(ROWS_MIN, 3 * ROWS_MIN)
+        count = random.choice((1, random.randrange(1, 8), random.randrange(ROWS_MIN, 3 * ROWS_MIN)))
         batch = [_transfer(random, next_id + number) for number in range(count)]
         if random.random() < 0.3:
             batch = _imported(batch, turn=len(made))
@@ -189,6 +189,21 @@ def test_columns_decide_what_they_are_meant_to(
     assert _takes_the_shortcut(tmp_path, monkeypatch, batch) is eligible
 
 
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_few_are_decided_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, count: int
+) -> None:
+    """The same shortcut for small requests; near an overflow it leaves either side to the rules."""
+    change, eligible = CHANGES[name]
+    batch = [_transfer(Random(number), 100 + number) for number in range(count)]
+    batch[-1] = change(batch[-1])
+    if name == "credits to that account":
+        eligible = False
+    assert _takes_the_shortcut(tmp_path, monkeypatch, batch) is eligible
+    assert_equal([transfer_rows([transfer]) for transfer in batch])
+
+
 @pytest.mark.parametrize(("place", "change", "eligible"), IMPORTS.values(), ids=IMPORTS.keys())
 def test_columns_import_what_they_are_meant_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int, change: Change, eligible: bool
@@ -205,7 +220,9 @@ def _takes_the_shortcut(
 ) -> bool:
     decided: list[bool] = []
 
-    def watched(rows: Rows, frontier: Frontier, *, timestamp_first: int) -> Decision | None:
+    def watched(
+        rows: Rows, frontier: Frontier, *, timestamp_first: int
+    ) -> tuple[Decision, PlainDraft] | None:
         decision = decide_plain(rows, frontier, timestamp_first=timestamp_first)
         decided.append(decision is not None)
         return decision

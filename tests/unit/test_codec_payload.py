@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from journal import codec
 from journal.codec import BLOCK_ROWS, CREATED, RecordKind, encode_cbor
 from journal.errors import DecodeError
-from journal.model import ACCOUNT, BATCH_EVENTS_MAX, CreateTransferStatus
+from journal.model import ACCOUNT, BATCH_EVENTS_MAX, TRANSFER, CreateTransferStatus
 from tests.journals import transfers
 
 REFUSED = int(CreateTransferStatus.EXCEEDS_CREDITS)
@@ -50,6 +50,24 @@ def test_rows_survive(count: int) -> None:
     assert np.concatenate(blocks).tobytes() == transfers(1, count).tobytes()
     assert {len(block) for block in blocks[:-1]} <= {BLOCK_ROWS}
     assert payload.statuses() is None
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 22, 23, 24, 25])
+@pytest.mark.parametrize("kind", [RecordKind.ACCOUNTS, RecordKind.TRANSFERS])
+@pytest.mark.parametrize("fill", ["nothing", "noise", "one byte"])
+def test_a_few_rows_are_the_same_canonical_cbor(count: int, kind: RecordKind, fill: str) -> None:
+    """Put together by hand or by the library, a payload has the same bytes."""
+    dtype = ACCOUNT if kind is RecordKind.ACCOUNTS else TRANSFER
+    rows = np.zeros(count, dtype)
+    if fill != "nothing":
+        noise = np.random.default_rng(count).integers(0, 256, 128 * count, np.uint8)
+        bytes_of_rows = rows.view(np.uint8)
+        bytes_of_rows[:] = noise if fill == "noise" else 0
+        bytes_of_rows[5] = 77
+    data = codec.encode_rows(kind, rows, None)
+    assert data == encode_cbor(codec.decode_cbor(data))
+    assert codec.decode_payload(data).rows().tobytes() == rows.tobytes()
+    assert codec.view_payload(memoryview(data)).rows().tobytes() == rows.tobytes()
 
 
 def test_rows_that_do_not_compress_are_stored_as_they_are() -> None:
