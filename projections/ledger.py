@@ -1,21 +1,10 @@
-"""The ledger: decides requests, appends what follows to the journal, answers once it is durable.
-
-::
-
-    caller -> create_transfers -> decide against the frontier -> encode -> append -> (sync, HEAD)
-           -> fold into the durable state -> answer
-
-Two locks. One orders decisions, so the journal's order is the order in which requests saw each
-other. The other guards the durable state, which look-ups read. Nobody holds either while waiting
-for the disk.
-"""
+"""The ledger in a directory: what there is to call, opening and closing."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal, Self, overload
@@ -24,20 +13,16 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from journal import codec
 from journal.codec import RecordKind, Rows
 from journal.directory import Directory, require_ledger
 from journal.errors import (
     InvalidField,
     JournalError,
-    JournalFull,
     LedgerClosed,
     OutOfRange,
     ReadOnly,
 )
 from journal.model import (
-    BATCH_EVENTS_MAX,
-    CREATE_RESULT,
     TIMESTAMP_MAX,
     Account,
     AccountBalance,
@@ -59,21 +44,15 @@ from journal.rows import (
 )
 from journal.segment import SEGMENT_BYTES_MAX
 from journal.storage import Storage
-from journal.writer import SyncMode, Ticket, Writer
+from journal.writer import SyncMode, Writer
 from projections.archive import Archive
 from projections.changes import ChangeEvent, change_events
 from projections.checkpoint import Checkpoint, checkpoint_witnesses
 from projections.checkpointer import CHECKPOINT_EVENTS, CHECKPOINT_SECONDS, Checkpointer
-from projections.columns import decide_plain
-from projections.decision import (
-    Decision,
-    decide_accounts,
-    decide_transfers,
-)
-from projections.expiry import EXPIRY_SECONDS, Expiry, ExpiryTimer, expire
-from projections.frontier import Draft, Frontier
+from projections.expiry import EXPIRY_SECONDS, ExpiryTimer
 from projections.indexes.index_set import Indexes
 from projections.past import PastLedger
+from projections.pipeline import Pipeline, Posting
 from projections.queries import (
     Selection,
     account_selection,
@@ -83,7 +62,7 @@ from projections.queries import (
     select_transfers,
 )
 from projections.restore import Restored, restore_state
-from projections.rules import HISTORY, AccountState, TransferRow
+from projections.rules import HISTORY
 from projections.signals import uninterrupted
 
 _ACCOUNT_STATUS: Final = {int(status): status for status in CreateAccountStatus}
@@ -109,20 +88,6 @@ class TransferWithBalances(CreateTransferResult):
 
     debit_balance: AccountBalance | None = None
     credit_balance: AccountBalance | None = None
-
-
-Posting = tuple[TransferRow, AccountState, AccountState]
-"""A transfer that took effect, its debit and its credit account just after it."""
-
-
-@attrs.frozen(eq=False)
-class _InFlight:
-    ticket: Ticket
-    kind: RecordKind
-    decision: Decision | Expiry
-    draft: Draft
-    postings: list[Posting] | None
-    """Where to put what its transfers did."""
 
 
 class Ledger:
@@ -200,7 +165,7 @@ class Ledger:
                 writer.close()
             raise
         ledger._checkpointer.start(checkpoint_events, checkpoint_seconds)
-        if writer is not None:
+        if ledger._timer is not None:
             ledger._timer.start()
         return ledger
 
@@ -226,31 +191,26 @@ class Ledger:
         self._storage = storage
         self._directory = directory
         self._writer = writer
-        self._clock = clock
         self._state = restored.state
         self._indexes = indexes
         self._archive = Archive(directory.path, storage)
-        self._queried = Archive(directory.path, storage)
-        """Apart, so that nobody who decides waits for a query."""
-        self._deciding = threading.Lock()
         self._settling = threading.Lock()
-        self._frontier = Frontier(
-            self._state,
-            indexes.transfers,
-            self._settling,
-            fetch=self._archive.transfer,
-            has_transfer_at=self._archive.has_transfer_at,
-        )
-        self._in_flight: deque[_InFlight] = deque()
-        self._generation = writer.generation if writer is not None else 0
         self._closed = False
-        self._timer = ExpiryTimer(self._expire, expiry_seconds)
         self._checkpointer = Checkpointer(
             storage, directory, self._state, indexes, self._settling,
             frame_sha256=restored.frame_sha256, ledger_id=restored.ledger_id,
             checkpointed=restored.checkpoint, writable=writer is not None,
             before=self._sync_head,
         )  # fmt: skip
+        self._pipeline: Pipeline | None = None
+        self._timer: ExpiryTimer | None = None
+        if writer is not None:
+            self._pipeline = Pipeline(
+                writer, restored.state, indexes, self._settling,
+                archive=Archive(directory.path, storage),  # nobody who decides waits for a query
+                clock=clock, settled=self._checkpointer.advance,
+            )  # fmt: skip
+            self._timer = ExpiryTimer(self._pipeline.expire, expiry_seconds)
 
     # --- writing ---
 
@@ -446,7 +406,7 @@ class Ledger:
             if slot is None or not self._state.accounts.state(slot).flags & HISTORY:
                 return []
             postings, balances = self._indexes.postings.view(), self._indexes.balances.view()
-        return select_balances(selection, slot, postings, balances, self._queried.rows)
+        return select_balances(selection, slot, postings, balances, self._archive.rows)
 
     def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
         """The accounts whose fields are those of the filter, by time; none if it is invalid.
@@ -483,7 +443,7 @@ class Ledger:
             return []
         with self._settling:
             view = self._indexes.postings.view()
-        return transfers_from_rows(select_transfers(selection, view, self._queried.rows))
+        return transfers_from_rows(select_transfers(selection, view, self._archive.rows))
 
     # --- keeping ---
 
@@ -506,16 +466,14 @@ class Ledger:
         uninterrupted(self._close)
 
     def _close(self) -> None:
-        with self._deciding:
-            if self._closed:
-                return
-            self._closed = True
-            last = self._last_in_flight()
-        self._timer.close()
+        if self._pipeline is not None and not self._pipeline.stop():
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.close()
         try:
-            if self._writer is not None and last is not None:
-                self._writer.wait(last)
-                self._settle()
+            if self._pipeline is not None:
+                self._pipeline.finish()
         finally:
             try:
                 self._checkpointer.close()
@@ -529,203 +487,19 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # --- a request ---
-
     def _request(
         self, kind: RecordKind, rows: Rows, postings: list[Posting] | None = None
     ) -> npt.NDArray[np.void]:
-        """Decide, append, wait until it is durable, and answer ``CREATE_RESULT[n]``.
-
-        Args:
-            postings: takes the transfers that took effect and their accounts after each.
-        """
         self._check_open()
-        if self._writer is None:
+        if self._pipeline is None:
             raise ReadOnly(self.path)
-        if not len(rows):
-            return np.zeros(0, CREATE_RESULT)
-        results, ticket = self._decide(self._writer, kind, rows, postings)
-        if ticket is not None:
-            self._writer.wait(ticket)
-            try:
-                self._settle()
-            except BaseException as cause:
-                self._writer.poison(cause)  # in the journal, but perhaps half in the state
-                raise
-        return results
-
-    def _decide(
-        self, writer: Writer, kind: RecordKind, rows: Rows, postings: list[Posting] | None = None
-    ) -> tuple[npt.NDArray[np.void], Ticket | None]:
-        """The results, and the ticket they may be given out with."""
-        with self._deciding:
-            self._check_open()
-            while True:
-                if self._generation != writer.generation:
-                    self._retreat(writer)
-                first = self._now()
-                if 0 < self._state.pendings.next_expiry <= first:
-                    self._expire_due(writer)
-                    first = self._now()
-                if first + len(rows) > TIMESTAMP_MAX:
-                    raise OutOfRange("timestamp", first + len(rows), TIMESTAMP_MAX)
-                decision, draft = self._decide_rows(kind, rows, first)
-                if not len(decision.rows):
-                    # The answer may rest on a record in flight: give it out no sooner.
-                    return decision.results, self._last_in_flight()
-                ticket = self._append(writer, kind, decision)
-                if ticket is None:
-                    continue  # what this was decided on top of has just been refused
-                self._take(writer, _InFlight(ticket, kind, decision, draft, postings))
-                self._frontier.timestamp = first + len(rows) - 1
-                return decision.results, ticket
-
-    def _take(self, writer: Writer, taken: _InFlight) -> None:
-        """A record was put in line: it counts for the requests after it."""
-        try:
-            self._frontier.take(taken.draft, taken.ticket.position_last)
-            self._in_flight.append(taken)
-        except BaseException as cause:
-            writer.poison(cause)  # in line for the journal, but not for the state
-            raise
-
-    def _now(self) -> int:
-        """The time for the next event, ns: the clock's, or just after the last event."""
-        return max(self._clock(), self._frontier.timestamp + 1)
-
-    def _is_expiry_due(self) -> bool:
-        next_expiry = self._state.pendings.next_expiry
-        return next_expiry != 0 and next_expiry <= self._now()
-
-    def _expire_due(self, writer: Writer) -> None:
-        """Put in line that pending transfers have run out of time.
-
-        The caller holds the lock on decisions. What is in flight is waited for: it may resolve
-        some of them.
-        """
-        while True:
-            last = self._last_in_flight()
-            if last is not None:
-                with contextlib.suppress(JournalFull):  # whoever asked for it is told
-                    writer.wait(last)
-                self._settle()
-            if self._generation != writer.generation:
-                self._retreat(writer)
-            now = self._now()
-            with self._settling:
-                ids = self._state.pendings.due(now, BATCH_EVENTS_MAX)
-            if not ids:
-                return
-            draft = Draft(self._frontier)
-            expiry = expire(ids, draft, timestamp_first=now)
-            ticket = writer.append(
-                codec.encode_domain_events(expiry.encoded()),
-                event_count=len(ids),
-                timestamp_min=expiry.timestamp_min,
-                timestamp_max=expiry.timestamp_max,
-                generation=self._generation,
-            )
-            if ticket is not None:
-                self._take(writer, _InFlight(ticket, RecordKind.EVENTS, expiry, draft, None))
-                self._frontier.timestamp = expiry.timestamp_max
-                if len(ids) < BATCH_EVENTS_MAX:
-                    return
+        return self._pipeline.request(kind, rows, postings)
 
     def _expire_before_reading(self) -> None:
         self._check_open()
-        if self._is_expiry_due():
+        if self._pipeline is not None and self._pipeline.is_expiry_due:
             with contextlib.suppress(JournalError):  # what is read is still what is durable
-                uninterrupted(self._expire)
-
-    def _expire(self) -> None:
-        """Let what has run out of time expire, durably, though nobody asks for anything else."""
-        writer = self._writer
-        if writer is None or not self._is_expiry_due():
-            return
-        with self._deciding:
-            self._check_open()
-            self._expire_due(writer)
-            last = self._last_in_flight()
-        if last is not None:
-            writer.wait(last)
-            self._settle()
-
-    def _decide_rows(
-        self, kind: RecordKind, rows: Rows, timestamp_first: int
-    ) -> tuple[Decision, Draft]:
-        frontier = self._frontier
-        if kind is RecordKind.TRANSFERS:
-            plain = decide_plain(rows, frontier, timestamp_first=timestamp_first)
-            if plain is not None:
-                return plain
-            decide = decide_transfers
-        else:
-            decide = decide_accounts
-        frontier.catch_up()
-        draft = Draft(frontier)
-        return decide(rows, draft, timestamp_first=timestamp_first), draft
-
-    def _append(self, writer: Writer, kind: RecordKind, decision: Decision) -> Ticket | None:
-        return writer.append(
-            codec.encode_rows(kind, decision.rows, decision.statuses),
-            event_count=len(decision.rows),
-            timestamp_min=decision.timestamp_min,
-            timestamp_max=decision.timestamp_max,
-            generation=self._generation,
-        )
-
-    def _last_in_flight(self) -> Ticket | None:
-        try:
-            return self._in_flight[-1].ticket
-        except IndexError:  # none, or another thread has just settled the last
-            return None
-
-    def _settle(self) -> None:
-        """Fold everything that became durable into the state, in order."""
-        with self._settling:
-            while self._in_flight and self._in_flight[0].ticket.durable:
-                done = self._in_flight[0]
-                decision, ticket = done.decision, done.ticket
-                if isinstance(decision, Expiry):
-                    self._state.expire(
-                        decision.transfer_ids,
-                        position_last=ticket.position_last,
-                        timestamp=decision.timestamp_max,
-                    )
-                else:
-                    self._apply(done.kind, decision, ticket.position_last, done.postings)
-                self._frontier.settle(done.draft, ticket.position_last)
-                self._in_flight.popleft()
-                self._checkpointer.advance(ticket.position_last, ticket.sha256)
-
-    def _apply(
-        self,
-        kind: RecordKind,
-        decision: Decision,
-        position_last: int,
-        postings: list[Posting] | None,
-    ) -> None:
-        first = position_last - len(decision.rows) + 1
-        self._state.apply(
-            kind,
-            decision.rows,
-            decision.statuses,
-            positions=range(first, position_last + 1),
-            timestamp=decision.timestamp_max,
-            trace=None if postings is None else lambda *posting: postings.append(posting),
-            plain=decision.plain,
-        )
-        if kind is RecordKind.TRANSFERS:
-            self._indexes.add(first, decision.rows, decision.statuses)
-
-    def _retreat(self, writer: Writer) -> None:
-        """The writer refused records in line: forget what was decided on top of the disk."""
-        writer.check_usable()
-        self._settle()
-        with self._settling:
-            self._generation = writer.generation
-            self._in_flight.clear()
-            self._frontier.reset()
+                uninterrupted(self._pipeline.expire)
 
     def _sync_head(self) -> None:
         if self._writer is not None:

@@ -10,6 +10,7 @@ from journal.model import Account, CreateAccountStatus, CreateTransferStatus, Tr
 from journal.reader import Reader
 from journal.storage import Storage
 from projections.ledger import Ledger
+from projections.pipeline import Pipeline
 
 ACCOUNTS = range(1, 9)
 SEGMENT_BYTES_MAX = 4096
@@ -101,3 +102,9 @@ def transfers_in(path: Path) -> list[int]:
                 assert attrs.evolve(found, timestamp=0) == transfer(found.id)
                 ids.append(found.id)
     return ids
+
+
+def pipeline(ledger: Ledger) -> Pipeline:
+    """What carries the requests of a ledger that is open for writing."""
+    assert ledger._pipeline is not None
+    return ledger._pipeline

@@ -23,7 +23,7 @@ from journal.verification import verify
 from projections.ledger import Ledger
 from projections.restore import restore_state
 from tests.crash.power_cut import Disk, Tape, fresh_directory
-from tests.ledgers import create_accounts, create_transfers, open_ledger, transfer
+from tests.ledgers import create_accounts, create_transfers, open_ledger, pipeline, transfer
 
 STATES: Final = 2_500
 STATES_LONG: Final = 100_000
@@ -49,17 +49,14 @@ def _no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def create_group(ledger: Ledger, first: int, sizes: list[int]) -> int:
     """Several requests decided one after the other and written as one group; the next number."""
-    writer = ledger._writer
-    assert writer is not None
     tickets = []
     for size in sizes:
         rows = transfer_rows([transfer(number) for number in range(first, first + size)])
-        tickets.append(ledger._decide(writer, RecordKind.TRANSFERS, rows)[1])
+        tickets.append(pipeline(ledger).decide(RecordKind.TRANSFERS, rows)[1])
         first += size
     for ticket in tickets:
         assert ticket is not None
-        writer.wait(ticket)
-    ledger._settle()
+    pipeline(ledger).finish()
     return first
 
 

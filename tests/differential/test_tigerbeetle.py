@@ -27,7 +27,7 @@ from typing import Any, Final, Protocol
 import attrs
 import pytest
 
-import projections.ledger
+import projections.pipeline
 from journal import (
     Account,
     AccountFilter,
@@ -343,5 +343,5 @@ def _count_plain_batches(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
         counts[decision is not None and len(rows) >= ROWS_MIN] += 1
         return decision
 
-    monkeypatch.setattr(projections.ledger, "decide_plain", counting)
+    monkeypatch.setattr(projections.pipeline, "decide_plain", counting)
     return counts

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import projections.ledger
+import projections.pipeline
 from journal import AMOUNT_MAX, Account, AccountFlags, Transfer, TransferFlags
 from journal.codec import Rows
 from journal.directory import Directory, read_head
@@ -173,7 +173,7 @@ def assert_equal(rows: list[Rows]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("journal.creation.os.urandom", lambda count: b"\x07" * count)
         by_columns = _run(rows)
-        patch.setattr(projections.ledger, "decide_plain", lambda *_, **__: None)
+        patch.setattr(projections.pipeline, "decide_plain", lambda *_, **__: None)
         by_rules = _run(rows)
     for first, second in zip(by_columns, by_rules, strict=True):
         assert first == second
@@ -228,7 +228,7 @@ def _takes_the_shortcut(
         return decision
 
     with monkeypatch.context() as patch, _prepared(tmp_path / "ledger", HandClock()) as ledger:
-        patch.setattr(projections.ledger, "decide_plain", watched)
+        patch.setattr(projections.pipeline, "decide_plain", watched)
         ledger.create_transfers(batch)
     (shortcut,) = decided
     return shortcut

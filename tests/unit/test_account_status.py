@@ -14,6 +14,7 @@ from journal import AMOUNT_MAX, TIMESTAMP_MAX, Account, AccountFlags, CreateAcco
 from journal.rows import account_rows
 from projections import Ledger
 from tests.clocks import HandClock
+from tests.ledgers import pipeline
 from tests.precedence import Fault, pairs, with_faults
 
 S: Final = CreateAccountStatus
@@ -99,7 +100,7 @@ def answer(ledger: Ledger, base: Account, *faults: Fault) -> int:
 
     It is sent second in a batch whose first event is refused, but says what kind of batch it is.
     """
-    ledger._clock = HandClock(NOW)
+    pipeline(ledger)._clock = HandClock(NOW)
     leader = attrs.evolve(base, id=0, timestamp=10 if base.flags & F.IMPORTED else 0)
     rows = np.concatenate([account_rows([leader]), with_faults(account_rows([base]), *faults)])
     return int(ledger.create_accounts(rows)["status"][1])

@@ -26,6 +26,7 @@ from journal import (
 from projections import AsyncLedger, Ledger
 from tests.clocks import HandClock
 from tests.disks import HeldDisk
+from tests.ledgers import pipeline
 from tests.waiting import TIMEOUT_SECONDS, until
 
 S: Final = CreateTransferStatus
@@ -92,7 +93,9 @@ def test_tasks_share_the_way_to_the_disk(tmp_path: Path) -> None:
                 asyncio.create_task(ledger.create_transfers([attrs.evolve(ONE, id=id_)]))
                 for id_ in range(1, 11)
             ]
-            await asyncio.to_thread(until, lambda: len(ledger._ledger._in_flight) == len(tasks))
+            await asyncio.to_thread(
+                until, lambda: len(pipeline(ledger._ledger)._in_flight) == len(tasks)
+            )
             assert (await ledger.lookup_accounts([1]))[0].debits_posted == 0, "the loop is free"
             disk.release()
             results = await asyncio.gather(*tasks)
@@ -125,7 +128,7 @@ def test_a_cancelled_caller_leaves_the_ledger_sound(tmp_path: Path) -> None:
             await ledger.create_accounts(ACCOUNTS)
             disk.hold()
             task = asyncio.create_task(ledger.create_transfers([ONE]))
-            await asyncio.to_thread(until, lambda: ledger._ledger._in_flight)
+            await asyncio.to_thread(until, lambda: pipeline(ledger._ledger)._in_flight)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

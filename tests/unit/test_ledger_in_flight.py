@@ -30,6 +30,7 @@ from projections.accounts import Accounts
 from projections.columns import ROWS_MIN
 from tests.clocks import HandClock
 from tests.disks import HeldDisk
+from tests.ledgers import pipeline
 from tests.waiting import until
 
 S: Final = CreateTransferStatus
@@ -73,14 +74,14 @@ class Meeting:
     def __init__(self, ledger: Ledger, disk: HeldDisk, pool: ThreadPoolExecutor) -> None:
         self.ledger, self.disk, self.pool = ledger, disk, pool
         self.decided = 0
-        decide: Callable[..., Any] = ledger._decide
+        decide: Callable[..., Any] = pipeline(ledger).decide
 
         def counting(*arguments: Any) -> Any:  # noqa: ANN401 - passes on what it is given
             answer = decide(*arguments)
             self.decided += 1
             return answer
 
-        ledger._decide = counting  # type: ignore[method-assign, assignment]
+        pipeline(ledger).decide = counting  # type: ignore[method-assign, assignment]
         disk.hold()
 
     def send(self, *events: Transfer | Account) -> Future[Any]:
@@ -219,7 +220,7 @@ def test_an_import_by_columns_does_not_overlook_an_account_in_flight(meeting: Me
     meeting.disk.release()
     meeting.ledger.create_accounts([Account(id=5, ledger=1, code=1)])
     meeting.disk.hold()
-    meeting.ledger._clock = HandClock(9_000)
+    pipeline(meeting.ledger)._clock = HandClock(9_000)
     first = meeting.send(
         Account(id=NEW, ledger=1, code=1, flags=AccountFlags.IMPORTED, timestamp=1_500)
     )
@@ -243,7 +244,7 @@ def test_an_import_by_columns_does_not_overlook_an_account_in_flight(meeting: Me
 def test_no_time_is_used_twice_while_records_settle(meeting: Meeting) -> None:
     """An imported event cannot slip in at the time of one that becomes durable just then."""
     old = Account(id=NEW, ledger=1, code=1, flags=AccountFlags.IMPORTED, timestamp=1_500)
-    meeting.ledger._clock = HandClock(9_000)
+    pipeline(meeting.ledger)._clock = HandClock(9_000)
     accounts = meeting.ledger._state.accounts
     table_asked = accounts.has_timestamp
     first = meeting.send(old)
@@ -263,8 +264,8 @@ def test_no_time_is_used_twice_while_records_settle(meeting: Meeting) -> None:
 
 def test_no_account_is_imported_at_the_time_of_a_transfer_that_settles(meeting: Meeting) -> None:
     """The same the other way round: the transfer is in flight, the account comes after it."""
-    meeting.ledger._clock = HandClock(9_000)
-    frontier = meeting.ledger._frontier
+    pipeline(meeting.ledger)._clock = HandClock(9_000)
+    frontier = pipeline(meeting.ledger)._frontier
     journal_asked = frontier.has_transfer_at
     first = meeting.send(attrs.evolve(ONE, flags=TransferFlags.IMPORTED, timestamp=1_500))
 
@@ -293,9 +294,9 @@ def test_the_last_record_in_flight_may_settle_at_any_moment(ledger: Ledger) -> N
             raise IndexError(index)
 
     ledger.create_transfers([ONE])
-    ledger._in_flight = Emptying()
+    pipeline(ledger)._in_flight = Emptying()
     assert [r.status for r in ledger.create_transfers([ONE])] == [S.EXISTS]
-    ledger._in_flight = deque()
+    pipeline(ledger)._in_flight = deque()
 
 
 def test_an_account_that_is_found_has_its_row() -> None:

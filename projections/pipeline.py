@@ -1,0 +1,297 @@
+"""Requests on their way: decided, appended to the journal, durable, folded into the state.
+
+::
+
+    request -> decide against the frontier -> encode -> append -> (sync, HEAD)
+            -> fold into the durable state -> answer
+
+Two locks. One orders decisions, so the journal's order is the order in which requests saw each
+other. The other guards the durable state, which look-ups read. Nobody holds either while waiting
+for the disk, except that those whose time has run out expire before the next decision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from journal import codec
+from journal.codec import RecordKind, Rows
+from journal.errors import JournalFull, LedgerClosed, OutOfRange
+from journal.model import BATCH_EVENTS_MAX, CREATE_RESULT, TIMESTAMP_MAX
+from journal.writer import Ticket, Writer
+from projections.archive import Archive
+from projections.columns import decide_plain
+from projections.decision import Decision, decide_accounts, decide_transfers
+from projections.expiry import Expiry, expire
+from projections.frontier import Draft, Frontier
+from projections.indexes.index_set import Indexes
+from projections.rules import AccountState, TransferRow
+from projections.state import LedgerState
+
+Posting = tuple[TransferRow, AccountState, AccountState]
+"""A transfer that took effect, its debit and its credit account just after it."""
+
+
+@attrs.frozen(eq=False)
+class _InFlight:
+    ticket: Ticket
+    kind: RecordKind
+    decision: Decision | Expiry
+    draft: Draft
+    postings: list[Posting] | None
+    """Where to put what its transfers did."""
+
+
+class Pipeline:
+    """Takes requests from any thread to the journal and into ``state``."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        state: LedgerState,
+        indexes: Indexes,
+        settling: threading.Lock,
+        *,
+        archive: Archive,
+        clock: Callable[[], int],
+        settled: Callable[[int, bytes], None],
+    ) -> None:
+        """``settled`` is told the position and the hash of each frame folded in.
+
+        Args:
+            settling: held while ``state`` and ``indexes`` change.
+            archive: where transfers are found that are asked for again.
+            clock: the time in ns since the epoch.
+        """
+        self._writer = writer
+        self._state = state
+        self._indexes = indexes
+        self._settling = settling
+        self._clock = clock
+        self._settled = settled
+        self._deciding = threading.Lock()
+        self._frontier = Frontier(
+            state,
+            indexes.transfers,
+            settling,
+            fetch=archive.transfer,
+            has_transfer_at=archive.has_transfer_at,
+        )
+        self._in_flight: deque[_InFlight] = deque()
+        self._generation = writer.generation
+        self._is_stopped = False
+
+    def stop(self) -> bool:
+        """Take no more requests; False if that was so already."""
+        with self._deciding:
+            was_going, self._is_stopped = not self._is_stopped, True
+        return was_going
+
+    def finish(self) -> None:
+        """Wait until what is in flight is durable, and fold it in.
+
+        Raises:
+            JournalFull, WriterPoisoned: the last of it was refused, or may be lost.
+        """
+        last = self._last_in_flight()
+        if last is not None:
+            self._writer.wait(last)
+            self.settle()
+
+    def request(
+        self, kind: RecordKind, rows: Rows, postings: list[Posting] | None = None
+    ) -> npt.NDArray[np.void]:
+        """Decide, append, wait until it is durable, and answer ``CREATE_RESULT[n]``.
+
+        Args:
+            postings: takes the transfers that took effect and their accounts after each.
+        """
+        if not len(rows):
+            return np.zeros(0, CREATE_RESULT)
+        results, ticket = self.decide(kind, rows, postings)
+        if ticket is not None:
+            self._writer.wait(ticket)
+            try:
+                self.settle()
+            except BaseException as cause:
+                self._writer.poison(cause)  # in the journal, but perhaps half in the state
+                raise
+        return results
+
+    def decide(
+        self, kind: RecordKind, rows: Rows, postings: list[Posting] | None = None
+    ) -> tuple[npt.NDArray[np.void], Ticket | None]:
+        """The results, and the ticket they may be given out with."""
+        with self._deciding:
+            self._check_going()
+            writer = self._writer
+            while True:
+                if self._generation != writer.generation:
+                    self._retreat()
+                first = self._now()
+                if 0 < self._state.pendings.next_expiry <= first:
+                    self._expire_due()
+                    first = self._now()
+                if first + len(rows) > TIMESTAMP_MAX:
+                    raise OutOfRange("timestamp", first + len(rows), TIMESTAMP_MAX)
+                decision, draft = self._decide_rows(kind, rows, first)
+                if not len(decision.rows):
+                    # The answer may rest on a record in flight: give it out no sooner.
+                    return decision.results, self._last_in_flight()
+                ticket = self._append(kind, decision)
+                if ticket is None:
+                    continue  # what this was decided on top of has just been refused
+                self._take(_InFlight(ticket, kind, decision, draft, postings))
+                self._frontier.timestamp = first + len(rows) - 1
+                return decision.results, ticket
+
+    def _take(self, taken: _InFlight) -> None:
+        """A record was put in line: it counts for the requests after it."""
+        try:
+            self._frontier.take(taken.draft, taken.ticket.position_last)
+            self._in_flight.append(taken)
+        except BaseException as cause:
+            self._writer.poison(cause)  # in line for the journal, but not for the state
+            raise
+
+    def _now(self) -> int:
+        """The time for the next event, ns: the clock's, or just after the last event."""
+        return max(self._clock(), self._frontier.timestamp + 1)
+
+    @property
+    def is_expiry_due(self) -> bool:
+        """Whether a pending transfer has run out of time that has not expired yet."""
+        next_expiry = self._state.pendings.next_expiry
+        return next_expiry != 0 and next_expiry <= self._now()
+
+    def _expire_due(self) -> None:
+        """Put in line that pending transfers have run out of time.
+
+        The caller holds the lock on decisions. What is in flight is waited for: it may resolve
+        some of them.
+        """
+        writer = self._writer
+        while True:
+            last = self._last_in_flight()
+            if last is not None:
+                with contextlib.suppress(JournalFull):  # whoever asked for it is told
+                    writer.wait(last)
+                self.settle()
+            if self._generation != writer.generation:
+                self._retreat()
+            now = self._now()
+            with self._settling:
+                ids = self._state.pendings.due(now, BATCH_EVENTS_MAX)
+            if not ids:
+                return
+            draft = Draft(self._frontier)
+            expiry = expire(ids, draft, timestamp_first=now)
+            ticket = writer.append(
+                codec.encode_domain_events(expiry.encoded()),
+                event_count=len(ids),
+                timestamp_min=expiry.timestamp_min,
+                timestamp_max=expiry.timestamp_max,
+                generation=self._generation,
+            )
+            if ticket is not None:
+                self._take(_InFlight(ticket, RecordKind.EVENTS, expiry, draft, None))
+                self._frontier.timestamp = expiry.timestamp_max
+                if len(ids) < BATCH_EVENTS_MAX:
+                    return
+
+    def expire(self) -> None:
+        """Let what has run out of time expire, durably, though nobody asks for anything else."""
+        if not self.is_expiry_due:
+            return
+        with self._deciding:
+            self._check_going()
+            self._expire_due()
+        self.finish()
+
+    def _decide_rows(
+        self, kind: RecordKind, rows: Rows, timestamp_first: int
+    ) -> tuple[Decision, Draft]:
+        frontier = self._frontier
+        if kind is RecordKind.TRANSFERS:
+            plain = decide_plain(rows, frontier, timestamp_first=timestamp_first)
+            if plain is not None:
+                return plain
+            decide = decide_transfers
+        else:
+            decide = decide_accounts
+        frontier.catch_up()
+        draft = Draft(frontier)
+        return decide(rows, draft, timestamp_first=timestamp_first), draft
+
+    def _append(self, kind: RecordKind, decision: Decision) -> Ticket | None:
+        return self._writer.append(
+            codec.encode_rows(kind, decision.rows, decision.statuses),
+            event_count=len(decision.rows),
+            timestamp_min=decision.timestamp_min,
+            timestamp_max=decision.timestamp_max,
+            generation=self._generation,
+        )
+
+    def _last_in_flight(self) -> Ticket | None:
+        try:
+            return self._in_flight[-1].ticket
+        except IndexError:  # none, or another thread has just settled the last
+            return None
+
+    def settle(self) -> None:
+        """Fold everything that became durable into the state, in order."""
+        with self._settling:
+            while self._in_flight and self._in_flight[0].ticket.durable:
+                done = self._in_flight[0]
+                decision, ticket = done.decision, done.ticket
+                if isinstance(decision, Expiry):
+                    self._state.expire(
+                        decision.transfer_ids,
+                        position_last=ticket.position_last,
+                        timestamp=decision.timestamp_max,
+                    )
+                else:
+                    self._apply(done.kind, decision, ticket.position_last, done.postings)
+                self._frontier.settle(done.draft, ticket.position_last)
+                self._in_flight.popleft()
+                self._settled(ticket.position_last, ticket.sha256)
+
+    def _apply(
+        self,
+        kind: RecordKind,
+        decision: Decision,
+        position_last: int,
+        postings: list[Posting] | None,
+    ) -> None:
+        first = position_last - len(decision.rows) + 1
+        self._state.apply(
+            kind,
+            decision.rows,
+            decision.statuses,
+            positions=range(first, position_last + 1),
+            timestamp=decision.timestamp_max,
+            trace=None if postings is None else lambda *posting: postings.append(posting),
+            plain=decision.plain,
+        )
+        if kind is RecordKind.TRANSFERS:
+            self._indexes.add(first, decision.rows, decision.statuses)
+
+    def _retreat(self) -> None:
+        """The writer refused records in line: forget what was decided on top of the disk."""
+        self._writer.check_usable()
+        self.settle()
+        with self._settling:
+            self._generation = self._writer.generation
+            self._in_flight.clear()
+            self._frontier.reset()
+
+    def _check_going(self) -> None:
+        if self._is_stopped:
+            raise LedgerClosed(self._writer.directory.path)
