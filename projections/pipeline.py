@@ -27,11 +27,11 @@ from journal.errors import JournalFull, LedgerClosed, OutOfRange
 from journal.model import BATCH_EVENTS_MAX, CREATE_RESULT, TIMESTAMP_MAX
 from journal.writer import Ticket, Writer
 from projections.archive import Archive
-from projections.columns import decide_plain
 from projections.decision import Decision, decide_accounts, decide_transfers
 from projections.expiry import Expiry, expire
 from projections.frontier import Draft, Frontier
 from projections.indexes.index_set import Indexes
+from projections.plain import decide_plain
 from projections.rules import AccountState, TransferRow
 from projections.state import LedgerState
 

@@ -39,9 +39,9 @@ from journal import (
 )
 from journal.codec import Rows
 from projections import ChangeEventType, Ledger, audit
-from projections.columns import ROWS_MIN, PlainDraft, decide_plain
 from projections.decision import Decision
 from projections.frontier import Frontier
+from projections.plain import ROWS_MIN, PlainDraft, decide_plain
 from tests.clocks import HandClock
 from tests.differential.change_events import RawClient, change_events
 from tests.differential.tigerbeetle_server import find_binary, running

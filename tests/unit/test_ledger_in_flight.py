@@ -27,7 +27,7 @@ from journal import (
 from journal.rows import account_rows
 from projections import Ledger
 from projections.accounts import Accounts
-from projections.columns import ROWS_MIN
+from projections.plain import ROWS_MIN
 from tests.clocks import HandClock
 from tests.disks import HeldDisk
 from tests.ledgers import pipeline

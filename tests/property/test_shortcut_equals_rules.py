@@ -22,9 +22,9 @@ from journal.directory import Directory, read_head
 from journal.rows import transfer_rows
 from journal.storage import Storage
 from projections import Ledger
-from projections.columns import ROWS_MIN, PlainDraft, decide_plain
 from projections.decision import Decision
 from projections.frontier import Frontier
+from projections.plain import ROWS_MIN, PlainDraft, decide_plain
 from tests.clocks import HandClock
 
 PLAIN: Final = range(1, 40)
