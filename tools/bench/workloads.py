@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 import journal
-from journal import Transfer
+from journal import AccountFilter, AccountFilterFlags, Transfer
 from projections import AsyncLedger, Ledger, audit
 from tools.bench.payments import open_accounts, transfer_batch, transfer_objects
 
@@ -58,6 +58,7 @@ def run_all(folder: Path, scale: Scale) -> Iterator[Figure]:
     path = _fresh(folder)
     _fill(path, scale.transfers)
     yield from reading(path, scale)
+    yield from querying(path, scale)
     yield from restarting(path, folder, scale)
 
 
@@ -151,6 +152,33 @@ def reading(path: Path, scale: Scale) -> Iterator[Figure]:
         times = _times(lambda position: ledger.at(position=position), moments)
         what = f"the whole ledger after 20, 50 and 80 % of {ledger.position:,} events"
         yield Figure("point in time", 1e3 * max(times), "ms", what, False)
+
+
+def querying(path: Path, scale: Scale) -> Iterator[Figure]:
+    count = max(1, scale.lookups // 100)
+    random = np.random.default_rng(4)
+    with Ledger.open(path) as ledger:
+        of = f"of {ledger.transfer_count:,} transfers"
+        accounts = random.integers(1, ACCOUNTS + 1, count).tolist()
+        times = _times(ledger.get_account_transfers, [_latest(account) for account in accounts])
+        what = f"{count:,} random accounts {of}"
+        yield Figure(
+            "latest 100 of an account, p50", 1e3 * _quantile(times, 0.5), "ms", what, False
+        )
+        yield Figure(
+            "latest 100 of an account, p99", 1e3 * _quantile(times, 0.99), "ms", what, False
+        )
+        found = ledger.get_account_transfers(_latest(accounts[0]))
+        ids = [[transfer.id] for transfer in found] * max(1, count // len(found))
+        random.shuffle(ids)
+        times = _times(ledger.lookup_transfers, ids)
+        what = f"{len(ids):,} calls, {of}"
+        yield Figure("lookup of one transfer", len(ids) / sum(times), "/s", what)
+
+
+def _latest(account_id: int) -> AccountFilter:
+    sides = AccountFilterFlags.DEBITS | AccountFilterFlags.CREDITS
+    return AccountFilter(account_id, limit=100, flags=sides | AccountFilterFlags.REVERSED)
 
 
 def restarting(path: Path, folder: Path, scale: Scale) -> Iterator[Figure]:

@@ -6,17 +6,18 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+import attrs
 import click
 
 from tools.bench.machine import describe_machine, sync_seconds
 from tools.bench.report import BadResults, gain, read_results, write_results
-from tools.bench.workloads import FULL, QUICK, Figure, run_all
+from tools.bench.workloads import FULL, QUICK, Figure, Scale, run_all
 from tools.cli import parameters, screen
 from tools.cli.documented import DocumentedCommand
 from tools.cli.failures import WRONG_USE, CommandFailed
 from tools.cli.meter import meter
 
-_FIGURES: Final = 16
+_FIGURES: Final = 19
 
 
 @click.command(
@@ -25,10 +26,17 @@ _FIGURES: Final = 16
     examples=(
         "nostro bench",
         "nostro bench --out new.json --compare old.json",
+        "nostro bench --transfers 10000000",
         "nostro bench --quick --json",
     ),
 )
 @click.option("--quick", is_flag=True, help="A tenth of the work: to see that it runs.")
+@click.option(
+    "--transfers",
+    type=click.IntRange(1_000, 100_000_000),
+    metavar="N",
+    help="Write and read a ledger of N transfers; without it, of a million.",
+)
 @click.option(
     "--in",
     "folder",
@@ -53,6 +61,7 @@ _FIGURES: Final = 16
 def bench(
     *,
     quick: bool,
+    transfers: int | None,
     folder: Path | None,
     out: Path | None,
     compare: Path | None,
@@ -72,7 +81,10 @@ def bench(
         path = Path(temporary)
         machine = describe_machine(path)
         machine["fdatasync, 208 bytes"] = f"{1e6 * sync_seconds(path):.0f} µs (median)"
-        figures = _measure(path, quick=quick, quiet=quiet)
+        scale = QUICK if quick else FULL
+        if transfers is not None:
+            scale = attrs.evolve(scale, transfers=transfers)
+        figures = _measure(path, scale, quiet=quiet)
     if out is not None:
         write_results(out, machine, figures)
     if as_json:
@@ -85,10 +97,10 @@ def bench(
     _show(figures, old)
 
 
-def _measure(path: Path, *, quick: bool, quiet: bool) -> list[Figure]:
+def _measure(path: Path, scale: Scale, *, quiet: bool) -> list[Figure]:
     figures = []
     with meter("bench", "figures", quiet=quiet) as progress:
-        for figure in run_all(path, QUICK if quick else FULL):
+        for figure in run_all(path, scale):
             figures.append(figure)
             progress.update(len(figures), _FIGURES, len(figures))
     return figures
