@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -11,6 +13,7 @@ from journal.reader import Reader
 from journal.storage import Storage
 from projections.ledger import Ledger
 from projections.pipeline import Pipeline
+from tests.clocks import HandClock
 
 ACCOUNTS = range(1, 9)
 SEGMENT_BYTES_MAX = 4096
@@ -46,7 +49,9 @@ def transfer(number: int) -> Transfer:
     )
 
 
-def open_ledger(path: Path, storage: Storage | None = None) -> Ledger:
+def open_ledger(
+    path: Path, storage: Storage | None = None, *, clock: Callable[[], int] = time.time_ns
+) -> Ledger:
     """With segments as small as can be, and checkpoints only when asked for."""
     return Ledger.open(
         path,
@@ -54,6 +59,7 @@ def open_ledger(path: Path, storage: Storage | None = None) -> Ledger:
         checkpoint_events=1_000_000,
         checkpoint_seconds=3_600,
         storage=storage,
+        clock=clock,
     )
 
 
@@ -73,10 +79,11 @@ def create_transfers(ledger: Ledger, first: int, count: int) -> None:
 def write_ledger(path: Path, *, records: int) -> History:
     """A closed ledger of several segments, two checkpoints, a manifest and index runs.
 
-    Transfers follow on the last checkpoint but one, and on none but the last.
+    Transfers follow on the last checkpoint but one, and on none but the last. Two such ledgers
+    differ in nothing but their identity.
     """
     history = History()
-    ledger = open_ledger(path)
+    ledger = open_ledger(path, clock=HandClock(10**18))
     history.states[0] = ledger.state_sha256()
     create_accounts(ledger)
     history.note(ledger)
