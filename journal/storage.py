@@ -70,11 +70,9 @@ class Storage:
         return mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
 
     def write(self, fd: int, data: bytes, offset_bytes: int) -> None:
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(fd, view, offset_bytes)
-            view = view[written:]
-            offset_bytes += written
+        written = os.pwrite(fd, data, offset_bytes)
+        while written < len(data):  # a disk that fills up takes a part
+            written += os.pwrite(fd, memoryview(data)[written:], offset_bytes + written)
 
     def allocate(self, fd: int, offset_bytes: int, count: int) -> None:
         """Reserve ``count`` zero bytes, so that a full disk shows here and not at a sync."""
