@@ -206,11 +206,16 @@ def view_payload(data: memoryview) -> Payload:
     rest = decode_cbor(bytes([data[0] - 1]) + data[at:])
     if type(rest) is not dict or not {"k", "n", "v"} <= set(rest) <= {"k", "n", "s", "v"}:
         raise DecodeError("a payload has an unknown kind, or unknown or missing keys")
-    if rest["v"] != PAYLOAD_VERSION or rest["k"] not in _DTYPES:
-        raise DecodeError(f"not a payload of rows of version {PAYLOAD_VERSION}")
+    version, kind = rest["v"], rest["k"]
+    if type(version) is not int or version != PAYLOAD_VERSION:
+        raise DecodeError(f"not a payload of version {PAYLOAD_VERSION}")
+    if type(kind) is not int or kind not in _DTYPES:
+        raise DecodeError("a payload has an unknown kind, or unknown or missing keys")
     if type(rest["n"]) is not int or not 1 <= rest["n"] <= BATCH_EVENTS_MAX:
         raise DecodeError("a payload holds an impossible number of events")
-    return _row_payload(RecordKind(rest["k"]), rest["n"], blocks, rest.get("s"))
+    if "s" in rest and (kind != RecordKind.TRANSFERS or not rest["s"]):
+        raise DecodeError("the refusals of a payload are listed where there are none")
+    return _row_payload(RecordKind(kind), rest["n"], blocks, rest.get("s"))
 
 
 def _cbor_head(data: memoryview, at: int) -> tuple[int, int, int]:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Final
 
 from journal.directory import Directory
-from journal.errors import JournalError
 from journal.storage import Storage
 from projections.checkpoint import Checkpoint, write_checkpoint
 from projections.indexes.index_set import Indexes
@@ -17,6 +16,8 @@ from projections.state import LedgerState
 
 CHECKPOINT_EVENTS: Final = 500_000
 CHECKPOINT_SECONDS: Final = 60.0
+RETRY_SECONDS: Final = 10.0
+"""After a checkpoint could not be written, the next is not tried any sooner."""
 _log = logging.getLogger("nostro")
 
 
@@ -54,6 +55,7 @@ class Checkpointer:
         self._writing = threading.Lock()
         self._wake = threading.Event()
         self._dirty_since: float | None = None
+        self._retry_at = 0.0
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._events = CHECKPOINT_EVENTS
@@ -78,23 +80,37 @@ class Checkpointer:
         if self._dirty_since is None:
             self._dirty_since = time.monotonic()
             self._wake.set()
-        if position - self.position >= self._events:
+        if position - self.position >= self._events and not self._retry_at:
             self._wake.set()
 
     def checkpoint(self) -> Checkpoint:
-        """Write one now, unless the newest already is of this state."""
+        """Write one now, unless the newest already is of this state, and whole."""
         with self._writing:
-            with self._settling:
-                position, frame_sha256 = self._state.position, self._frame_sha256
-                if self._last is not None and self._last.position == position:
-                    return self._last
-                state = self._state.dump()
-                self._indexes.freeze()
-                self._dirty_since = None
-            self._indexes.finish_freeze(position, frame_sha256)
-            self._before()
-            self._indexes.store()
-            self._last = write_checkpoint(
+            try:
+                written = self._write()
+            except BaseException:
+                now = time.monotonic()
+                self._dirty_since = self._dirty_since or now
+                self._retry_at = now + min(RETRY_SECONDS, self._seconds)
+                self._wake.set()
+                raise
+            self._retry_at = 0.0
+            return written
+
+    def _write(self) -> Checkpoint:
+        with self._settling:
+            position, frame_sha256 = self._state.position, self._frame_sha256
+            last = self._last if self.position == position else None
+            if last is not None and self._indexes.are_stored:
+                return last
+            state = self._state.dump()
+            self._indexes.freeze()
+            self._dirty_since = None
+        self._indexes.finish_freeze(position, frame_sha256)
+        self._before()
+        self._indexes.store()
+        if last is None:
+            last = self._last = write_checkpoint(
                 self._storage,
                 self._directory,
                 projection=LedgerState.name,
@@ -104,7 +120,7 @@ class Checkpointer:
                 frame_sha256=frame_sha256,
                 state=state,
             )
-            return self._last
+        return last
 
     def close(self) -> None:
         """Stop the thread and write a last checkpoint; a failure to is logged, not raised."""
@@ -112,7 +128,9 @@ class Checkpointer:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
-        if self._writable and self._state.position > self.position:
+        if self._writable and not (
+            self._state.position <= self.position and self._indexes.are_stored
+        ):
             self._try()
 
     def _run(self) -> None:
@@ -125,18 +143,20 @@ class Checkpointer:
                 self._try()
 
     def _is_due(self) -> bool:
-        if self._state.position - self.position >= self._events:
-            return True
         return self._seconds_left() == 0.0
 
     def _seconds_left(self) -> float | None:
         since = self._dirty_since
-        return None if since is None else max(0.0, since + self._seconds - time.monotonic())
+        if since is None:
+            return None
+        many = self._state.position - self.position >= self._events
+        due = max(since if many else since + self._seconds, self._retry_at)
+        return max(0.0, due - time.monotonic())
 
     def _try(self) -> None:
         """A checkpoint only saves time at the next start: a failure must not stop the ledger."""
         try:
             self.checkpoint()
-        except (OSError, JournalError) as error:
-            _log.warning("no checkpoint at position %d: %s", self._state.position, error)
-            self._dirty_since = time.monotonic()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told and tried again
+            reason = str(error) or repr(error)
+            _log.warning("no checkpoint at position %d: %s", self._state.position, reason)

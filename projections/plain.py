@@ -107,7 +107,7 @@ def _decide_few(
     rows: Rows, frontier: Frontier, timestamp_first: int
 ) -> tuple[Decision, PlainDraft] | None:
     """The same, one by one; ids must rise, and nothing is imported."""
-    slots, words = frontier.table.slots, frontier.table.flat
+    slots = frontier.table.slots
     id_max = frontier.id_max
     debits, credits, amounts = [], [], []
     for (
@@ -118,6 +118,7 @@ def _decide_few(
         debit, credit = slots.get(debit_id), slots.get(credit_id)
         if debit is None or credit is None or debit == credit or not id_max < id_ < AMOUNT_MAX:
             return None
+        words = frontier.table.flat  # after the slots: another thread may add accounts meanwhile
         for at in (debit * WORDS, credit * WORDS):
             if words[at + LEDGER_AND_FLAGS] & _LEDGER_AND_RESTRICTED != ledger:
                 return None

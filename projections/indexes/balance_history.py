@@ -145,11 +145,12 @@ class BalanceHistory:
             return BalanceView(self.stack.runs, (*self._frozen, *self._chunks, bytes(self._open)))
 
     def freeze(self) -> None:
-        """Set what is newer than the runs aside, to become one. Call with the writer held off."""
-        if self._frozen:
-            raise AssertionError("the last freeze was not finished")
+        """Set what is newer than the runs aside, to become one. Call with the writer held off.
+
+        What was set aside before and never finished becomes a part of the same run.
+        """
         with self._lock:
-            self._frozen = (*self._chunks, bytes(self._open))
+            self._frozen = (*self._frozen, *self._chunks, bytes(self._open))
             self._chunks, self._open = [], bytearray()
 
     def finish_freeze(self, position_last: int, frame_sha256: bytes) -> None:

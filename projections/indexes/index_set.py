@@ -92,6 +92,15 @@ class Indexes:
         self.postings.finish_freeze(position_last, frame_sha256)
         self.balances.finish_freeze(position_last, frame_sha256)
 
+    @property
+    def are_stored(self) -> bool:
+        """Whether each run of each index is in a file."""
+        return (
+            self.transfers.stack.is_stored
+            and self.postings.stack.is_stored
+            and self.balances.stack.is_stored
+        )
+
     def store(self) -> None:
         """Merge runs of similar size, write the new, remove the merged.
 

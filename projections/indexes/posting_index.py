@@ -168,13 +168,14 @@ class PostingIndex:
             return PostingView(self.stack.runs, (*self._frozen, *self._chunks))
 
     def freeze(self) -> None:
-        """Set what is newer than the runs aside, to become one. Call with the writer held off."""
-        if self._frozen:
-            raise AssertionError("the last freeze was not finished")
+        """Set what is newer than the runs aside, to become one. Call with the writer held off.
+
+        What was set aside before and never finished becomes a part of the same run.
+        """
         if self._small:
             self._make_chunk()
         with self._lock:
-            self._frozen, self._chunks = tuple(self._chunks), []
+            self._frozen, self._chunks = (*self._frozen, *self._chunks), []
 
     def finish_freeze(self, position_last: int, frame_sha256: bytes) -> None:
         """Make what was set aside, which ends at ``position_last``, a run."""

@@ -32,8 +32,8 @@ _HEADER: Final = struct.Struct("<8s32sII16s32sQQ")
 _COLUMN: Final = struct.Struct("<Q32s")
 _ALIGNMENT_BYTES: Final = 8
 _CHUNK_BYTES: Final = 1 << 20
-_POSITIONS_MAX: Final = 2**32 - 1
-"""The most positions that one run may describe: columns number them from its first, in 32 bits."""
+_NUMBER_MAX: Final = 2**32 - 1
+"""The most positions and entries of one run: columns number both from its first, in 32 bits."""
 
 
 @attrs.frozen
@@ -71,7 +71,9 @@ def first_to_merge(sizes: Sequence[int], spans: Sequence[Span]) -> int:
     """
     at = len(sizes) - 1
     total, positions = sizes[at] + 1, len(spans[at])
-    while at and sizes[at - 1] < 2 * total and len(spans[at - 1]) + positions <= _POSITIONS_MAX:
+    while at and sizes[at - 1] < 2 * total:
+        if max(len(spans[at - 1]) + positions, sizes[at - 1] + total) > _NUMBER_MAX:
+            break
         at -= 1
         total += sizes[at] + 1
         positions += len(spans[at])

@@ -79,6 +79,11 @@ class RunStack(Generic[R]):
         self.runs = tuple(sorted((*self.runs, *runs), key=lambda run: run.span.position_first))
         self.position = max(self.position, self.runs[-1].span.position_last)
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether each run is in a file."""
+        return all(run.span in self._stored for run in self.runs)
+
     def store(self, files: RunFiles) -> None:
         """Merge runs of similar size, write those that no file holds, remove all other files.
 

@@ -102,12 +102,16 @@ class TransferIndex:
         return position
 
     def freeze(self) -> None:
-        """Set the recent ids aside, to become a run. Call with the writer held off."""
-        if self._frozen:
-            raise AssertionError("the last freeze was not finished")
+        """Set the recent ids aside, to become a run. Call with the writer held off.
+
+        What was set aside before and never finished becomes a part of the same run.
+        """
+        self._frozen_columns, self._recent_columns = (
+            self._frozen_columns + self._recent_columns,
+            [],
+        )
         # In this order: a reader looks in recent, then in frozen, then in the runs.
-        self._frozen, self._recent = self._recent, {}
-        self._frozen_columns, self._recent_columns = self._recent_columns, []
+        self._frozen, self._recent = {**self._frozen, **self._recent}, {}
 
     def finish_freeze(self, position_last: int, frame_sha256: bytes) -> None:
         """Make the frozen ids, which end at ``position_last``, a run."""

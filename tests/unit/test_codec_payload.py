@@ -147,6 +147,10 @@ def test_a_malformed_payload_of_rows_is_refused(change: dict[str, Any]) -> None:
     data = encode_cbor({key: value for key, value in body.items() if value is not ...})
     with pytest.raises(DecodeError):
         codec.decode_payload(data).rows()
+    with pytest.raises(DecodeError):
+        payload = codec.view_payload(memoryview(data))
+        payload.rows()
+        payload.statuses()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -10,7 +12,7 @@ from typing import Final
 import attrs
 import pytest
 
-from journal import Account, CreateTransferStatus, Transfer
+from journal import Account, CreateTransferStatus, QueryFilter, Transfer
 from journal.storage import Storage
 from projections import Ledger, OpenReport, audit
 from tests.clocks import HandClock
@@ -196,3 +198,119 @@ def test_the_background_tries_again_and_says_why(
         disk.full = False
         until(lambda: checkpoints(path))
         move(ledger, 1)
+
+
+# --- what could not be written ---
+
+
+class NoIndexes(Storage):
+    """A disk that has no room for an index while ``is_full``; counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.is_full = False
+        self.asked = 0
+
+    def create(self, path: Path) -> int:
+        if self.is_full and path.parent.name == "indexes":
+            self.asked += 1
+            raise OSError(errno.ENOSPC, "no room")
+        return super().create(path)
+
+
+def everything(ledger: Ledger) -> list[int]:
+    return [transfer.id for transfer in ledger.query_transfers(QueryFilter())]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "projections.indexes.transfer_index.run_of_records",
+        "projections.indexes.posting_index.run_of_chunks",
+        "projections.indexes.balance_history._grouped",
+    ],
+)
+def test_a_run_that_could_not_be_made_is_made_the_next_time(
+    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """For want of memory, say: what was set aside is not lost, and not in the way."""
+    move(ledger, 1, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(place, _out_of_memory)
+        for _ in range(2):
+            with pytest.raises(MemoryError):
+                ledger.checkpoint()
+            if "balance" not in place:
+                assert everything(ledger) == [1, 2]
+    move(ledger, 3)
+    assert ledger.checkpoint().position == 5
+    assert everything(ledger) == [1, 2, 3]
+    ledger.close()
+    assert reopened(path).events_replayed == 0
+    with Ledger.open(path, read_only=True) as again:
+        assert everything(again) == [1, 2, 3]
+        assert [r.id for r in again.lookup_transfers([3, 1])] == [3, 1]
+
+
+def _out_of_memory(*_: object) -> None:
+    raise MemoryError
+
+
+def test_the_background_outlives_whatever_a_checkpoint_meets(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says what happened, and tries again."""
+    monkeypatch.setattr("projections.checkpointer.RETRY_SECONDS", 0.01)
+    with Ledger.open(path, clock=HandClock(), checkpoint_events=1) as ledger:
+        until(lambda: ledger.position == 0)
+        with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "nostro"):
+            patch.setattr("projections.indexes.posting_index.run_of_chunks", _out_of_memory)
+            ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
+            until(lambda: "MemoryError" in caplog.text)
+        until(lambda: bool(checkpoints(path)))
+
+
+def test_a_full_disk_is_not_stormed(path: Path) -> None:
+    """After a checkpoint failed, requests do not each make another attempt."""
+    storage = NoIndexes()
+    with Ledger.open(
+        path, clock=HandClock(), storage=storage, checkpoint_events=2, checkpoint_seconds=3_600
+    ) as ledger:
+        storage.is_full = True
+        ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
+        until(lambda: storage.asked > 0)
+        move(ledger, *range(1, 60))
+        assert storage.asked < 5
+        storage.is_full = False
+        assert ledger.checkpoint().position == 61
+
+
+def test_a_failed_checkpoint_is_tried_again_in_time(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was asked for and failed does not keep the next from being due."""
+    monkeypatch.setattr("projections.checkpointer.RETRY_SECONDS", 0.01)
+    storage = NoIndexes()
+    with Ledger.open(path, clock=HandClock(), storage=storage, checkpoint_seconds=0.3) as ledger:
+        ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
+        storage.is_full = True
+        with pytest.raises(OSError, match="no room"):
+            ledger.checkpoint()
+        storage.is_full = False
+        until(lambda: bool(checkpoints(path)))
+
+
+@pytest.mark.parametrize("close", [True, False])
+def test_lost_indexes_are_written_again_though_the_checkpoint_is_current(
+    path: Path, ledger: Ledger, close: bool
+) -> None:
+    """Or every opening would read the whole journal for them."""
+    move(ledger, 1, 2, 3)
+    ledger.close()
+    names = sorted(file.name for file in (path / "indexes").iterdir())
+    shutil.rmtree(path / "indexes")
+    with Ledger.open(path) as again:
+        if not close:
+            again.checkpoint()
+            assert sorted(file.name for file in (path / "indexes").iterdir()) == names
+    assert sorted(file.name for file in (path / "indexes").iterdir()) == names
+    reopened(path)

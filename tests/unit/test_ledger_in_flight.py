@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
 import attrs
@@ -24,7 +25,8 @@ from journal import (
     Transfer,
     TransferFlags,
 )
-from journal.rows import account_rows
+from journal.codec import RecordKind, Rows
+from journal.rows import account_rows, columns
 from projections import Ledger
 from projections.accounts import Accounts
 from projections.plain import ROWS_MIN
@@ -312,3 +314,25 @@ def test_an_account_that_is_found_has_its_row() -> None:
     accounts.slots = Watched()
     accounts.add(account_rows([Account(id=7, ledger=1, code=5)]))
     assert accounts.count == 1
+
+
+def test_the_table_may_grow_while_a_request_is_decided(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accounts that settle in another thread just then are found in the table they are in."""
+    many = [Account(id=100 + n, ledger=1, code=1) for n in range(2_000)]
+    requests = pipeline(ledger)
+    _, ticket = requests.decide(RecordKind.ACCOUNTS, account_rows(many))
+    assert ticket is not None
+    requests._writer.wait(ticket)
+
+    def settled_meanwhile(rows: Rows) -> list[tuple[int, ...]]:
+        found = list(columns(rows))
+        thread = Thread(target=requests.settle)
+        thread.start()
+        thread.join()
+        return found
+
+    monkeypatch.setattr("projections.plain.columns", settled_meanwhile)
+    late = attrs.evolve(ONE, debit_account_id=2_090, credit_account_id=2_091)
+    assert [r.status for r in ledger.create_transfers([late])] == [S.CREATED]
