@@ -298,6 +298,7 @@ class Ledger:
         self._check_open()
         durable = self._state.position
         found = [self._indexes.transfers.find(id_) for id_ in ids]
+        self._check_open()
         wanted = np.array([p for p in found if p is not None and p <= durable], np.int64)
         rising, places = np.unique(wanted, return_inverse=True)
         rows, took_effect = self._archive.rows(rising)
@@ -406,6 +407,7 @@ class Ledger:
             if slot is None or not self._state.accounts.state(slot).flags & HISTORY:
                 return []
             postings, balances = self._indexes.postings.view(), self._indexes.balances.view()
+        self._check_open()
         return select_balances(selection, slot, postings, balances, self._archive.rows)
 
     def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
@@ -443,6 +445,7 @@ class Ledger:
             return []
         with self._settling:
             view = self._indexes.postings.view()
+        self._check_open()
         return transfers_from_rows(select_transfers(selection, view, self._archive.rows))
 
     # --- keeping ---
@@ -478,6 +481,7 @@ class Ledger:
             try:
                 self._checkpointer.close()
             finally:
+                self._indexes.release()  # whoever is at a query then finds the ledger closed
                 if self._writer is not None:
                     self._writer.close()
 

@@ -113,6 +113,11 @@ class Indexes:
         self.postings.stack.store(self._files)
         self.balances.stack.store(self._files)
 
+    def release(self) -> None:
+        """Let go of all files. Nothing is found any more."""
+        for stack in (self.transfers.stack, self.postings.stack, self.balances.stack):
+            stack.release()
+
     # completing
 
     def _begin(self, position: int) -> None:

@@ -74,6 +74,10 @@ class RunStack(Generic[R]):
         if stored:
             self._stored.add(run.span)
 
+    def release(self) -> None:
+        """Let go of the runs, and so of the files that nobody is looking at."""
+        self.runs = ()
+
     def insert(self, runs: Sequence[R]) -> None:
         """Put runs that were missing where they belong."""
         self.runs = tuple(sorted((*self.runs, *runs), key=lambda run: run.span.position_first))

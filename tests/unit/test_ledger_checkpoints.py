@@ -12,10 +12,11 @@ from typing import Final
 import attrs
 import pytest
 
-from journal import Account, CreateTransferStatus, QueryFilter, Transfer
+from journal import Account, CreateTransferStatus, LedgerClosed, QueryFilter, Transfer
 from journal.storage import Storage
 from projections import Ledger, OpenReport, audit
 from tests.clocks import HandClock
+from tests.descriptors import open_descriptors
 from tests.disks import FullDisk
 from tests.waiting import until
 
@@ -314,3 +315,38 @@ def test_lost_indexes_are_written_again_though_the_checkpoint_is_current(
             assert sorted(file.name for file in (path / "indexes").iterdir()) == names
     assert sorted(file.name for file in (path / "indexes").iterdir()) == names
     reopened(path)
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_closing_lets_go_of_every_file(path: Path, ledger: Ledger, read_only: bool) -> None:
+    """Mapped indexes too, though the ledger object is kept; who still asks is told."""
+    move(ledger, 1, 2, 3)
+    ledger.close()
+    before = open_descriptors()
+    again = Ledger.open(path, read_only=read_only)
+    assert everything(again) == [1, 2, 3]
+    if before is not None:
+        assert open_descriptors() != before
+    again.close()
+    assert open_descriptors() == before
+    with pytest.raises(LedgerClosed):
+        again.lookup_transfers([1])
+
+
+def test_a_look_up_that_meets_the_closing_is_told(
+    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not find nothing because the indexes are gone."""
+    move(ledger, 1, 2, 3)
+    ledger.checkpoint()
+    index = ledger._indexes.transfers
+    find = index.find
+
+    def closed_meanwhile(id_: int) -> int | None:
+        ledger.close()
+        return find(id_)
+
+    monkeypatch.setattr(index, "find", closed_meanwhile)
+    with pytest.raises(LedgerClosed):
+        ledger.lookup_transfers([1])
+    assert reopened(path).events_replayed == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from journal.active_file import ALLOCATION_BYTES
 from journal.errors import JournalFull, WriterPoisoned
 from journal.reader import Reader
 from journal.verification import verify
+from tests.descriptors import open_descriptors
 from tests.journals import append, commit, files_under, ids_in, open_writer
 from tests.storages import CHANGES, EIO, ENOSPC, SYNCS, FaultyStorage
 
@@ -25,11 +25,6 @@ EVERYTHING = CHANGES | {"open_read", "close", "read", "names", "try_lock"}
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger"
-
-
-def open_descriptors() -> int | None:
-    """How many this process has; None where that cannot be told."""
-    return len(list(Path("/proc/self/fd").iterdir())) if sys.platform == "linux" else None
 
 
 # --- a full disk ----------------------------------------------------------------------------------
