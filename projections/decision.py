@@ -6,9 +6,8 @@ Pure: it reads and changes a draft, and neither a clock nor a disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -39,8 +38,7 @@ _ACCOUNT_EXISTS: Final = int(CreateAccountStatus.EXISTS)
 _TRANSFER_EXISTS: Final = int(CreateTransferStatus.EXISTS)
 
 
-@attrs.frozen(eq=False)
-class Decision:
+class Decision(NamedTuple):
     """The answer to a request, and what of it goes into the journal."""
 
     results: npt.NDArray[np.void]

@@ -16,8 +16,8 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -39,8 +39,7 @@ Posting = tuple[TransferRow, AccountState, AccountState]
 """A transfer that took effect, its debit and its credit account just after it."""
 
 
-@attrs.frozen(eq=False)
-class _InFlight:
+class _InFlight(NamedTuple):
     ticket: Ticket
     kind: RecordKind
     decision: Decision | Expiry

@@ -28,41 +28,48 @@ _NUMBERS: Final = sorted(int(number) for number in signal.valid_signals())
 def uninterrupted(call: Callable[..., T], *arguments: Any) -> T:
     """What ``call`` returns or raises; signal handlers wait until then.
 
-    Only the main thread has anything to hold back: elsewhere it is just the call.
+    Only the main thread has anything to hold back: elsewhere it is just the call. Within another
+    such call it is, too: the outer one lets the handlers go.
     """
-    if threading.current_thread() is not threading.main_thread():
+    held = _HELD
+    if held.is_holding or threading.get_ident() != threading.main_thread().ident:
         return call(*arguments)
-    held = _Held()
     try:
-        held.replace_handlers()
+        held.hold()
         return call(*arguments)
     finally:
         held.let_go()
 
 
 class _Held:
-    """The handlers that wait, and which of them were called meanwhile."""
+    """Holds handlers back for the main thread; one of these is enough, and nothing to make anew."""
 
     def __init__(self) -> None:
-        self._holding = True
+        self.is_holding = False
+        self._all: list[Any] = []
+        self._stand_ins: list[_StandIn] = []
+        """One for each handler in Python; looked for again only once a handler has changed."""
         self._replaced: list[_StandIn] = []
+        """Those that are in place, or about to be."""
         self._called: list[tuple[_Handler, int, FrameType | None]] = []
 
-    def replace_handlers(self) -> None:
-        for number, handler in _PYTHON_HANDLERS.find():
-            if isinstance(handler, _StandIn) and handler.held.is_holding:
-                continue  # a call within a call: the outer one lets go
-            real = handler.handler if isinstance(handler, _StandIn) else handler
-            stand_in = _StandIn(self, number, real)
-            self._replaced.append(stand_in)
-            _signal.signal(number, stand_in)
-
-    @property
-    def is_holding(self) -> bool:
-        return self._holding
+    def hold(self) -> None:
+        """Put a stand-in in the place of every handler that is written in Python."""
+        handlers = list(map(_signal.getsignal, _NUMBERS))
+        if handlers != self._all:
+            self._stand_ins = [
+                _StandIn(self, number, _real(handler))
+                for number, handler in zip(_NUMBERS, handlers, strict=True)
+                if callable(handler)
+            ]
+            self._all = handlers
+        self._replaced = self._stand_ins
+        self.is_holding = True
+        for stand_in in self._stand_ins:
+            _signal.signal(stand_in.number, stand_in)
 
     def receive(self, stand_in: _StandIn, number: int, frame: FrameType | None) -> None:
-        if self._holding:
+        if self.is_holding:
             self._called.append((stand_in.handler, number, frame))
         else:
             stand_in.handler(number, frame)
@@ -73,12 +80,14 @@ class _Held:
         A handler may raise at any point here. A stand-in that is then left behind passes on
         what it receives, as the handler itself would have got it.
         """
-        self._holding = False
+        self.is_holding = False
+        replaced, self._replaced = self._replaced, []
         try:
-            for stand_in in self._replaced:
+            for stand_in in replaced:
                 _signal.signal(stand_in.number, stand_in.handler)
         finally:
-            self._run_called()
+            if self._called:
+                self._run_called()
 
     def _run_called(self) -> None:
         if self._called:
@@ -87,25 +96,6 @@ class _Held:
                 handler(number, frame)
             finally:
                 self._run_called()
-
-
-class _PythonHandlers:
-    """Which signals have a handler in Python; looked through again only once one has changed."""
-
-    def __init__(self) -> None:
-        self._all: list[Any] = []
-        self._in_python: list[tuple[int, _Handler]] = []
-
-    def find(self) -> list[tuple[int, _Handler]]:
-        handlers = list(map(_signal.getsignal, _NUMBERS))
-        if handlers != self._all:
-            pairs = zip(_NUMBERS, handlers, strict=True)
-            self._in_python = [pair for pair in pairs if callable(pair[1])]
-            self._all = handlers
-        return self._in_python
-
-
-_PYTHON_HANDLERS: Final = _PythonHandlers()
 
 
 class _StandIn:
@@ -118,3 +108,11 @@ class _StandIn:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.held.receive(self, number, frame)
+
+
+def _real(handler: _Handler) -> _Handler:
+    """What a stand-in that was left behind stands for."""
+    return handler.handler if isinstance(handler, _StandIn) else handler
+
+
+_HELD: Final = _Held()
