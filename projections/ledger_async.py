@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar, overload
 
@@ -22,12 +24,14 @@ from journal.model import (
     QueryFilter,
     Transfer,
 )
+from projections.changes import ChangeEvent
 from projections.checkpoint import Checkpoint
 from projections.ledger import Ledger, OpenReport, TransferWithBalances
 from projections.past import PastLedger
 
 T = TypeVar("T")
 
+_CHANGES_AT_ONCE: Final = 256
 THREADS: Final = 16
 """Requests of so many tasks are decided while one group is on its way to the disk."""
 
@@ -100,6 +104,33 @@ class AsyncLedger:
     async def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
         """See :meth:`Ledger.query_transfers`."""
         return await self._call(lambda: self._ledger.query_transfers(query_filter))
+
+    async def get_change_events(
+        self,
+        *,
+        position_min: int = 1,
+        timestamp_min: int = 0,
+        follow: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> AsyncGenerator[ChangeEvent, None]:
+        """See :meth:`Ledger.get_change_events`; following ends when the iterator is closed."""
+        stop = threading.Event()
+        count = 1 if follow else _CHANGES_AT_ONCE
+        try:
+            events = await self._call(
+                lambda: self._ledger.get_change_events(
+                    position_min=position_min,
+                    timestamp_min=timestamp_min,
+                    follow=follow,
+                    stop=stop,
+                    timeout_seconds=timeout_seconds,
+                )
+            )
+            while some := await self._call(lambda: list(islice(events, count))):
+                for event in some:
+                    yield event
+        finally:
+            stop.set()
 
     async def accounts(self) -> Rows:
         """See :meth:`Ledger.accounts`."""

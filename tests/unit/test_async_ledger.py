@@ -16,11 +16,13 @@ from journal import (
     ACCOUNT,
     TRANSFER,
     Account,
+    AccountFilter,
     CreateTransferStatus,
     InvalidField,
     LedgerClosed,
     LedgerLocked,
     NotALedger,
+    QueryFilter,
     Transfer,
 )
 from projections import AsyncLedger, Ledger
@@ -191,3 +193,44 @@ def test_an_opening_that_is_cancelled_leaves_no_lock_behind(
     asyncio.run(give_up())
     go_on.set()
     until(lambda: opened and opens())
+
+
+def test_change_events_are_awaited(tmp_path: Path) -> None:
+    """All there are, or those to come until the iterator is closed."""
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path / "ledger") as ledger:
+            await ledger.create_accounts(ACCOUNTS)
+            batch = [attrs.evolve(ONE, id=id_) for id_ in range(1, 601)]
+            await ledger.create_transfers(batch)
+            found = [event.transfer.id async for event in ledger.get_change_events()]
+            assert found == [transfer.id for transfer in batch]
+            seen = []
+            following = ledger.get_change_events(position_min=ledger.position, follow=True)
+            async for event in following:
+                seen.append(event.transfer.id)
+                if len(seen) == 3:
+                    break
+                await ledger.create_transfers([attrs.evolve(ONE, id=600 + len(seen))])
+            await following.aclose()
+            assert seen == [600, 601, 602]
+
+    asyncio.run(use())
+
+
+def test_queries_are_awaited(tmp_path: Path) -> None:
+    """They answer as the ledger's own do."""
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path / "ledger") as ledger:
+            await ledger.create_accounts(ACCOUNTS)
+            [answer] = await ledger.create_transfers([ONE], balances=True)
+            assert answer.debit_balance is not None
+            assert answer.debit_balance.debits_posted == ONE.amount
+            of_account = AccountFilter(account_id=ONE.debit_account_id)
+            assert [it.id for it in await ledger.get_account_transfers(of_account)] == [ONE.id]
+            assert await ledger.get_account_balances(of_account) == []
+            assert [it.id for it in await ledger.query_transfers(QueryFilter())] == [ONE.id]
+            assert len(await ledger.query_accounts(QueryFilter())) == len(ACCOUNTS)
+
+    asyncio.run(use())
