@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Literal, Self, overload
+from typing import Any, Final, Literal, Self, overload
 
 import attrs
 import numpy as np
@@ -23,6 +23,7 @@ from journal.errors import (
     ReadOnly,
 )
 from journal.model import (
+    CREATE_RESULT,
     TIMESTAMP_MAX,
     Account,
     AccountBalance,
@@ -233,12 +234,21 @@ class Ledger:
         """
         rows = account_rows(accounts)
         results = uninterrupted(self._request, RecordKind.ACCOUNTS, rows)
-        if isinstance(accounts, np.ndarray):
-            return results
-        return [
-            CreateAccountResult(timestamp, _ACCOUNT_STATUS[status])
-            for timestamp, status, _ in results.tolist()
-        ]
+        return results if isinstance(accounts, np.ndarray) else _account_results(results)
+
+    def begin_accounts(self, accounts: Sequence[Account] | Rows) -> Callable[[], Any]:
+        """Decide :meth:`create_accounts` now; the call returned waits for the disk and answers.
+
+        Not for the main thread, where a signal could come between the two.
+        """
+        rows = account_rows(accounts)
+        results, complete = self._begin(RecordKind.ACCOUNTS, rows, None)
+
+        def answer() -> Any:
+            complete()
+            return results if isinstance(accounts, np.ndarray) else _account_results(results)
+
+        return answer
 
     @overload
     def create_transfers(
@@ -266,19 +276,26 @@ class Ledger:
             WriterPoisoned: the disk failed; reopen, and look the ids up.
         """
         rows = transfer_rows(transfers)
-        if balances:
-            if isinstance(transfers, np.ndarray):
-                raise InvalidField("balances", balances, "goes with a list, not with rows")
-            postings: list[Posting] = []
-            results = uninterrupted(self._request, RecordKind.TRANSFERS, rows, postings)
-            return _with_balances(results, postings)
-        results = uninterrupted(self._request, RecordKind.TRANSFERS, rows)
-        if isinstance(transfers, np.ndarray):
-            return results
-        return [
-            CreateTransferResult(timestamp, _TRANSFER_STATUS[status])
-            for timestamp, status, _ in results.tolist()
-        ]
+        postings = _postings(transfers, balances=balances)
+        results = uninterrupted(self._request, RecordKind.TRANSFERS, rows, postings)
+        return results if isinstance(transfers, np.ndarray) else _results(results, postings)
+
+    def begin_transfers(
+        self, transfers: Sequence[Transfer] | Rows, *, balances: bool = False
+    ) -> Callable[[], Any]:
+        """Decide :meth:`create_transfers` now; the call returned waits for the disk and answers.
+
+        Not for the main thread, where a signal could come between the two.
+        """
+        rows = transfer_rows(transfers)
+        postings = _postings(transfers, balances=balances)
+        results, complete = self._begin(RecordKind.TRANSFERS, rows, postings)
+
+        def answer() -> Any:
+            complete()
+            return results if isinstance(transfers, np.ndarray) else _results(results, postings)
+
+        return answer
 
     # --- reading ---
 
@@ -499,6 +516,18 @@ class Ledger:
             raise ReadOnly(self.path)
         return self._pipeline.request(kind, rows, postings)
 
+    def _begin(
+        self, kind: RecordKind, rows: Rows, postings: list[Posting] | None
+    ) -> tuple[npt.NDArray[np.void], Callable[[], None]]:
+        self._check_open()
+        pipeline = self._pipeline
+        if pipeline is None:
+            raise ReadOnly(self.path)
+        if not len(rows):
+            return np.zeros(0, CREATE_RESULT), lambda: None
+        results, ticket = pipeline.decide(kind, rows, postings)
+        return results, lambda: pipeline.complete(ticket)
+
     def _expire_before_reading(self) -> None:
         self._check_open()
         if self._pipeline is not None and self._pipeline.is_expiry_due:
@@ -512,6 +541,31 @@ class Ledger:
     def _check_open(self) -> None:
         if not self.is_open:
             raise LedgerClosed(self.path)
+
+
+def _account_results(results: npt.NDArray[np.void]) -> list[CreateAccountResult]:
+    return [
+        CreateAccountResult(timestamp, _ACCOUNT_STATUS[status])
+        for timestamp, status, _ in results.tolist()
+    ]
+
+
+def _postings(transfers: Sequence[Transfer] | Rows, *, balances: bool) -> list[Posting] | None:
+    """Where a request's postings go, if its answer is to carry balances."""
+    if balances and isinstance(transfers, np.ndarray):
+        raise InvalidField("balances", balances, "goes with a list, not with rows")
+    return [] if balances else None
+
+
+def _results(
+    results: npt.NDArray[np.void], postings: list[Posting] | None
+) -> Sequence[CreateTransferResult]:
+    if postings is not None:
+        return _with_balances(results, postings)
+    return [
+        CreateTransferResult(timestamp, _TRANSFER_STATUS[status])
+        for timestamp, status, _ in results.tolist()
+    ]
 
 
 def _with_balances(

@@ -6,10 +6,12 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal, Self, TypeVar, overload
+from typing import Any, Final, Generic, Literal, Self, TypeVar, overload
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -33,11 +35,18 @@ T = TypeVar("T")
 
 _CHANGES_AT_ONCE: Final = 256
 THREADS: Final = 16
-"""Requests of so many tasks are decided while one group is on its way to the disk."""
+"""So many tasks may read at once."""
+
+Begin = Callable[[], Callable[[], Any]]
+"""Decides a request; what it returns waits for the disk, and answers."""
 
 
 class AsyncLedger:
-    """A :class:`Ledger` whose methods are awaited. Use :meth:`open`."""
+    """A :class:`Ledger` whose methods are awaited. Use :meth:`open`.
+
+    What tasks create is decided in the order of their calls, by one thread, while another waits for
+    the disk and answers: requests that come meanwhile share the next sync.
+    """
 
     @classmethod
     async def open(cls, path: Path | str, **options: Any) -> Self:
@@ -56,6 +65,9 @@ class AsyncLedger:
         self._ledger = ledger
         self._pool = pool
         self._closed = False
+        self._deciding = _Lane("nostro-decide", self._decide)
+        self._answering = _Lane("nostro-answer", _answer)
+        self._following: set[threading.Event] = set()
 
     @overload
     async def create_accounts(self, accounts: Sequence[Account]) -> list[CreateAccountResult]: ...
@@ -63,7 +75,7 @@ class AsyncLedger:
     async def create_accounts(self, accounts: Rows) -> npt.NDArray[np.void]: ...
     async def create_accounts(self, accounts: Any) -> Any:
         """See :meth:`Ledger.create_accounts`."""
-        return await self._call(lambda: self._ledger.create_accounts(accounts))
+        return await self._create(lambda: self._ledger.begin_accounts(accounts))
 
     @overload
     async def create_transfers(
@@ -77,9 +89,9 @@ class AsyncLedger:
     async def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
     async def create_transfers(self, transfers: Any, *, balances: bool = False) -> Any:
         """See :meth:`Ledger.create_transfers`."""
-        if balances:
-            return await self._call(lambda: self._ledger.create_transfers(transfers, balances=True))
-        return await self._call(lambda: self._ledger.create_transfers(transfers))
+        return await self._create(
+            lambda: self._ledger.begin_transfers(transfers, balances=balances)
+        )
 
     async def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
         """See :meth:`Ledger.lookup_accounts`. Answered at once, from memory."""
@@ -115,6 +127,7 @@ class AsyncLedger:
     ) -> AsyncGenerator[ChangeEvent, None]:
         """See :meth:`Ledger.get_change_events`; following ends when the iterator is closed."""
         stop = threading.Event()
+        self._following.add(stop)
         count = 1 if follow else _CHANGES_AT_ONCE
         try:
             events = await self._call(
@@ -131,6 +144,7 @@ class AsyncLedger:
                     yield event
         finally:
             stop.set()
+            self._following.discard(stop)
 
     async def accounts(self) -> Rows:
         """See :meth:`Ledger.accounts`."""
@@ -161,9 +175,18 @@ class AsyncLedger:
 
     async def close(self) -> None:
         """Finish what is in flight and release the ledger. May be repeated."""
-        await asyncio.get_running_loop().run_in_executor(None, self._ledger.close)
         self._closed = True
-        self._pool.shutdown(wait=False)
+        for stop in list(self._following):
+            stop.set()
+        await asyncio.get_running_loop().run_in_executor(None, self._finish)
+
+    def _finish(self) -> None:
+        try:
+            self._ledger.close()
+        finally:
+            self._deciding.close()
+            self._answering.close()
+            self._pool.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -175,6 +198,94 @@ class AsyncLedger:
         if self._closed:
             raise LedgerClosed(self._ledger.path)
         return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+
+    async def _create(self, begin: Begin) -> Any:
+        if self._closed:
+            raise LedgerClosed(self._ledger.path)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(loop, loop.create_future())
+        try:
+            self._deciding.put((begin, waiting))
+        except RuntimeError:  # closed just now, from another loop
+            raise LedgerClosed(self._ledger.path) from None
+        return await waiting.future
+
+    def _decide(self, requests: list[tuple[Begin, _Waiting]]) -> None:
+        for begin, waiting in requests:
+            try:
+                self._answering.put((begin(), waiting))
+            except BaseException as cause:  # noqa: BLE001 - it is the caller's, in another thread
+                _settle([(waiting, None, cause)])
+
+
+@attrs.frozen(eq=False)
+class _Waiting:
+    """A task that waits for its answer."""
+
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+class _Lane(Generic[T]):
+    """Hands what is put in to one call at a time: in order, and as many as have come."""
+
+    def __init__(self, name: str, handle: Callable[[list[T]], None]) -> None:
+        self._handle = handle
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._items: list[T] = []
+        self._is_busy = False
+
+    def put(self, item: T) -> None:
+        with self._lock:
+            self._items.append(item)
+            if not self._is_busy:
+                self._is_busy = True
+                self._thread.submit(self._work)
+
+    def close(self) -> None:
+        """Return once all that was put in has been handled; nothing can be put in any more."""
+        self._thread.shutdown()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                items, self._items = self._items, []
+                if not items:
+                    self._is_busy = False
+                    return
+            self._handle(items)
+
+
+def _answer(decided: list[tuple[Callable[[], Any], _Waiting]]) -> None:
+    answers: list[_Settled] = []
+    for answer, waiting in decided:
+        try:
+            answers.append((waiting, answer(), None))
+        except BaseException as cause:  # noqa: BLE001 - it is the caller's, in another thread
+            answers.append((waiting, None, cause))
+    _settle(answers)
+
+
+_Settled = tuple[_Waiting, Any, BaseException | None]
+
+
+def _settle(answers: list[_Settled]) -> None:
+    """Answer tasks, with one call into each loop."""
+    for loop in {waiting.loop for waiting, _, _ in answers}:
+        of_loop = [settled for settled in answers if settled[0].loop is loop]
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+            loop.call_soon_threadsafe(_set, of_loop)
+
+
+def _set(answers: list[_Settled]) -> None:
+    for waiting, answer, cause in answers:
+        if waiting.future.done():
+            continue  # cancelled
+        if cause is None:
+            waiting.future.set_result(answer)
+        else:
+            waiting.future.set_exception(cause)
 
 
 def _close_again(opening: Future[Ledger]) -> None:

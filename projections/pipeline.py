@@ -115,14 +115,23 @@ class Pipeline:
         if not len(rows):
             return np.zeros(0, CREATE_RESULT)
         results, ticket = self.decide(kind, rows, postings)
-        if ticket is not None:
-            self._writer.wait(ticket)
-            try:
-                self.settle()
-            except BaseException as cause:
-                self._writer.poison(cause)  # in the journal, but perhaps half in the state
-                raise
+        self.complete(ticket)
         return results
+
+    def complete(self, ticket: Ticket | None) -> None:
+        """Return once what was decided with ``ticket`` may be given out.
+
+        Raises:
+            JournalFull, WriterPoisoned: it may not.
+        """
+        if ticket is None:
+            return
+        self._writer.wait(ticket)
+        try:
+            self.settle()
+        except BaseException as cause:
+            self._writer.poison(cause)  # in the journal, but perhaps half in the state
+            raise
 
     def decide(
         self, kind: RecordKind, rows: Rows, postings: list[Posting] | None = None

@@ -14,6 +14,7 @@ import pytest
 
 from journal import (
     ACCOUNT,
+    AMOUNT_MAX,
     TRANSFER,
     Account,
     AccountFilter,
@@ -24,6 +25,7 @@ from journal import (
     NotALedger,
     QueryFilter,
     Transfer,
+    TransferFlags,
 )
 from projections import AsyncLedger, Ledger
 from tests.clocks import HandClock
@@ -232,5 +234,68 @@ def test_queries_are_awaited(tmp_path: Path) -> None:
             assert await ledger.get_account_balances(of_account) == []
             assert [it.id for it in await ledger.query_transfers(QueryFilter())] == [ONE.id]
             assert len(await ledger.query_accounts(QueryFilter())) == len(ACCOUNTS)
+
+    asyncio.run(use())
+
+
+def test_requests_are_decided_in_the_order_of_their_calls(tmp_path: Path) -> None:
+    """A transfer that posts a pending one comes after it, though nobody waited in between."""
+    pending = attrs.evolve(ONE, flags=TransferFlags.PENDING)
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path / "ledger") as ledger:
+            await ledger.create_accounts(ACCOUNTS)
+            requests = []
+            for id_ in range(1, 401, 2):
+                requests.append(ledger.create_transfers([attrs.evolve(pending, id=id_)]))
+                post = Transfer(
+                    id=id_ + 1,
+                    pending_id=id_,
+                    amount=AMOUNT_MAX,
+                    flags=TransferFlags.POST_PENDING_TRANSFER,
+                )
+                requests.append(ledger.create_transfers([post]))
+            answers = await asyncio.gather(*requests)
+            assert [answer.status for (answer,) in answers] == [S.CREATED] * 400
+            times = [answer.timestamp for (answer,) in answers]
+            assert times == sorted(times)
+
+    asyncio.run(use())
+
+
+def test_one_request_that_is_refused_leaves_the_others_alone(tmp_path: Path) -> None:
+    """Each task gets its own error, and each of the rest its answer."""
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path / "ledger") as ledger:
+            await ledger.create_accounts(ACCOUNTS)
+            answers = await asyncio.gather(
+                ledger.create_transfers([ONE]),
+                ledger.create_transfers([attrs.evolve(ONE, amount=-1)]),
+                ledger.create_transfers([]),
+                ledger.create_transfers([attrs.evolve(ONE, id=2)]),
+                return_exceptions=True,
+            )
+            assert isinstance(answers[1], InvalidField)
+            assert [len(answer) for answer in answers if isinstance(answer, list)] == [1, 0, 1]
+
+    asyncio.run(use())
+
+
+def test_closing_ends_those_who_follow(tmp_path: Path) -> None:
+    """They would wait for ever for what cannot come."""
+
+    async def use() -> None:
+        ledger = await AsyncLedger.open(tmp_path / "ledger")
+        await ledger.create_accounts(ACCOUNTS)
+
+        async def follow() -> int:
+            return len([event async for event in ledger.get_change_events(follow=True)])
+
+        task = asyncio.create_task(follow())
+        await ledger.create_transfers([ONE])
+        await asyncio.sleep(0.05)
+        await ledger.close()
+        assert await asyncio.wait_for(task, 30) in (0, 1)
 
     asyncio.run(use())
