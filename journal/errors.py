@@ -77,7 +77,7 @@ class LedgerLocked(JournalError):
     path: Path
 
     def __str__(self) -> str:
-        return f"{self.path}: another process is writing to this ledger"
+        return f"{self.path}: this ledger is open for writing already, here or in another process"
 
 
 @attrs.define(eq=False)

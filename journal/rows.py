@@ -14,6 +14,7 @@ from journal.codec import Rows
 from journal.errors import BatchTooLarge, InvalidField
 from journal.model import (
     ACCOUNT,
+    AMOUNT_MAX,
     BATCH_EVENTS_MAX,
     ROW_BYTES,
     TRANSFER,
@@ -66,6 +67,24 @@ def accounts_from_rows(rows: Rows) -> list[Account]:
 
 def transfers_from_rows(rows: Rows) -> list[Transfer]:
     return [_transfer(*values) for values in columns(rows)]
+
+
+def check_ids(ids: Iterable[int]) -> list[int]:
+    """The ids that are looked up, as a list.
+
+    Raises:
+        InvalidField: one of them is no integer, or does not fit in 128 bits.
+    """
+    try:
+        wanted = list(ids)
+    except TypeError:
+        raise InvalidField("ids", ids, "is nothing that holds ids") from None
+    for row, id_ in enumerate(wanted):
+        if not isinstance(id_, int | np.integer):
+            raise InvalidField("id", id_, "must be an integer", row)
+        if not 0 <= id_ <= AMOUNT_MAX:
+            raise InvalidField("id", id_, "does not fit in 128 bits", row)
+    return wanted
 
 
 def columns(rows: Rows) -> Iterable[tuple[int, ...]]:
@@ -137,6 +156,11 @@ def _rows(
     pack: Callable[[tuple[Any, ...]], bytes],
     fields: Callable[[Any], tuple[Any, ...]],
 ) -> Rows:
+    given: object = items
+    if type(given) is not list and not isinstance(given, Sequence | np.ndarray):
+        name = item_type.__name__
+        reason = f"is no list of {name} objects and no array of journal.{name.upper()}"
+        raise InvalidField(f"{name.lower()}s", items, reason)
     if len(items) > BATCH_EVENTS_MAX:
         raise BatchTooLarge(count=len(items), count_max=BATCH_EVENTS_MAX)
     if isinstance(items, np.ndarray):
@@ -205,7 +229,9 @@ def _first_invalid(items: Sequence[Any], dtype: np.dtype[np.void], item_type: ty
             value = getattr(item, name, 0)
             bits = dtype[name].itemsize * 8
             if not isinstance(value, int):
-                reason = "must be an integer (amounts are whole minor units)"
+                reason = "must be an integer"
+                if name == "amount":
+                    reason += " (amounts are whole minor units)"
             elif value < 0:
                 reason = "cannot be negative"
             elif value >= 2**bits:

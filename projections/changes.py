@@ -58,7 +58,7 @@ class ChangeEvent:
     position: int
     """Where it stands in the journal: to go on after it, begin at the next position."""
     timestamp: int
-    """When it happened, ns: the transfer's timestamp, but for what expired the moment it did."""
+    """When it happened, ns: the transfer's timestamp; for what expired, that of the expiry."""
     type: ChangeEventType
     transfer: Transfer
     """For what expired, the pending transfer."""
@@ -93,7 +93,7 @@ def change_events(
         timeout_seconds: ends following when nothing new came for so long.
 
     Raises:
-        InvalidField, OutOfRange: a bound is none.
+        InvalidField, OutOfRange: an argument is none, or ``position_min`` lies beyond the end.
         NotALedger, NotOwner: there is nothing to read.
         Damage: the journal cannot be read up to there; what came before was sound.
     """
@@ -105,10 +105,14 @@ def change_events(
             raise InvalidField(field, value, "must be an integer")
         if not 0 <= value <= greatest:
             raise OutOfRange(field, value, greatest)
+    _check_following(timeout_seconds, stop)
     storage = storage or Storage()
     directory = Directory(Path(path))
     require_ledger(directory)
     reader = Reader(directory.path, storage=storage)
+    end = reader.head().position + 1
+    if position_min > end:  # what comes up to there would be left out without a word
+        raise OutOfRange("position_min", position_min, end)
     first = _record_start(reader, position_min, timestamp_min)
     state = restore_state(storage, directory, position_max=first - 1).state
     cursor = Cursor(position=first)
@@ -123,6 +127,15 @@ def change_events(
         for event in _events(state, record)
         if event.position >= position_min and event.timestamp >= timestamp_min
     )
+
+
+def _check_following(timeout_seconds: object, stop: object) -> None:
+    if timeout_seconds is not None and not (
+        isinstance(timeout_seconds, int | float) and timeout_seconds >= 0
+    ):
+        raise InvalidField("timeout_seconds", timeout_seconds, "must be a number, 0 or more")
+    if stop is not None and not isinstance(stop, threading.Event):
+        raise InvalidField("stop", stop, "must be a threading.Event")
 
 
 def _record_start(reader: Reader, position_min: int, timestamp_min: int) -> int:

@@ -39,6 +39,7 @@ from journal.recovery import RecoveryReport
 from journal.rows import (
     account_rows,
     accounts_from_rows,
+    check_ids,
     copy_rows,
     transfer_rows,
     transfers_from_rows,
@@ -197,6 +198,8 @@ class Ledger:
         self._archive = Archive(directory.path, storage)
         self._settling = threading.Lock()
         self._closed = False
+        self._stopped = threading.Event()
+        """Set when the ledger is closed."""
         self._checkpointer = Checkpointer(
             storage, directory, self._state, indexes, self._settling,
             frame_sha256=restored.frame_sha256, ledger_id=restored.ledger_id,
@@ -301,6 +304,7 @@ class Ledger:
 
     def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
         """The accounts that exist, with their balances, in the order asked for."""
+        ids = check_ids(ids)
         self._expire_before_reading()
         with self._settling:
             rows = self._state.accounts.find(ids)
@@ -313,6 +317,7 @@ class Ledger:
     def transfer_rows(self, ids: Iterable[int]) -> tuple[Rows, list[int]]:
         """``TRANSFER[m]`` of those that took effect, and their positions in the journal."""
         self._check_open()
+        ids = check_ids(ids)
         durable = self._state.position
         found = [self._indexes.transfers.find(id_) for id_ in ids]
         self._check_open()
@@ -335,9 +340,12 @@ class Ledger:
             InvalidField: neither or both are given.
             OutOfRange: the journal does not reach that position, or there is no such time.
         """
-        self._check_open()
+        self._expire_before_reading()
         if (timestamp is None) == (position is None):
-            raise InvalidField("at", None, "takes either a timestamp or a position")
+            raise InvalidField("position", position, "or a timestamp is needed, and not both")
+        for field, value in (("timestamp", timestamp), ("position", position)):
+            if value is not None and not isinstance(value, int):
+                raise InvalidField(field, value, "must be an integer (a timestamp in ns)")
         if timestamp is not None and not 0 <= timestamp <= TIMESTAMP_MAX:
             raise OutOfRange("timestamp", timestamp, TIMESTAMP_MAX)
         if position is not None and not 0 <= position <= self._state.position:
@@ -386,12 +394,14 @@ class Ledger:
     ) -> Iterator[ChangeEvent]:
         """Every posting with the balances of both accounts as of that event, in journal order.
 
-        See :func:`projections.change_events`, which needs no open ledger.
+        See :func:`projections.change_events`, which needs no open ledger. Without ``stop``,
+        following ends when the ledger is closed.
         """
         self._expire_before_reading()
         return change_events(
-            self.path, position_min=position_min, timestamp_min=timestamp_min,
-            follow=follow, stop=stop, timeout_seconds=timeout_seconds, storage=self._storage,
+            self.path, position_min=position_min, timestamp_min=timestamp_min, follow=follow,
+            stop=self._stopped if stop is None else stop,
+            timeout_seconds=timeout_seconds, storage=self._storage,
         )  # fmt: skip
 
     # queries
@@ -489,6 +499,7 @@ class Ledger:
         if self._pipeline is not None and not self._pipeline.stop():
             return
         self._closed = True
+        self._stopped.set()
         if self._timer is not None:
             self._timer.close()
         try:
@@ -503,6 +514,7 @@ class Ledger:
                     self._writer.close()
 
     def __enter__(self) -> Self:
+        self._check_open()
         return self
 
     def __exit__(self, *_: object) -> None:

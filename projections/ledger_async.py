@@ -169,6 +169,20 @@ class AsyncLedger:
         return self._ledger.timestamp
 
     @property
+    def transfer_count(self) -> int:
+        """See :attr:`Ledger.transfer_count`."""
+        return self._ledger.transfer_count
+
+    @property
+    def is_open(self) -> bool:
+        """See :attr:`Ledger.is_open`."""
+        return not self._closed and self._ledger.is_open
+
+    async def state_sha256(self) -> bytes:
+        """See :meth:`Ledger.state_sha256`."""
+        return await self._call(self._ledger.state_sha256)
+
+    @property
     def report(self) -> OpenReport:
         """What opening did."""
         return self._ledger.report

@@ -101,7 +101,7 @@ def account_selection(filter: AccountFilter) -> Selection | None:
     Raises:
         InvalidField: a field is no integer or does not fit.
     """
-    _check_widths(filter)
+    _check(filter, AccountFilter)
     flags = int(filter.flags)
     sides = tuple(field for flag, field in _SIDES.items() if flags & flag)
     if not sides or flags & ~_ACCOUNT_FLAGS or filter.account_id in (0, AMOUNT_MAX):
@@ -115,7 +115,7 @@ def query_selection(filter: QueryFilter) -> Selection | None:
     Raises:
         InvalidField: a field is no integer or does not fit.
     """
-    _check_widths(filter)
+    _check(filter, QueryFilter)
     if int(filter.flags) & ~int(QueryFilterFlags.REVERSED):
         return None
     return _selection(filter, (), 0, bool(filter.flags & QueryFilterFlags.REVERSED))
@@ -342,12 +342,16 @@ def _selection(
     )
 
 
-def _check_widths(filter: AccountFilter | QueryFilter) -> None:
+def _check(filter: object, wanted: type) -> None:
+    if not isinstance(filter, wanted):
+        raise InvalidField("filter", filter, f"is no journal.{wanted.__name__}")
     for field, bits in _WIDTHS.items():
         value = getattr(filter, field, 0)
         if not isinstance(value, int):
             raise InvalidField(field, value, "must be an integer")
-        if not 0 <= value < 1 << bits:
+        if value < 0:
+            raise InvalidField(field, value, "cannot be negative")
+        if value >= 1 << bits:
             raise InvalidField(field, value, f"does not fit in {bits} bits")
 
 

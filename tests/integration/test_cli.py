@@ -220,7 +220,7 @@ def test_a_second_writer_is_turned_away_and_readers_are_not(books: Path, shop: P
         ):
             result = run(*args)
             assert result.exit_code == 2
-            assert "another process is writing" in result.stderr
+            assert "open for writing already" in result.stderr
             assert "hint: " in result.stderr
         good("balance", books, 1)
         good("log", books)

@@ -88,6 +88,14 @@ def test_the_recipes_run(
     assert len(run_python("docs/guides/recipes.md", capsys)) == 6
 
 
+def test_the_guide_to_asking_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every answer is the one that is shown."""
+    monkeypatch.chdir(tmp_path)
+    assert len(run_python("docs/guides/queries.md", capsys)) == 8
+
+
 def test_the_guide_to_changes_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -299,3 +299,21 @@ def test_closing_ends_those_who_follow(tmp_path: Path) -> None:
         assert await asyncio.wait_for(task, 30) in (0, 1)
 
     asyncio.run(use())
+
+
+def test_what_is_known_at_once_is_not_awaited(tmp_path: Path) -> None:
+    """Position, count and whether it is open are properties, as the ledger's are."""
+
+    async def use() -> None:
+        ledger = await AsyncLedger.open(tmp_path / "ledger")
+        await ledger.create_accounts(ACCOUNTS)
+        await ledger.create_transfers([ONE])
+        assert (ledger.position, ledger.transfer_count) == (len(ACCOUNTS) + 1, 1)
+        assert ledger.is_open
+        before = await ledger.state_sha256()
+        await ledger.close()
+        assert not ledger.is_open
+        with Ledger.open(tmp_path / "ledger") as again:
+            assert again.state_sha256() == before
+
+    asyncio.run(use())

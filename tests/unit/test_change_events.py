@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import pytest
@@ -103,7 +103,7 @@ def test_it_begins_wherever_it_is_told_to(ledger: Ledger, clock: HandClock) -> N
         ledger.checkpoint()
     events = list(ledger.get_change_events())
     assert [event.position for event in events] == list(range(3, 12))
-    for position in range(14):
+    for position in range(13):
         expected = [event for event in events if event.position >= position]
         assert list(ledger.get_change_events(position_min=position)) == expected
     for event in events:
@@ -140,8 +140,32 @@ def test_what_cannot_be_read_is_refused_at_once(ledger: Ledger, tmp_path: Path) 
         ledger.get_change_events(position_min=-1)
     with pytest.raises(OutOfRange):
         ledger.get_change_events(timestamp_min=2**63)
-    with pytest.raises(InvalidField):
-        ledger.get_change_events(position_min="1")  # type: ignore[arg-type]
+    with pytest.raises(OutOfRange):  # what comes up to there would be passed over
+        ledger.get_change_events(position_min=ledger.position + 2, follow=True)
+    wrong: list[dict[str, Any]] = [
+        {"position_min": "1"}, {"timestamp_min": 1.0}, {"timeout_seconds": float("nan")},
+        {"timeout_seconds": -1}, {"timeout_seconds": "x"}, {"stop": 1},
+    ]  # fmt: skip
+    for arguments in wrong:
+        with pytest.raises(InvalidField) as caught:
+            ledger.get_change_events(follow=True, **arguments)
+        assert caught.value.field in arguments
+
+
+def test_closing_the_ledger_ends_those_who_follow(ledger: Ledger) -> None:
+    """They would wait for ever for what cannot come."""
+    ledger.create_transfers([PLAIN])
+    seen: list[int] = []
+
+    def read() -> None:
+        seen.extend(event.position for event in ledger.get_change_events(follow=True))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    ledger.close()
+    reader.join(30)
+    assert not reader.is_alive()
+    assert seen in ([], [3])
 
 
 # --- balances in the answer ---

@@ -151,3 +151,57 @@ def test_a_closed_ledger_is_not_asked(ledger: Ledger) -> None:
     ):
         with pytest.raises(LedgerClosed):
             call()
+
+
+def test_a_filter_of_the_wrong_class_is_refused(ledger: Ledger) -> None:
+    """Its flags would mean something else, and its account would not be looked at."""
+    methods: dict[Any, Any] = {
+        ledger.get_account_transfers: ALL, ledger.get_account_balances: ALL,
+        ledger.query_accounts: ALL_OF_1, ledger.query_transfers: ALL_OF_1,
+    }  # fmt: skip
+    for method, other in methods.items():
+        for wrong in (other, None, 1, {"limit": 1}):
+            with pytest.raises(InvalidField) as caught:
+                method(wrong)
+            assert caught.value.field == "filter"
+
+
+@pytest.mark.parametrize("id_", ["1", None, 1.0, -1, 2**128])
+def test_what_is_no_id_is_not_looked_up(ledger: Ledger, id_: Any) -> None:  # noqa: ANN401
+    """It is refused with its place, now and in the past."""
+    for look_up in (
+        ledger.lookup_accounts, ledger.lookup_transfers, ledger.at(position=5).lookup_accounts,
+        ledger.at(position=5).lookup_transfers,
+    ):  # fmt: skip
+        with pytest.raises(InvalidField) as caught:
+            look_up([1, id_])
+        assert (caught.value.field, caught.value.row) == ("id", 1)
+        with pytest.raises(InvalidField, match="nothing that holds ids"):
+            look_up(7)  # type: ignore[arg-type]
+
+
+def test_what_is_no_list_is_not_created(ledger: Ledger) -> None:
+    """Nor anything that has no order, or one object where a list is wanted."""
+    one = Transfer(id=9, debit_account_id=1, credit_account_id=2, amount=5, ledger=1, code=7)
+    for wrong in (one, None, {one}, (transfer for transfer in [one]), 7):
+        creating: Any = ledger.create_transfers
+        with pytest.raises(InvalidField, match=r"is no list of Transfer objects"):
+            creating(wrong)
+        creating = ledger.create_accounts
+        with pytest.raises(InvalidField, match=r"is no list of Account objects"):
+            creating(wrong)
+    assert ledger.position == 5
+
+
+@pytest.mark.parametrize("when", [{"timestamp": 1.5}, {"timestamp": "1"}, {"position": "1"}])
+def test_a_moment_is_an_integer(ledger: Ledger, when: dict[str, Any]) -> None:
+    """Seconds as a float would be a moment in 1970."""
+    with pytest.raises(InvalidField, match="must be an integer"):
+        ledger.at(**when)
+
+
+def test_a_closed_ledger_is_not_entered(ledger: Ledger) -> None:
+    """It would only be found out inside."""
+    ledger.close()
+    with pytest.raises(LedgerClosed), ledger:
+        pass

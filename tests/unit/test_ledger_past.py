@@ -112,7 +112,7 @@ def test_one_moment_must_be_named(
     ledger: Ledger, timestamp: int | None, position: int | None
 ) -> None:
     """Neither a time nor a position, or both, is no moment."""
-    with pytest.raises(InvalidField, match="either a timestamp or a position"):
+    with pytest.raises(InvalidField, match="or a timestamp is needed"):
         ledger.at(timestamp=timestamp, position=position)
 
 

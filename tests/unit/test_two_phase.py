@@ -288,3 +288,15 @@ def test_an_event_of_the_batch_may_come_too_late(ledger: Ledger, clock: HandCloc
     answers = ledger.create_transfers([attrs.evolve(PLAIN, id=70), late])
     assert [answer.status for answer in answers] == [S.CREATED, S.PENDING_TRANSFER_EXPIRED]
     assert answers[1].timestamp == created.timestamp + 5 * SECOND
+
+
+def test_looking_back_at_the_present_lets_expire_what_is_due(
+    ledger: Ledger, clock: HandClock
+) -> None:
+    """The ledger as of now does not differ from what a look-up shows."""
+    [timed] = ledger.lookup_transfers([11])
+    clock.now = timed.timestamp + 6 * SECOND
+    past = ledger.at(timestamp=clock.now)
+    assert past.lookup_accounts([1, 2]) == ledger.lookup_accounts([1, 2])
+    [account] = past.lookup_accounts([1])
+    assert account.debits_pending == PENDING.amount
