@@ -309,10 +309,9 @@ def test_what_is_known_at_once_is_not_awaited(tmp_path: Path) -> None:
         await ledger.create_accounts(ACCOUNTS)
         await ledger.create_transfers([ONE])
         assert (ledger.position, ledger.transfer_count) == (len(ACCOUNTS) + 1, 1)
-        assert ledger.is_open
-        before = await ledger.state_sha256()
+        states, before = [ledger.is_open], await ledger.state_sha256()
         await ledger.close()
-        assert not ledger.is_open
+        assert [*states, ledger.is_open] == [True, False]
         with Ledger.open(tmp_path / "ledger") as again:
             assert again.state_sha256() == before
 
