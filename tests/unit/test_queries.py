@@ -259,3 +259,39 @@ def take_a_step(world: World, data: st.DataObject) -> None:
         for file in data.draw(st.sets(st.sampled_from(sorted(files)))):
             file.unlink()
         world.open()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path / "ledger")
+    yield world
+    world.ledger.close()
+
+
+def moving(debit: int, credit: int, amount: int = 7) -> Transfer:
+    return Transfer(
+        debit_account_id=debit, credit_account_id=credit, amount=amount, ledger=1, code=1
+    )
+
+
+def test_accounts_that_share_a_group_are_told_apart(world: World) -> None:
+    """A transfer between the two of them stands twice in the group, and once in the answer."""
+    world.post([moving(3, FOLDS_TO_3), moving(FOLDS_TO_3, 3), moving(3, 1), moving(1, FOLDS_TO_3)])
+    world.ledger.checkpoint()
+    for account_id in (3, FOLDS_TO_3):
+        for flags in (BOTH, AccountFilterFlags.DEBITS, AccountFilterFlags.CREDITS):
+            for more in (AccountFilterFlags.NONE, AccountFilterFlags.REVERSED):
+                world.check(AccountFilter(account_id, limit=50, flags=flags | more))
+
+
+def test_balances_come_from_every_part_of_the_history(world: World) -> None:
+    """From runs and from what is newer, for just those transfers that are asked for."""
+    for _ in range(3):
+        world.post([moving(1, 2), moving(2, 1), moving(2, 1), moving(3, 1), moving(1, 3)])
+        world.ledger.checkpoint()
+        world.post([moving(1, 2, amount=1), moving(2, 1, amount=2**70)])
+    for flags in (BOTH, AccountFilterFlags.DEBITS, AccountFilterFlags.CREDITS):
+        for more in (AccountFilterFlags.NONE, AccountFilterFlags.REVERSED):
+            for limit in (1, 4, 5, 50):
+                world.check(AccountFilter(1, limit=limit, flags=flags | more))
+                world.check(AccountFilter(3, limit=limit, code=1, flags=flags | more))
