@@ -1,9 +1,10 @@
 """What follows from the journal: balances, the ledger that decides, past moments, checkpoints."""
 
+from projections.answers import TransferWithBalances
 from projections.audit import AuditReport, audit
 from projections.changes import ChangeEvent, ChangeEventType, change_events
 from projections.checkpoint import Checkpoint
-from projections.ledger import Ledger, OpenReport, TransferWithBalances
+from projections.ledger import Ledger, OpenReport
 from projections.ledger_async import AsyncLedger
 from projections.past import PastLedger
 from projections.projection import Projection

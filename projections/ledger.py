@@ -6,8 +6,9 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, Self, overload
+from typing import Any, Literal, Self, overload
 
 import attrs
 import numpy as np
@@ -23,15 +24,12 @@ from journal.errors import (
     ReadOnly,
 )
 from journal.model import (
-    CREATE_RESULT,
     TIMESTAMP_MAX,
     Account,
     AccountBalance,
     AccountFilter,
     CreateAccountResult,
-    CreateAccountStatus,
     CreateTransferResult,
-    CreateTransferStatus,
     QueryFilter,
     Transfer,
 )
@@ -47,6 +45,12 @@ from journal.rows import (
 from journal.segment import SEGMENT_BYTES_MAX
 from journal.storage import Storage
 from journal.writer import SyncMode, Writer
+from projections.answers import (
+    TransferWithBalances,
+    account_results,
+    transfer_results,
+    with_balances,
+)
 from projections.archive import Archive
 from projections.changes import ChangeEvent, change_events
 from projections.checkpoint import Checkpoint, checkpoint_witnesses
@@ -67,10 +71,6 @@ from projections.restore import Restored, restore_state
 from projections.rules import HISTORY
 from projections.signals import uninterrupted
 
-_ACCOUNT_STATUS: Final = {int(status): status for status in CreateAccountStatus}
-_TRANSFER_STATUS: Final = {int(status): status for status in CreateTransferStatus}
-"""By number: calling an enum takes longer than deciding the transfer."""
-
 
 @attrs.frozen
 class OpenReport:
@@ -82,14 +82,6 @@ class OpenReport:
     checkpoints_refused: tuple[str, ...]
     events_replayed: int
     seconds: float
-
-
-@attrs.frozen
-class TransferWithBalances(CreateTransferResult):
-    """A result, and for a transfer that was created the balances of its accounts just after it."""
-
-    debit_balance: AccountBalance | None = None
-    credit_balance: AccountBalance | None = None
 
 
 class Ledger:
@@ -197,9 +189,7 @@ class Ledger:
         self._indexes = indexes
         self._archive = Archive(directory.path, storage)
         self._settling = threading.Lock()
-        self._closed = False
-        self._stopped = threading.Event()
-        """Set when the ledger is closed."""
+        self._closed = threading.Event()
         self._checkpointer = Checkpointer(
             storage, directory, self._state, indexes, self._settling,
             frame_sha256=restored.frame_sha256, ledger_id=restored.ledger_id,
@@ -235,23 +225,9 @@ class Ledger:
             JournalFull: no room; nothing was created, and the ledger stays usable.
             WriterPoisoned: the disk failed; reopen, and look the ids up.
         """
-        rows = account_rows(accounts)
-        results = uninterrupted(self._request, RecordKind.ACCOUNTS, rows)
-        return results if isinstance(accounts, np.ndarray) else _account_results(results)
-
-    def begin_accounts(self, accounts: Sequence[Account] | Rows) -> Callable[[], Any]:
-        """Decide :meth:`create_accounts` now; the call returned waits for the disk and answers.
-
-        Not for the main thread, where a signal could come between the two.
-        """
-        rows = account_rows(accounts)
-        results, complete = self._begin(RecordKind.ACCOUNTS, rows, None)
-
-        def answer() -> Any:
-            complete()
-            return results if isinstance(accounts, np.ndarray) else _account_results(results)
-
-        return answer
+        results: list[CreateAccountResult] | npt.NDArray[np.void]
+        results = uninterrupted(_both_steps, partial(self.begin_accounts, accounts))
+        return results
 
     @overload
     def create_transfers(
@@ -278,25 +254,58 @@ class Ledger:
             JournalFull: no room; nothing was created, and the ledger stays usable.
             WriterPoisoned: the disk failed; reopen, and look the ids up.
         """
-        rows = transfer_rows(transfers)
-        postings = _postings(transfers, balances=balances)
-        results = uninterrupted(self._request, RecordKind.TRANSFERS, rows, postings)
-        return results if isinstance(transfers, np.ndarray) else _results(results, postings)
+        results: Sequence[CreateTransferResult] | npt.NDArray[np.void]
+        begin = partial(self.begin_transfers, transfers, balances=balances)
+        results = uninterrupted(_both_steps, begin)
+        return results
+
+    # The two steps of a request apart, for whoever has a thread for each; not for the main thread,
+    # where a signal could come between them.
+
+    def begin_accounts(self, accounts: Sequence[Account] | Rows) -> Callable[[], Any]:
+        """Decide :meth:`create_accounts`; what is returned waits for the disk, and answers.
+
+        Both raise what that raises.
+        """
+        rows = account_rows(accounts)
+        in_rows = isinstance(accounts, np.ndarray)
+        return self._begin(RecordKind.ACCOUNTS, rows, None if in_rows else account_results)
 
     def begin_transfers(
-        self, transfers: Sequence[Transfer] | Rows, *, balances: bool = False
+        self, transfers: Sequence[Transfer] | Rows, *, balances: bool
     ) -> Callable[[], Any]:
-        """Decide :meth:`create_transfers` now; the call returned waits for the disk and answers.
+        """Decide :meth:`create_transfers`; what is returned waits for the disk, and answers.
 
-        Not for the main thread, where a signal could come between the two.
+        Both raise what that raises.
         """
         rows = transfer_rows(transfers)
-        postings = _postings(transfers, balances=balances)
-        results, complete = self._begin(RecordKind.TRANSFERS, rows, postings)
+        in_rows = isinstance(transfers, np.ndarray)
+        if not balances:
+            return self._begin(RecordKind.TRANSFERS, rows, None if in_rows else transfer_results)
+        if in_rows:
+            raise InvalidField("balances", balances, "goes with a list, not with rows")
+        postings: list[Posting] = []
+        return self._begin(
+            RecordKind.TRANSFERS, rows, lambda results: with_balances(results, postings), postings
+        )
+
+    def _begin(
+        self,
+        kind: RecordKind,
+        rows: Rows,
+        in_objects: Callable[[npt.NDArray[np.void]], list[Any]] | None,
+        postings: list[Posting] | None = None,
+    ) -> Callable[[], Any]:
+        """Decide rows; the answer is ``CREATE_RESULT[n]``, or what ``in_objects`` makes of it."""
+        self._check_open()
+        pipeline = self._pipeline
+        if pipeline is None:
+            raise ReadOnly(self.path)
+        results, ticket = pipeline.decide(kind, rows, postings)
 
         def answer() -> Any:
-            complete()
-            return results if isinstance(transfers, np.ndarray) else _results(results, postings)
+            pipeline.complete(ticket)
+            return results if in_objects is None else in_objects(results)
 
         return answer
 
@@ -381,7 +390,9 @@ class Ledger:
     @property
     def is_open(self) -> bool:
         """Whether :meth:`close` has not been called yet, in this process."""
-        return not (self._closed or (self._writer is not None and self._writer.is_in_child))
+        return not (
+            self._closed.is_set() or (self._writer is not None and self._writer.is_in_child)
+        )
 
     def get_change_events(
         self,
@@ -400,7 +411,7 @@ class Ledger:
         self._expire_before_reading()
         return change_events(
             self.path, position_min=position_min, timestamp_min=timestamp_min, follow=follow,
-            stop=self._stopped if stop is None else stop,
+            stop=self._closed if stop is None else stop,
             timeout_seconds=timeout_seconds, storage=self._storage,
         )  # fmt: skip
 
@@ -498,8 +509,7 @@ class Ledger:
     def _close(self) -> None:
         if self._pipeline is not None and not self._pipeline.stop():
             return
-        self._closed = True
-        self._stopped.set()
+        self._closed.set()
         if self._timer is not None:
             self._timer.close()
         try:
@@ -520,26 +530,6 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _request(
-        self, kind: RecordKind, rows: Rows, postings: list[Posting] | None = None
-    ) -> npt.NDArray[np.void]:
-        self._check_open()
-        if self._pipeline is None:
-            raise ReadOnly(self.path)
-        return self._pipeline.request(kind, rows, postings)
-
-    def _begin(
-        self, kind: RecordKind, rows: Rows, postings: list[Posting] | None
-    ) -> tuple[npt.NDArray[np.void], Callable[[], None]]:
-        self._check_open()
-        pipeline = self._pipeline
-        if pipeline is None:
-            raise ReadOnly(self.path)
-        if not len(rows):
-            return np.zeros(0, CREATE_RESULT), lambda: None
-        results, ticket = pipeline.decide(kind, rows, postings)
-        return results, lambda: pipeline.complete(ticket)
-
     def _expire_before_reading(self) -> None:
         self._check_open()
         if self._pipeline is not None and self._pipeline.is_expiry_due:
@@ -555,40 +545,6 @@ class Ledger:
             raise LedgerClosed(self.path)
 
 
-def _account_results(results: npt.NDArray[np.void]) -> list[CreateAccountResult]:
-    return [
-        CreateAccountResult(timestamp, _ACCOUNT_STATUS[status])
-        for timestamp, status, _ in results.tolist()
-    ]
-
-
-def _postings(transfers: Sequence[Transfer] | Rows, *, balances: bool) -> list[Posting] | None:
-    """Where a request's postings go, if its answer is to carry balances."""
-    if balances and isinstance(transfers, np.ndarray):
-        raise InvalidField("balances", balances, "goes with a list, not with rows")
-    return [] if balances else None
-
-
-def _results(
-    results: npt.NDArray[np.void], postings: list[Posting] | None
-) -> Sequence[CreateTransferResult]:
-    if postings is not None:
-        return _with_balances(results, postings)
-    return [
-        CreateTransferResult(timestamp, _TRANSFER_STATUS[status])
-        for timestamp, status, _ in results.tolist()
-    ]
-
-
-def _with_balances(
-    results: npt.NDArray[np.void], postings: Sequence[Posting]
-) -> list[TransferWithBalances]:
-    answers: list[TransferWithBalances] = []
-    created = iter(postings)
-    for timestamp, status, _ in results.tolist():
-        balances: tuple[AccountBalance, ...] = ()
-        if status == CreateTransferStatus.CREATED:
-            _, *accounts = next(created)
-            balances = tuple(AccountBalance(*account.balances(), timestamp) for account in accounts)
-        answers.append(TransferWithBalances(timestamp, _TRANSFER_STATUS[status], *balances))
-    return answers
+def _both_steps(begin: Callable[[], Callable[[], Any]]) -> Any:
+    """Decide a request, wait for the disk, and answer."""
+    return begin()()

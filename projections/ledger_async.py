@@ -26,9 +26,10 @@ from journal.model import (
     QueryFilter,
     Transfer,
 )
+from projections.answers import TransferWithBalances
 from projections.changes import ChangeEvent
 from projections.checkpoint import Checkpoint
-from projections.ledger import Ledger, OpenReport, TransferWithBalances
+from projections.ledger import Ledger, OpenReport
 from projections.past import PastLedger
 
 T = TypeVar("T")

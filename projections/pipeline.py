@@ -104,39 +104,23 @@ class Pipeline:
             self._writer.wait(last)
             self.settle()
 
-    def request(
-        self, kind: RecordKind, rows: Rows, postings: list[Posting] | None = None
-    ) -> npt.NDArray[np.void]:
-        """Decide, append, wait until it is durable, and answer ``CREATE_RESULT[n]``.
-
-        Args:
-            postings: takes the transfers that took effect and their accounts after each.
-        """
-        if not len(rows):
-            return np.zeros(0, CREATE_RESULT)
-        results, ticket = self.decide(kind, rows, postings)
-        self.complete(ticket)
-        return results
-
-    def complete(self, ticket: Ticket | None) -> None:
-        """Return once what was decided with ``ticket`` may be given out.
-
-        Raises:
-            JournalFull, WriterPoisoned: it may not.
-        """
-        if ticket is None:
-            return
-        self._writer.wait(ticket)
-        try:
-            self.settle()
-        except BaseException as cause:
-            self._writer.poison(cause)  # in the journal, but perhaps half in the state
-            raise
-
     def decide(
         self, kind: RecordKind, rows: Rows, postings: list[Posting] | None = None
     ) -> tuple[npt.NDArray[np.void], Ticket | None]:
-        """The results, and the ticket they may be given out with."""
+        """Decide a request and put what happened in line for the journal.
+
+        Args:
+            postings: takes the transfers that took effect and their accounts after each.
+
+        Returns:
+            ``CREATE_RESULT[n]``, and the ticket to complete before it may be given out.
+
+        Raises:
+            LedgerClosed, WriterPoisoned: nothing was decided.
+            OutOfRange: there are no timestamps left.
+        """
+        if not len(rows):
+            return np.zeros(0, CREATE_RESULT), None
         with self._deciding:
             self._check_going()
             writer = self._writer
@@ -159,6 +143,21 @@ class Pipeline:
                 self._take(_InFlight(ticket, kind, decision, draft, postings))
                 self._frontier.timestamp = first + len(rows) - 1
                 return decision.results, ticket
+
+    def complete(self, ticket: Ticket | None) -> None:
+        """Return once what was decided with ``ticket`` may be given out.
+
+        Raises:
+            JournalFull, WriterPoisoned: it may not.
+        """
+        if ticket is None:
+            return
+        self._writer.wait(ticket)
+        try:
+            self.settle()
+        except BaseException as cause:
+            self._writer.poison(cause)  # in the journal, but perhaps half in the state
+            raise
 
     def _take(self, taken: _InFlight) -> None:
         """A record was put in line: it counts for the requests after it."""

@@ -158,7 +158,7 @@ def test_closing_waits_for_what_is_in_flight(meeting: Meeting) -> None:
     """A request that was decided before the ledger closes gets its answer."""
     first = meeting.send(ONE)
     closing = meeting.pool.submit(meeting.ledger.close)
-    until(lambda: meeting.ledger._closed)
+    until(lambda: not meeting.ledger.is_open)
     assert not first.done()
     meeting.disk.release()
     closing.result()
@@ -171,7 +171,7 @@ def test_closing_releases_everything_though_what_is_in_flight_is_refused(
     """A disk that fills up during close costs the request in flight, not the lock or a thread."""
     first = meeting.send(ONE)
     closing = meeting.pool.submit(meeting.ledger.close)
-    until(lambda: meeting.ledger._closed)
+    until(lambda: not meeting.ledger.is_open)
     meeting.disk.release(full=True)
     for future in (first, closing):
         with pytest.raises(JournalFull):
