@@ -82,7 +82,9 @@ def check_ids(ids: Iterable[int]) -> list[int]:
     for row, id_ in enumerate(wanted):
         if not isinstance(id_, int | np.integer):
             raise InvalidField("id", id_, "must be an integer", row)
-        if not 0 <= id_ <= AMOUNT_MAX:
+        if id_ < 0:
+            raise InvalidField("id", id_, "cannot be negative", row)
+        if id_ > AMOUNT_MAX:
             raise InvalidField("id", id_, "does not fit in 128 bits", row)
     return wanted
 

@@ -28,7 +28,7 @@ from projections.accounts import (
 )
 from projections.decision import Decision
 from projections.frontier import Draft, Frontier
-from projections.posting import PlainPostings
+from projections.posting import PlainColumns
 from projections.rules import CLOSED, CREDITS_LIMITED, DEBITS_LIMITED, HISTORY, TransferRow
 from projections.u128 import Words
 
@@ -98,7 +98,7 @@ def decide_plain(
         None,
         int(timestamps[0]),
         int(timestamps[-1]),
-        PlainPostings(*slots, happened["amount"]),
+        PlainColumns(*slots, happened["amount"]),
     )
     return decision, PlainDraft(frontier, decision, id_max)
 
@@ -109,7 +109,7 @@ def _decide_few(
     """The same, one by one; ids must rise, and nothing is imported."""
     slots = frontier.table.slots
     id_max = frontier.id_max
-    debits, credits, amounts = [], [], []
+    postings: list[tuple[int, int, int]] = []
     for (
         id_, debit_id, credit_id, amount, pending_id, _, _, _, timeout, ledger, code, flags, time,
     ) in columns(rows):  # fmt: skip
@@ -125,10 +125,8 @@ def _decide_few(
             if max(words[at + 3], words[at + 5], words[at + 7], words[at + 9]) >= _HIGH_SAFE:
                 return None
         id_max = id_
-        debits.append(debit)
-        credits.append(credit)
-        amounts.append(amount)
-    timestamps = range(timestamp_first, timestamp_first + len(debits))
+        postings.append((debit, credit, amount))
+    timestamps = range(timestamp_first, timestamp_first + len(postings))
     decision = Decision(
         np.frombuffer(
             b"".join([_RESULT.pack(timestamp, CREATED, 0) for timestamp in timestamps]),
@@ -138,7 +136,7 @@ def _decide_few(
         None,
         timestamp_first,
         timestamps[-1],
-        PlainPostings(debits, credits, amounts),
+        postings,
     )
     return decision, PlainDraft(frontier, decision, id_max)
 

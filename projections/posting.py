@@ -22,15 +22,19 @@ from projections.rules import (
 )
 
 
-class PlainPostings(NamedTuple):
-    """What plain transfers do: amounts below 2**64, from slot to slot, and nothing else.
+class PlainColumns(NamedTuple):
+    """What many plain transfers do: move posted amounts from slot to slot, and nothing else."""
 
-    Arrays ``i64[n]``, ``i64[n]``, ``u64[n, 2]`` if there are many, lists if there are few.
-    """
+    debits: npt.NDArray[np.int64]
+    """Slots, ``i64[n]``."""
+    credits: npt.NDArray[np.int64]
+    """Slots, ``i64[n]``."""
+    amounts: npt.NDArray[np.uint64]
+    """``u64[n, 2]``, low word first."""
 
-    debits: npt.NDArray[np.int64] | list[int]
-    credits: npt.NDArray[np.int64] | list[int]
-    amounts: npt.NDArray[np.uint64] | list[int]
+
+PlainPostings = PlainColumns | list[tuple[int, int, int]]
+"""The same of a few: debit slot, credit slot, and an amount below 2**64."""
 
 
 def post(

@@ -24,7 +24,7 @@ from projections.accounts import (
 )
 from projections.indexes.balance_history import BalanceHistory
 from projections.pendings import Pendings
-from projections.posting import PlainPostings
+from projections.posting import PlainColumns, PlainPostings
 from projections.rules import (
     CLOSING,
     HISTORY,
@@ -89,13 +89,10 @@ class LedgerState:
         if kind is RecordKind.ACCOUNTS:
             self.accounts.add(rows)
         elif kind is RecordKind.TRANSFERS and statuses is None:
-            if plain is not None and trace is None:
-                self._post_plain(rows, plain)
-            else:
-                self._post(rows, positions, trace)
+            self._post(rows, positions, trace, plain)
         elif kind is RecordKind.TRANSFERS:
             created = statuses == codec.CREATED
-            self._post(rows[created], _array(positions)[created], trace)
+            self._post(rows[created], _array(positions)[created], trace, None)
         else:
             raise AssertionError("an event that is no row has no place here")
         self._advance(int(positions[-1]), timestamp)
@@ -167,29 +164,28 @@ class LedgerState:
         self.position = position
         self.timestamp = max(self.timestamp, timestamp)
 
-    def _post_plain(self, rows: Rows, plain: PlainPostings) -> None:
-        debits, credits, amounts = plain
-        if isinstance(debits, list) or isinstance(credits, list) or isinstance(amounts, list):
-            for debit, credit, amount in zip(debits, credits, amounts, strict=True):
-                self.accounts.post(debit, credit, amount)
-            self._count(len(rows), int(rows["timestamp"][-1]))
-        else:
-            self._record_history(rows, debits, credits)
-            self.accounts.add_to(DEBITS_POSTED, debits, amounts)
-            self.accounts.add_to(CREDITS_POSTED, credits, amounts)
-            self._count(len(rows), int(rows["timestamp"][-1]))
-
-    def _count(self, transfers: int, timestamp: int) -> None:
-        self.transfer_count += transfers
-        self.transfers_timestamp_max = timestamp
-
-    def _post(self, rows: Rows, positions: Positions, trace: Trace | None) -> None:
+    def _post(
+        self, rows: Rows, positions: Positions, trace: Trace | None, plain: PlainPostings | None
+    ) -> None:
         if not len(rows):
             return
-        by_row = trace is not None or len(rows) < _COLUMNS_PAY
-        if by_row or not self._post_columns(rows, positions):
+        if trace is not None:
             self._post_one_by_one(rows, positions, trace)
-        self._count(len(rows), int(rows["timestamp"][-1]))
+        elif plain is not None:
+            self._post_plain(rows, plain)
+        elif len(rows) < _COLUMNS_PAY or not self._post_columns(rows, positions):
+            self._post_one_by_one(rows, positions, None)
+        self.transfer_count += len(rows)
+        self.transfers_timestamp_max = int(rows["timestamp"][-1])
+
+    def _post_plain(self, rows: Rows, plain: PlainPostings) -> None:
+        if isinstance(plain, list):
+            for debit, credit, amount in plain:
+                self.accounts.post(debit, credit, amount)
+            return
+        self._record_history(rows, plain.debits, plain.credits)
+        self.accounts.add_to(DEBITS_POSTED, plain.debits, plain.amounts)
+        self.accounts.add_to(CREDITS_POSTED, plain.credits, plain.amounts)
 
     def _post_one_by_one(self, rows: Rows, positions: Positions, trace: Trace | None) -> None:
         accounts = self.accounts
@@ -253,9 +249,7 @@ class LedgerState:
         debit = accounts.slots_of(rows["debit_account_id"])
         credit = accounts.slots_of(rows["credit_account_id"])
         if not every & (PENDING | RESOLVING):
-            self._record_history(rows, debit, credit)
-            accounts.add_to(DEBITS_POSTED, debit, rows["amount"])
-            accounts.add_to(CREDITS_POSTED, credit, rows["amount"])
+            self._post_plain(rows, PlainColumns(debit, credit, rows["amount"]))
             return True
         # What a batch's own pending transfers reserve is there before anything is taken away.
         return self._post_two_phase(rows, positions, debit, credit)

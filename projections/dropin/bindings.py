@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -229,7 +229,7 @@ def tb_client_init_parameters(client: InitialisedClient, out_parameters: Any) ->
 class StateMachineMixin:
     """The eight requests, each answered when it returns; ``_submit`` carries them out."""
 
-    _submit: Callable[[Operation, Any], Any]
+    _submit: Callable[[Operation, Any], list[Any]]
 
     def create_accounts(self, accounts: list[Account]) -> list[CreateAccountResult]:
         """One result for each, in order, once they are on disk.
@@ -241,70 +241,70 @@ class StateMachineMixin:
                 its outcome is not known.
             journal.JournalFull, journal.WriterPoisoned: the disk is full, or has failed.
         """
-        return self._submit(Operation.CREATE_ACCOUNTS, accounts)  # type: ignore[no-any-return]
+        return self._submit(Operation.CREATE_ACCOUNTS, accounts)
 
     def create_transfers(self, transfers: list[Transfer]) -> list[CreateTransferResult]:
         """One result for each, in order, once they are on disk. Errors: as ``create_accounts``."""
-        return self._submit(Operation.CREATE_TRANSFERS, transfers)  # type: ignore[no-any-return]
+        return self._submit(Operation.CREATE_TRANSFERS, transfers)
 
     def lookup_accounts(self, accounts: list[int]) -> list[Account]:
         """The accounts with these ids that exist, in the order of the ids."""
-        return self._submit(Operation.LOOKUP_ACCOUNTS, accounts)  # type: ignore[no-any-return]
+        return self._submit(Operation.LOOKUP_ACCOUNTS, accounts)
 
     def lookup_transfers(self, transfers: list[int]) -> list[Transfer]:
         """The transfers with these ids that exist, in the order of the ids."""
-        return self._submit(Operation.LOOKUP_TRANSFERS, transfers)  # type: ignore[no-any-return]
+        return self._submit(Operation.LOOKUP_TRANSFERS, transfers)
 
     def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
         """The transfers of one account. An invalid filter selects nothing."""
-        return self._submit(Operation.GET_ACCOUNT_TRANSFERS, filter)  # type: ignore[no-any-return]
+        return self._submit(Operation.GET_ACCOUNT_TRANSFERS, filter)
 
     def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
         """The balances of an account with history, after each of its transfers."""
-        return self._submit(Operation.GET_ACCOUNT_BALANCES, filter)  # type: ignore[no-any-return]
+        return self._submit(Operation.GET_ACCOUNT_BALANCES, filter)
 
     def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
         """The accounts that match. An invalid filter selects nothing."""
-        return self._submit(Operation.QUERY_ACCOUNTS, query_filter)  # type: ignore[no-any-return]
+        return self._submit(Operation.QUERY_ACCOUNTS, query_filter)
 
     def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
         """The transfers that match. An invalid filter selects nothing."""
-        return self._submit(Operation.QUERY_TRANSFERS, query_filter)  # type: ignore[no-any-return]
+        return self._submit(Operation.QUERY_TRANSFERS, query_filter)
 
 
 class AsyncStateMachineMixin:
     """The requests of :class:`StateMachineMixin` as coroutines; the errors are the same."""
 
-    _submit: Callable[[Operation, Any], Any]
+    _submit: Callable[[Operation, Any], Awaitable[list[Any]]]
 
     async def create_accounts(self, accounts: list[Account]) -> list[CreateAccountResult]:
         """See :meth:`StateMachineMixin.create_accounts`."""
-        return await self._submit(Operation.CREATE_ACCOUNTS, accounts)  # type: ignore[no-any-return]
+        return await self._submit(Operation.CREATE_ACCOUNTS, accounts)
 
     async def create_transfers(self, transfers: list[Transfer]) -> list[CreateTransferResult]:
         """See :meth:`StateMachineMixin.create_transfers`."""
-        return await self._submit(Operation.CREATE_TRANSFERS, transfers)  # type: ignore[no-any-return]
+        return await self._submit(Operation.CREATE_TRANSFERS, transfers)
 
     async def lookup_accounts(self, accounts: list[int]) -> list[Account]:
         """See :meth:`StateMachineMixin.lookup_accounts`."""
-        return await self._submit(Operation.LOOKUP_ACCOUNTS, accounts)  # type: ignore[no-any-return]
+        return await self._submit(Operation.LOOKUP_ACCOUNTS, accounts)
 
     async def lookup_transfers(self, transfers: list[int]) -> list[Transfer]:
         """See :meth:`StateMachineMixin.lookup_transfers`."""
-        return await self._submit(Operation.LOOKUP_TRANSFERS, transfers)  # type: ignore[no-any-return]
+        return await self._submit(Operation.LOOKUP_TRANSFERS, transfers)
 
     async def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
         """See :meth:`StateMachineMixin.get_account_transfers`."""
-        return await self._submit(Operation.GET_ACCOUNT_TRANSFERS, filter)  # type: ignore[no-any-return]
+        return await self._submit(Operation.GET_ACCOUNT_TRANSFERS, filter)
 
     async def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
         """See :meth:`StateMachineMixin.get_account_balances`."""
-        return await self._submit(Operation.GET_ACCOUNT_BALANCES, filter)  # type: ignore[no-any-return]
+        return await self._submit(Operation.GET_ACCOUNT_BALANCES, filter)
 
     async def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
         """See :meth:`StateMachineMixin.query_accounts`."""
-        return await self._submit(Operation.QUERY_ACCOUNTS, query_filter)  # type: ignore[no-any-return]
+        return await self._submit(Operation.QUERY_ACCOUNTS, query_filter)
 
     async def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
         """See :meth:`StateMachineMixin.query_transfers`."""
-        return await self._submit(Operation.QUERY_TRANSFERS, query_filter)  # type: ignore[no-any-return]
+        return await self._submit(Operation.QUERY_TRANSFERS, query_filter)

@@ -152,7 +152,7 @@ class _SyncPacket:
 class ClientSync(Client, StateMachineMixin):
     """The client whose methods block. Any number of threads may use it at once."""
 
-    def _submit(self, operation: Operation, argument: Any) -> Any:
+    def _submit(self, operation: Operation, argument: Any) -> list[Any]:
         request = Request.of(operation, argument)
         packet = _SyncPacket(threading.get_ident())
         key = next(_numbers)
@@ -232,7 +232,7 @@ class ClientAsync(Client, AsyncStateMachineMixin):
         self._waiting: deque[_AsyncPacket] = deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="nostro-client")
 
-    async def _submit(self, operation: Operation, argument: Any) -> Any:
+    async def _submit(self, operation: Operation, argument: Any) -> list[Any]:
         request = Request.of(operation, argument)
         loop = asyncio.get_running_loop()
         packet = _AsyncPacket(request, loop, loop.create_future())

@@ -171,6 +171,8 @@ def test_pendings_expire_though_nobody_asks(tmp_path: Path) -> None:
         ledger.create_transfers([TIMED])
         clock.now = 6 * SECOND
         until(lambda: ledger.position == 4)
+        [account] = ledger.lookup_accounts([1])
+        assert account.debits_pending == 0
 
 
 def test_balancing_moves_what_there_is_room_for(ledger: Ledger) -> None:
