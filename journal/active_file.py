@@ -6,6 +6,7 @@ A full disk shows in :class:`NoRoom` before anything was promised, and the file 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -36,8 +37,10 @@ class ActiveFile:
         self.operation = "opening"
         """What was last asked of the system: names the culprit when it fails."""
         self._fd = storage.open_write(active.path)
-        self.end_bytes = recovered.place.offset_bytes
+        self.end_bytes = self._written_bytes = recovered.place.offset_bytes
         self._allocated_bytes = storage.size(self._fd)
+        self._begun: bytes | None = None
+        self._failure: OSError | None = None
         self._hash = hashlib.sha256()
         self._hashed_bytes = 0
 
@@ -46,22 +49,51 @@ class ActiveFile:
         used = self.end_bytes + queued_bytes
         return used > SEGMENT_HEADER_BYTES and used + frame_bytes > size_bytes_max
 
-    def append(self, data: bytes, size_bytes_max: int) -> None:
-        """Write and sync. ``end_bytes`` moves only once the data is on disk."""
-        end = self.end_bytes + len(data)
-        if end > self._allocated_bytes:
-            self._reserve(end, size_bytes_max)
-        self.operation = "write"
+    def begin(self, frame: bytes, size_bytes_max: int) -> None:
+        """Write the frame that the next :meth:`write` begins with, and let the disk begin.
+
+        A failure is for that :meth:`write` to report.
+        """
+        self._begun = frame
         try:
-            self._storage.write(self._fd, data, self.end_bytes)
+            self._write(frame, 0, size_bytes_max)
         except OSError as failure:
-            raise _no_room_or(failure) from None
+            self._failure = failure
+
+    def write(self, frames: Sequence[bytes], size_bytes_max: int) -> int:
+        """Write frames, and let the disk begin; where they end, once :meth:`sync` has returned."""
+        begun, self._begun = self._begun, None
+        failure, self._failure = self._failure, None
+        if begun is not frames[0]:
+            self._write(b"".join(frames), 0, size_bytes_max)
+        elif failure is not None:
+            raise failure
+        elif len(frames) > 1:
+            self._write(b"".join(frames[1:]), len(begun), size_bytes_max)
+        self._written_bytes = self.end_bytes + sum(map(len, frames))
+        if self._hashed_bytes == self.end_bytes:
+            for frame in frames:
+                self._hash.update(frame)
+            self._hashed_bytes = self._written_bytes
+        return self._written_bytes
+
+    def sync(self) -> None:
+        """Return once what was written is on disk. Only now does ``end_bytes`` move."""
         self.operation = "fdatasync"
         self._storage.sync_data(self._fd)
-        if self._hashed_bytes == self.end_bytes:
-            self._hash.update(data)
-            self._hashed_bytes = end
-        self.end_bytes = end
+        self.end_bytes = self._written_bytes
+
+    def _write(self, data: bytes, ahead_bytes: int, size_bytes_max: int) -> None:
+        """Write so far behind the end, where there must be room, and let the disk begin."""
+        start = self.end_bytes + ahead_bytes
+        if start + len(data) > self._allocated_bytes:
+            self._reserve(start + len(data), size_bytes_max)
+        self.operation = "write"
+        try:
+            self._storage.write(self._fd, data, start)
+        except OSError as failure:
+            raise _no_room_or(failure) from None
+        self._storage.begin_sync(self._fd, start, len(data))
 
     def _reserve(self, end_bytes: int, size_bytes_max: int) -> None:
         """Reserve room up to ``end_bytes``, and ahead of it if the disk has that much."""

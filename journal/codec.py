@@ -11,8 +11,9 @@ A payload is a CBOR map with these keys, in this order::
 
 Kinds 1 and 2 carry "b", kind 3 carries "e". A block starts with one byte: 0, then the rows as they
 are; or 1, then one zstd frame of the rows transposed byte by byte (all first bytes, all second
-bytes, …), which the compressor finds far more regular. A block is opened on its own, so a look-up
-of one row opens 512 rows and not the whole batch.
+bytes, …), which the compressor finds far more regular; or 2, then one row without its zero bytes,
+behind 128 bits that say where it has others. A block is opened on its own, so a look-up of one row
+opens 512 rows and not the whole batch.
 
 Reading trusts nothing: CBOR is bounded in depth, without tags, floats, indefinite lengths or
 duplicate keys, and its canonical re-encoding must equal the input; a zstd frame must declare
@@ -48,6 +49,10 @@ CREATED: Final = 0xFFFFFFFF
 _STATUSES: Final = frozenset(map(int, CreateTransferStatus)) - {CREATED}
 _PLAIN: Final = b"\x00"
 _TRANSPOSED: Final = b"\x01"
+_SPARSE: Final = b"\x02"
+_DIGITS: Final = b"0" + b"1" * 255
+"""Translates each byte to the binary digit that says whether it is zero."""
+_BITS_BYTES: Final = ROW_BYTES // 8
 _SCALARS: Final = (int, bytes, str, bool, type(None))
 _CBOR_BYTES: Final = 0x40
 _CBOR_ARRAY: Final = 0x80
@@ -286,20 +291,35 @@ def decompress(data: bytes | memoryview, *, size_bytes_max: int) -> bytes:
 
 def _encode_block(rows: Rows) -> bytes:
     plain = rows.tobytes()
-    transposed = plain  # as it is, of one row
-    if len(rows) > 1:
+    if len(rows) == 1:
+        bits = int(plain.translate(_DIGITS), 2).to_bytes(_BITS_BYTES)
+        packed = _SPARSE + bits + plain.translate(None, b"\0")
+    else:
         transposed = np.frombuffer(plain, np.uint8).reshape(-1, ROW_BYTES).T.tobytes()
-    packed = _compressor().compress(transposed)
-    return _TRANSPOSED + packed if len(packed) < len(plain) else _PLAIN + plain
+        packed = _TRANSPOSED + _compressor().compress(transposed)
+    return packed if len(packed) <= len(plain) else _PLAIN + plain
 
 
 def _decode_block(block: bytes | memoryview, count: int, dtype: np.dtype[np.void]) -> Rows:
     if block[:1] == _TRANSPOSED:
         columns = _decode_columns(block, count)
         return np.ascontiguousarray(columns.T).reshape(-1).view(dtype)
+    if block[:1] == _SPARSE and count == 1:
+        return _decode_sparse(np.frombuffer(block, np.uint8, offset=1)).view(dtype)
     if block[:1] == _PLAIN and len(block) == count * ROW_BYTES + 1:
         return np.frombuffer(block, dtype, offset=1)
     raise DecodeError("a block has an unknown form or the wrong size")
+
+
+def _decode_sparse(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """``u8[128]`` of one row without its zero bytes."""
+    there = np.unpackbits(data[:_BITS_BYTES]).view(bool)
+    others = data[_BITS_BYTES:]
+    if len(there) != ROW_BYTES or np.count_nonzero(there) != len(others) or not others.all():
+        raise DecodeError("a block does not hold the row it should")
+    row = np.zeros(ROW_BYTES, np.uint8)
+    row[there] = others
+    return row
 
 
 def _decode_columns(block: bytes | memoryview, count: int) -> npt.NDArray[np.uint8]:

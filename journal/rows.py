@@ -27,8 +27,8 @@ from journal.model import (
 _MASK_64: Final = 2**64 - 1
 _ROW: Final = struct.Struct("<16s16s16s16s16s16sQIIIHHQ")
 _TIMESTAMP: Final = struct.Struct("<Q")
-_WORDS: Final = struct.Struct("<12QQIIIHHQ")
-"""Both row layouts have six u128 fields, then the same widths."""
+WORDS_OF_ROW: Final = struct.Struct("<12QQIIIHHQ")
+"""Both row layouts have six u128 fields, of two words each, then the same widths."""
 _COLUMNS_PAY: Final = 32
 """From so many rows on, reading by columns beats unpacking row by row."""
 _ACCOUNT_FIELDS: Final = attrgetter(
@@ -92,7 +92,7 @@ def check_ids(ids: Iterable[int]) -> list[int]:
 def columns(rows: Rows) -> Iterable[tuple[int, ...]]:
     """Every row as a tuple of Python ints, in the order of the dtype's fields."""
     if len(rows) < _COLUMNS_PAY:
-        return map(_join_words, _WORDS.iter_unpack(rows.tobytes()))
+        return map(_join_words, WORDS_OF_ROW.iter_unpack(rows.tobytes()))
     names = rows.dtype.names
     if names is None:
         raise AssertionError("rows without fields")
@@ -108,12 +108,12 @@ def copy_rows(rows: Rows) -> Rows:
     return np.frombuffer(bytearray(rows.tobytes() if few else rows), rows.dtype)
 
 
-def with_timestamps(rows: Rows, timestamps: Iterable[int]) -> Rows:
-    """A copy of a few rows at other times; not writable."""
-    data = bytearray(rows.tobytes())
+def with_timestamps(data: bytes, timestamps: Iterable[int]) -> bytes:
+    """The bytes of a few rows, at other times."""
+    changed = bytearray(data)
     for number, timestamp in enumerate(timestamps, 1):
-        _TIMESTAMP.pack_into(data, number * ROW_BYTES - _TIMESTAMP.size, timestamp)
-    return np.frombuffer(bytes(data), rows.dtype)
+        _TIMESTAMP.pack_into(changed, number * ROW_BYTES - _TIMESTAMP.size, timestamp)
+    return bytes(changed)
 
 
 def _account(*values: int) -> Account:

@@ -10,6 +10,7 @@ On macOS ``fsync`` only reaches the drive's cache; F_FULLFSYNC is used there ins
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import mmap
@@ -24,6 +25,12 @@ from journal.errors import NotALedger, NotOwner, UnsupportedPlatform
 SUPPORTED_PLATFORMS: Final = ("linux", "darwin")
 NO_SPACE_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
+_sync_file_range: Final = getattr(ctypes.CDLL(None), "sync_file_range", None)
+"""Linux has it: sync_file_range(2)."""
+if _sync_file_range is not None:
+    _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+_SYNC_FILE_RANGE_WRITE: Final = 2
+"""Begin writing, and do not wait."""
 _OPEN_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW
 _TEMPORARY_SUFFIX: Final = ".tmp"
 
@@ -83,6 +90,14 @@ class Storage:
 
     def truncate(self, fd: int, size_bytes: int) -> None:
         os.ftruncate(fd, size_bytes)
+
+    def begin_sync(self, fd: int, offset_bytes: int, count: int) -> None:
+        """Let the disk begin with what was written there; a hint that promises nothing.
+
+        Whatever is done before :meth:`sync_data` then costs less time, or none.
+        """
+        if _sync_file_range is not None:
+            _sync_file_range(fd, offset_bytes, count, _SYNC_FILE_RANGE_WRITE)
 
     def sync_data(self, fd: int) -> None:
         """The file's data, and what is needed to read it back, have reached the disk."""

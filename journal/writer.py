@@ -1,6 +1,7 @@
 """The one writer of a journal: append, group commit, rotation, and what happens when it fails.
 
 ``append`` puts a frame in line and returns a ticket; ``wait`` returns once the frame is durable.
+The first in line is written at once, so that the disk works on it before anybody waits.
 Whoever waits first writes everything in line, so callers that arrive meanwhile share the next
 sync. The order never changes: write the group, sync it, write HEAD, release the callers.
 
@@ -164,7 +165,7 @@ class Writer:
             opened.callback(self._file.close)
             self._head_fd = storage.open_write(directory.head)
             opened.callback(storage.close, self._head_fd)
-            self._write_head(self._head, sync=True)
+            self._write_head(self._head, encode_slot(self._head), sync=True)
             opened.pop_all()
 
     @property
@@ -207,6 +208,12 @@ class Writer:
                 previous_sha256=self._chain,
             )
             data = frame.encode_frame(header, payload)
+            if not (
+                self._writing
+                or self._line
+                or self._file.is_full(0, len(data), self.segment_bytes_max)
+            ):
+                self._file.begin(data, self.segment_bytes_max)
             ticket = Ticket(header.position_last, timestamp_max, data, frame_sha256(data))
             self._line.append(ticket)
             self._chain = ticket.sha256
@@ -263,7 +270,7 @@ class Writer:
             if self._failure is None:
                 self._file.cut()
                 head = self._head._replace(sequence=self._head.sequence + 1, closed=True)
-                self._write_head(head, sync=True)
+                self._write_head(head, encode_slot(head), sync=True)
         finally:
             self._closing.set()
             self._head_dirty.set()
@@ -351,22 +358,21 @@ class Writer:
         """Write, sync, tell HEAD, and only then call the tickets durable."""
         if not tickets:
             return
-        self._file.append(b"".join([ticket.frame for ticket in tickets]), self.segment_bytes_max)
-        last = tickets[-1]
-        head = self._head
-        self._write_head(
-            Head(
-                ledger_id=head.ledger_id,
-                sequence=head.sequence + 1,
-                position=last.position_last,
-                timestamp=max(head.timestamp, *[ticket.timestamp_max for ticket in tickets]),
-                segment_position=self._file.header.position_first,
-                offset_bytes=self._file.end_bytes,
-                frame_sha256=last.sha256,
-                closed=False,
-            ),
-            sync=self._strict,
+        end_bytes = self._file.write([ticket.frame for ticket in tickets], self.segment_bytes_max)
+        last, head = tickets[-1], self._head
+        head = Head(
+            head.ledger_id,
+            sequence=head.sequence + 1,
+            position=last.position_last,
+            timestamp=max([head.timestamp, *[ticket.timestamp_max for ticket in tickets]]),
+            segment_position=self._file.header.position_first,
+            offset_bytes=end_bytes,
+            frame_sha256=last.sha256,
+            closed=False,
         )
+        slot = encode_slot(head)  # while the disk is at work
+        self._file.sync()
+        self._write_head(head, slot, sync=self._strict)
         with self._mutex:
             for ticket in tickets:
                 ticket.durable = True
@@ -406,9 +412,9 @@ class Writer:
 
     # --- HEAD ---
 
-    def _write_head(self, head: Head, *, sync: bool) -> None:
+    def _write_head(self, head: Head, slot: bytes, *, sync: bool) -> None:
         self._file.operation = "writing HEAD"
-        self._storage.write(self._head_fd, encode_slot(head), head.slot_offset_bytes)
+        self._storage.write(self._head_fd, slot, head.slot_offset_bytes)
         self._head = head
         if sync:
             self._sync_head()

@@ -40,8 +40,15 @@ class Checkpointer:
         ledger_id: bytes,
         checkpointed: Checkpoint | None,
         writable: bool,
+        catch_up: Callable[[], None],
         before: Callable[[], None],
     ) -> None:
+        """Nothing is written yet.
+
+        Args:
+            catch_up: folds into ``state`` what is durable; called before it is copied.
+            before: called before anything is written.
+        """
         self._storage = storage
         self._directory = directory
         self._state = state
@@ -51,6 +58,7 @@ class Checkpointer:
         self._ledger_id = ledger_id
         self._last = checkpointed
         self._writable = writable
+        self._catch_up = catch_up
         self._before = before
         self._writing = threading.Lock()
         self._wake = threading.Event()
@@ -65,6 +73,10 @@ class Checkpointer:
     def position(self) -> int:
         """The position of the newest checkpoint; 0 if there is none."""
         return self._last.position if self._last is not None else 0
+
+    def is_waiting_for(self, position: int) -> bool:
+        """Whether that event, once it is in the state, makes a checkpoint due, now or in time."""
+        return self._dirty_since is None or position - self.position >= self._events
 
     def start(self, events: int, seconds: float) -> None:
         """Begin writing a checkpoint whenever so many events or seconds have gone by."""
@@ -98,6 +110,7 @@ class Checkpointer:
             return written
 
     def _write(self) -> Checkpoint:
+        self._catch_up()
         with self._settling:
             position, frame_sha256 = self._state.position, self._frame_sha256
             last = self._last if self.position == position else None

@@ -41,8 +41,8 @@ _TRANSFER_EXISTS: Final = int(CreateTransferStatus.EXISTS)
 class Decision(NamedTuple):
     """The answer to a request, and what of it goes into the journal."""
 
-    results: npt.NDArray[np.void]
-    """``CREATE_RESULT[n]``, one for each event asked for."""
+    results: npt.NDArray[np.void] | None
+    """``CREATE_RESULT[n]``, one for each event asked for. None: each of them was created."""
     rows: Rows
     """The events that happened, with their timestamps; may be empty."""
     statuses: npt.NDArray[np.uint32] | None
@@ -51,6 +51,15 @@ class Decision(NamedTuple):
     timestamp_max: int
     plain: PlainPostings | None = None
     """What ``rows`` do, if all of them are plain and that is known."""
+
+    def answer(self) -> npt.NDArray[np.void]:
+        """``CREATE_RESULT[n]``, one for each event asked for."""
+        if self.results is not None:
+            return self.results
+        results = np.zeros(len(self.rows), CREATE_RESULT)
+        results["timestamp"] = self.rows["timestamp"]
+        results["status"] = CREATED
+        return results
 
 
 def decide_accounts(rows: Rows, draft: Draft, *, timestamp_first: int) -> Decision:
@@ -113,7 +122,7 @@ def decide_transfers(rows: Rows, draft: Draft, *, timestamp_first: int) -> Decis
 
 def _rewrite(decision: Decision, rewritten: dict[int, TransferRow]) -> None:
     """Put resolved transfers, by their place in the request, in place of what was asked for."""
-    statuses = decision.results["status"]
+    statuses = decision.answer()["status"]
     places = np.cumsum((statuses == CREATED) | np.isin(statuses, _FAILING)) - 1
     table = decision.rows.view(np.uint8).reshape(-1, ROW_BYTES)
     for index, row in rewritten.items():

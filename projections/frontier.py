@@ -198,7 +198,7 @@ class Draft:
             return held
         if id_ in self.failed or id_ in frontier.failed:
             return Used.UP
-        if id_ > frontier.index.id_max:
+        if id_ > frontier.id_max:
             return None
         if (pending := frontier.pendings.find(id_)) is not None:
             return pending

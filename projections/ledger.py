@@ -194,7 +194,7 @@ class Ledger:
             storage, directory, self._state, indexes, self._settling,
             frame_sha256=restored.frame_sha256, ledger_id=restored.ledger_id,
             checkpointed=restored.checkpoint, writable=writer is not None,
-            before=self._sync_head,
+            catch_up=self._fold, before=self._sync_head,
         )  # fmt: skip
         self._pipeline: Pipeline | None = None
         self._timer: ExpiryTimer | None = None
@@ -202,7 +202,7 @@ class Ledger:
             self._pipeline = Pipeline(
                 writer, restored.state, indexes, self._settling,
                 archive=Archive(directory.path, storage),  # nobody who decides waits for a query
-                clock=clock, settled=self._checkpointer.advance,
+                clock=clock, checkpointer=self._checkpointer,
             )  # fmt: skip
             self._timer = ExpiryTimer(self._pipeline.expire, expiry_seconds)
 
@@ -285,9 +285,8 @@ class Ledger:
         if in_rows:
             raise InvalidField("balances", balances, "goes with a list, not with rows")
         postings: list[Posting] = []
-        return self._begin(
-            RecordKind.TRANSFERS, rows, lambda results: with_balances(results, postings), postings
-        )
+        answer = self._begin(RecordKind.TRANSFERS, rows, None, postings)
+        return lambda: with_balances(answer(), postings)
 
     def _begin(
         self,
@@ -302,19 +301,20 @@ class Ledger:
         if pipeline is None:
             raise ReadOnly(self.path)
         results, ticket = pipeline.decide(kind, rows, postings)
+        answer = results if in_objects is None else in_objects(results)  # the disk is at work
 
-        def answer() -> Any:
+        def once_durable() -> Any:
             pipeline.complete(ticket)
-            return results if in_objects is None else in_objects(results)
+            return answer
 
-        return answer
+        return once_durable
 
     # --- reading ---
 
     def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
         """The accounts that exist, with their balances, in the order asked for."""
         ids = check_ids(ids)
-        self._expire_before_reading()
+        self._prepare_to_read()
         with self._settling:
             rows = self._state.accounts.find(ids)
         return accounts_from_rows(rows)
@@ -327,6 +327,7 @@ class Ledger:
         """``TRANSFER[m]`` of those that took effect, and their positions in the journal."""
         self._check_open()
         ids = check_ids(ids)
+        self._fold()
         durable = self._state.position
         found = [self._indexes.transfers.find(id_) for id_ in ids]
         self._check_open()
@@ -338,7 +339,7 @@ class Ledger:
 
     def accounts(self) -> Rows:
         """``ACCOUNT[n]``: every account with its balances, in order of creation."""
-        self._expire_before_reading()
+        self._prepare_to_read()
         with self._settling:
             return copy_rows(self._state.accounts.rows)
 
@@ -349,7 +350,7 @@ class Ledger:
             InvalidField: neither or both are given.
             OutOfRange: the journal does not reach that position, or there is no such time.
         """
-        self._expire_before_reading()
+        self._prepare_to_read()
         if (timestamp is None) == (position is None):
             raise InvalidField("position", position, "or a timestamp is needed, and not both")
         for field, value in (("timestamp", timestamp), ("position", position)):
@@ -369,21 +370,25 @@ class Ledger:
     @property
     def position(self) -> int:
         """The last durable event; 0 if there is none."""
+        self._fold()
         return self._state.position
 
     @property
     def timestamp(self) -> int:
         """The highest timestamp of any durable event, ns."""
+        self._fold()
         return self._state.timestamp
 
     @property
     def transfer_count(self) -> int:
         """How many transfers took effect."""
+        self._fold()
         return self._state.transfer_count
 
     def state_sha256(self) -> bytes:
         """The hash of accounts, balances and position: equal for equal ledgers."""
         self._check_open()
+        self._fold()
         with self._settling:
             return self._state.sha256()
 
@@ -408,7 +413,7 @@ class Ledger:
         See :func:`projections.change_events`, which needs no open ledger. Without ``stop``,
         following ends when the ledger is closed.
         """
-        self._expire_before_reading()
+        self._prepare_to_read()
         return change_events(
             self.path, position_min=position_min, timestamp_min=timestamp_min, follow=follow,
             stop=self._closed if stop is None else stop,
@@ -440,6 +445,7 @@ class Ledger:
         selection = account_selection(filter)
         if selection is None:
             return []
+        self._fold()
         with self._settling:
             slot = self._state.accounts.slots.get(selection.account_id)
             if slot is None or not self._state.accounts.state(slot).flags & HISTORY:
@@ -456,7 +462,7 @@ class Ledger:
         Raises:
             InvalidField: a field of the filter is no integer or does not fit.
         """
-        self._expire_before_reading()
+        self._prepare_to_read()
         selection = query_selection(query_filter)
         if selection is None:
             return []
@@ -481,6 +487,7 @@ class Ledger:
         self._check_open()
         if selection is None:
             return []
+        self._fold()
         with self._settling:
             view = self._indexes.postings.view()
         self._check_open()
@@ -530,11 +537,18 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _expire_before_reading(self) -> None:
+    def _prepare_to_read(self) -> None:
+        """What was acknowledged is folded in from here on, and what has run out of time expired."""
         self._check_open()
+        self._fold()
         if self._pipeline is not None and self._pipeline.is_expiry_due:
             with contextlib.suppress(JournalError):  # what is read is still what is durable
                 uninterrupted(self._pipeline.expire)
+
+    def _fold(self) -> None:
+        """Fold in what is durable."""
+        if self._pipeline is not None and self._pipeline.is_behind and self.is_open:
+            uninterrupted(self._pipeline.settle)
 
     def _sync_head(self) -> None:
         if self._writer is not None:

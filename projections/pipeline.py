@@ -8,6 +8,9 @@
 Two locks. One orders decisions, so the journal's order is the order in which requests saw each
 other. The other guards the durable state, which look-ups read. Nobody holds either while waiting
 for the disk, except that those whose time has run out expire before the next decision.
+
+While the disk writes a request, the one before it is folded in. So the last request stays unfolded
+until the next comes or somebody reads, if it is one that the next need not look at: a plain one.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from journal.errors import JournalFull, LedgerClosed, OutOfRange
 from journal.model import BATCH_EVENTS_MAX, CREATE_RESULT, TIMESTAMP_MAX
 from journal.writer import Ticket, Writer
 from projections.archive import Archive
+from projections.checkpointer import Checkpointer
 from projections.decision import Decision, decide_accounts, decide_transfers
 from projections.expiry import Expiry, expire
 from projections.frontier import Draft, Frontier
@@ -60,21 +64,22 @@ class Pipeline:
         *,
         archive: Archive,
         clock: Callable[[], int],
-        settled: Callable[[int, bytes], None],
+        checkpointer: Checkpointer,
     ) -> None:
-        """``settled`` is told the position and the hash of each frame folded in.
+        """Nothing is done yet.
 
         Args:
             settling: held while ``state`` and ``indexes`` change.
             archive: where transfers are found that are asked for again.
             clock: the time in ns since the epoch.
+            checkpointer: told of each frame folded in.
         """
         self._writer = writer
         self._state = state
         self._indexes = indexes
         self._settling = settling
         self._clock = clock
-        self._settled = settled
+        self._checkpointer = checkpointer
         self._deciding = threading.Lock()
         self._frontier = Frontier(
             state,
@@ -136,13 +141,14 @@ class Pipeline:
                 decision, draft = self._decide_rows(kind, rows, first)
                 if not len(decision.rows):
                     # The answer may rest on a record in flight: give it out no sooner.
-                    return decision.results, self._last_in_flight()
+                    return decision.answer(), self._last_in_flight()
                 ticket = self._append(kind, decision)
                 if ticket is None:
                     continue  # what this was decided on top of has just been refused
                 self._take(_InFlight(ticket, kind, decision, draft, postings))
                 self._frontier.timestamp = first + len(rows) - 1
-                return decision.results, ticket
+                self.settle()  # those before it, while the disk is at work
+                return decision.answer(), ticket
 
     def complete(self, ticket: Ticket | None) -> None:
         """Return once what was decided with ``ticket`` may be given out.
@@ -153,11 +159,21 @@ class Pipeline:
         if ticket is None:
             return
         self._writer.wait(ticket)
-        try:
+        if not self._may_stay_unfolded(ticket):
             self.settle()
-        except BaseException as cause:
-            self._writer.poison(cause)  # in the journal, but perhaps half in the state
-            raise
+
+    def _may_stay_unfolded(self, ticket: Ticket) -> bool:
+        try:
+            (last,) = self._in_flight
+        except (ValueError, RuntimeError):  # none or several, or they have just changed
+            return False
+        return (
+            last.ticket is ticket
+            and last.postings is None
+            and isinstance(last.decision, Decision)
+            and last.decision.plain is not None
+            and not self._checkpointer.is_waiting_for(ticket.position_last)
+        )
 
     def _take(self, taken: _InFlight) -> None:
         """A record was put in line: it counts for the requests after it."""
@@ -233,6 +249,7 @@ class Pipeline:
             decide = decide_transfers
         else:
             decide = decide_accounts
+        self.settle()
         frontier.catch_up()
         draft = Draft(frontier)
         return decide(rows, draft, timestamp_first=timestamp_first), draft
@@ -252,23 +269,39 @@ class Pipeline:
         except IndexError:  # none, or another thread has just settled the last
             return None
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something durable is not in the state yet."""
+        try:
+            return self._in_flight[0].ticket.durable
+        except IndexError:
+            return False
+
     def settle(self) -> None:
         """Fold everything that became durable into the state, in order."""
+        if not self.is_behind:
+            return
         with self._settling:
-            while self._in_flight and self._in_flight[0].ticket.durable:
-                done = self._in_flight[0]
-                decision, ticket = done.decision, done.ticket
-                if isinstance(decision, Expiry):
-                    self._state.expire(
-                        decision.transfer_ids,
-                        position_last=ticket.position_last,
-                        timestamp=decision.timestamp_max,
-                    )
-                else:
-                    self._apply(done.kind, decision, ticket.position_last, done.postings)
-                self._frontier.settle(done.draft, ticket.position_last)
-                self._in_flight.popleft()
-                self._settled(ticket.position_last, ticket.sha256)
+            try:
+                while self.is_behind:
+                    self._fold(self._in_flight[0])
+            except BaseException as cause:
+                self._writer.poison(cause)  # in the journal, but perhaps half in the state
+                raise
+
+    def _fold(self, done: _InFlight) -> None:
+        decision, ticket = done.decision, done.ticket
+        if isinstance(decision, Expiry):
+            self._state.expire(
+                decision.transfer_ids,
+                position_last=ticket.position_last,
+                timestamp=decision.timestamp_max,
+            )
+        else:
+            self._apply(done.kind, decision, ticket.position_last, done.postings)
+        self._frontier.settle(done.draft, ticket.position_last)
+        self._in_flight.popleft()
+        self._checkpointer.advance(ticket.position_last, ticket.sha256)
 
     def _apply(
         self,

@@ -10,15 +10,14 @@ test feeds both paths the same requests and demands the same results, journal by
 
 from __future__ import annotations
 
-import struct
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from journal.codec import CREATED, Rows
-from journal.model import AMOUNT_MAX, CREATE_RESULT, TransferFlags
-from journal.rows import columns, copy_rows, with_timestamps
+from journal.codec import Rows
+from journal.model import AMOUNT_MAX, TRANSFER, TransferFlags
+from journal.rows import WORDS_OF_ROW, columns, copy_rows, with_timestamps
 from projections.accounts import (
     CREDITS_POSTED,
     DEBITS_POSTED,
@@ -41,8 +40,6 @@ _NOT_IMPORTED: Final = np.uint16(0xFFFF & ~int(TransferFlags.IMPORTED))  # ~ of 
 _RESTRICTED: Final = np.uint16(DEBITS_LIMITED | CREDITS_LIMITED | CLOSED)
 _LEDGER_AND_RESTRICTED: Final = (int(_RESTRICTED) | HISTORY) << 48 | 0xFFFFFFFF
 """Of the word that holds them both, a ledger, and the flags that keep an account out."""
-_NARROW: Final = 2**64 - 1
-_RESULT: Final = struct.Struct("<QII")
 _HIGH_WORD_SAFE: Final = np.uint64(2**62)
 """A balance with a smaller high word cannot overflow, whatever 64-bit amounts are in flight."""
 _HIGH_SAFE: Final = int(_HIGH_WORD_SAFE)
@@ -89,11 +86,8 @@ def decide_plain(
         return None
     happened = copy_rows(rows)
     happened["timestamp"] = timestamps
-    results = np.zeros(len(rows), CREATE_RESULT)
-    results["timestamp"] = timestamps
-    results["status"] = CREATED
     decision = Decision(
-        results,
+        None,
         happened,
         None,
         int(timestamps[0]),
@@ -110,13 +104,19 @@ def _decide_few(
     slots = frontier.table.slots
     id_max = frontier.id_max
     postings: list[tuple[int, int, int]] = []
+    data = rows.tobytes()
     for (
-        id_, debit_id, credit_id, amount, pending_id, _, _, _, timeout, ledger, code, flags, time,
-    ) in columns(rows):  # fmt: skip
-        if flags or pending_id or timeout or time or amount > _NARROW or not (ledger and code):
+        id_low, id_high, debit_low, debit_high, credit_low, credit_high, amount, amount_high,
+        pending_low, pending_high, _, _, _, _, timeout, ledger, code, flags, time,
+    ) in WORDS_OF_ROW.iter_unpack(data):  # fmt: skip
+        if flags or pending_low or pending_high or timeout or time or amount_high:
             return None
-        debit, credit = slots.get(debit_id), slots.get(credit_id)
+        id_ = id_low | id_high << 64
+        debit = slots.get(debit_low | debit_high << 64)
+        credit = slots.get(credit_low | credit_high << 64)
         if debit is None or credit is None or debit == credit or not id_max < id_ < AMOUNT_MAX:
+            return None
+        if not (ledger and code):
             return None
         words = frontier.table.flat  # after the slots: another thread may add accounts meanwhile
         for at in (debit * WORDS, credit * WORDS):
@@ -126,17 +126,10 @@ def _decide_few(
                 return None
         id_max = id_
         postings.append((debit, credit, amount))
-    timestamps = range(timestamp_first, timestamp_first + len(postings))
+    last = timestamp_first + len(postings) - 1
+    happened = with_timestamps(data, range(timestamp_first, last + 1))
     decision = Decision(
-        np.frombuffer(
-            b"".join([_RESULT.pack(timestamp, CREATED, 0) for timestamp in timestamps]),
-            CREATE_RESULT,
-        ),
-        with_timestamps(rows, timestamps),
-        None,
-        timestamp_first,
-        timestamps[-1],
-        postings,
+        None, np.frombuffer(happened, TRANSFER), None, timestamp_first, last, postings
     )
     return decision, PlainDraft(frontier, decision, id_max)
 

@@ -30,7 +30,7 @@ class FullDisk(ObservedStorage):
 
 
 class HeldDisk(FullDisk):
-    """A disk that keeps whoever writes to the journal waiting until it is released."""
+    """A disk that keeps whoever syncs the journal waiting until it is released."""
 
     def __init__(self) -> None:
         super().__init__(suffix=".segment")
@@ -44,12 +44,12 @@ class HeldDisk(FullDisk):
         self._go.clear()
 
     def release(self, *, full: bool = False) -> None:
-        """Let them go on; if ``full``, into an error."""
+        """Let them go on; if ``full``, there is no room for what is in line behind them."""
         self.full = full
         self._go.set()
 
     def before(self, operation: Operation) -> None:
-        if operation.name in _NEED_ROOM and operation.path.suffix == ".segment":
+        if operation.name == "sync_data" and operation.path.suffix == ".segment":
             if not self._go.is_set():
                 self.arrived.set()
             if not self._go.wait(TIMEOUT_SECONDS):

@@ -1,13 +1,14 @@
 """Where each transfer id stands in the journal: id -> position, refused ids included.
 
-New ids go into a dictionary. Now and then they are frozen into a *run*: three sorted columns that
-are written to a file of their own and never change. Runs of similar size are merged, so there are
-only about log2(n) of them, and a run whose range of ids does not meet the batch's costs nothing:
-time-ordered ids hardly ever touch an old run.
+New ids wait in the order they came, and go into a dictionary once one is looked for. Now and then
+they are frozen into a *run*: three sorted columns that are written to a file of their own and never
+change. Runs of similar size are merged, so there are only about log2(n) of them, and a run whose
+range of ids does not meet the batch's costs nothing: time-ordered ids hardly ever touch an old run.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from itertools import count, pairwise
 from pathlib import Path
@@ -65,35 +66,42 @@ class TransferIndex:
     """Thread-safe for one writer and any readers."""
 
     def __init__(self) -> None:
-        self._recent: dict[int, int] = {}
-        self._recent_columns: list[tuple[int, Column]] = []
-        self._frozen: dict[int, int] = {}
-        self._frozen_columns: list[tuple[int, Column]] = []
+        self._lock = threading.Lock()
         self.stack = RunStack(IDS, _read, _write)
-        self.id_max = 0
-        """The greatest id taken in."""
+        self._records: list[tuple[int, Column]] = []
+        """First position and ids of each request that no run holds yet, in order."""
+        self._frozen = 0
+        """How many of them, from the first, are to become a run."""
+        self._learned = 0
+        """How many of them are in ``_positions``: ids of time hardly ever have to be."""
+        self._positions: dict[int, int] = {}
+        self._id_max = 0
 
     def __len__(self) -> int:
-        runs = sum(run.size for run in self.stack.runs)
-        return runs + len(self._frozen) + len(self._recent)
+        with self._lock:
+            recent = sum(len(ids) for _, ids in self._records)
+            return recent + sum(run.size for run in self.stack.runs)
+
+    @property
+    def id_max(self) -> int:
+        """The greatest id taken in."""
+        self._learn()
+        return self._id_max
 
     def add(self, ids: Column, position_first: int) -> None:
         """Take in consecutive transfers: ``u64[n, 2]``, low word first, at least one.
 
         Nobody changes ``ids`` any more.
         """
-        values = field_ints(ids)
-        self._recent.update(zip(values, count(position_first)))
-        self._recent_columns.append((position_first, ids))
-        self.id_max = max(self.id_max, *values)
+        with self._lock:
+            self._records.append((position_first, ids))
 
     def find(self, id_: int) -> int | None:
         """The position of the transfer, or of its refusal; None if the id is unused."""
-        if id_ > self.id_max:
+        self._learn()
+        if id_ > self._id_max:
             return None
-        position = self._recent.get(id_)
-        if position is None:
-            position = self._frozen.get(id_)
+        position = self._positions.get(id_)  # first: what leaves it is in a run already
         if position is None:
             for run in self.stack.runs:
                 first, last = run.bounds
@@ -106,23 +114,31 @@ class TransferIndex:
 
         What was set aside before and never finished becomes a part of the same run.
         """
-        self._frozen_columns, self._recent_columns = (
-            self._frozen_columns + self._recent_columns,
-            [],
-        )
-        # In this order: a reader looks in recent, then in frozen, then in the runs.
-        self._frozen, self._recent = {**self._frozen, **self._recent}, {}
+        self._frozen = len(self._records)
 
     def finish_freeze(self, position_last: int, frame_sha256: bytes) -> None:
         """Make the frozen ids, which end at ``position_last``, a run."""
         if position_last > self.stack.position:
             span = Span(self.stack.position + 1, position_last, frame_sha256)
-            self.stack.append(run_of_records(span, self._frozen_columns))
-        self._frozen, self._frozen_columns = {}, []
+            self.stack.append(run_of_records(span, self._records[: self._frozen]))
+        with self._lock:
+            self.know_greatest()
+            del self._records[: self._frozen]
+            self._frozen, self._learned, self._positions = 0, 0, {}
 
     def know_greatest(self) -> None:
-        """Take ``id_max`` from the runs; on opening, when no id has come by :meth:`add`."""
-        self.id_max = max((run.bounds[1] for run in self.stack.runs), default=0)
+        """Take ``id_max`` from the runs, which may hold ids that never came by :meth:`add`."""
+        self._id_max = max([self._id_max, *(run.bounds[1] for run in self.stack.runs)])
+
+    def _learn(self) -> None:
+        if self._learned == len(self._records):
+            return
+        with self._lock:
+            for position_first, ids in self._records[self._learned :]:
+                values = field_ints(ids)
+                self._positions.update(zip(values, count(position_first)))
+                self._id_max = max(self._id_max, *values)
+            self._learned = len(self._records)
 
 
 def run_of_records(span: Span, records: Sequence[tuple[int, Column]]) -> Run:

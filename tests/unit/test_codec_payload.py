@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cbor2
@@ -68,6 +69,40 @@ def test_a_few_rows_are_the_same_canonical_cbor(count: int, kind: RecordKind, fi
     assert data == encode_cbor(codec.decode_cbor(data))
     assert codec.decode_payload(data).rows().tobytes() == rows.tobytes()
     assert codec.view_payload(memoryview(data)).rows().tobytes() == rows.tobytes()
+
+
+@pytest.mark.parametrize("kept", [(), (0,), (127,), (0, 7, 8, 64, 127), range(0, 128, 2)])
+def test_one_row_is_stored_without_its_zero_bytes(kept: Sequence[int]) -> None:
+    """Behind a bit for each byte, most significant first, stand the bytes that are not zero."""
+    row = np.zeros(128, np.uint8)
+    row[list(kept)] = np.arange(1, len(kept) + 1)
+    rows = row.view(TRANSFER)
+    data = codec.encode_rows(RecordKind.TRANSFERS, rows, None)
+    bits = bytearray(16)
+    for place in kept:
+        bits[place // 8] |= 0x80 >> place % 8
+    assert body_of(data)["b"][0] == b"\x02" + bits + bytes(range(1, len(kept) + 1))
+    assert codec.decode_payload(data).rows().tobytes() == rows.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("block", "count"),
+    [
+        (b"\x02", 1),
+        (b"\x02" + bytes(15), 1),
+        (b"\x02" + bytes(16) + b"\x01", 1),
+        (b"\x02\x80" + bytes(15), 1),
+        (b"\x02\x80" + bytes(15) + b"\x00", 1),
+        (b"\x02\xc0" + bytes(15) + b"\x01", 1),
+        (b"\x02\x80" + bytes(15) + b"\x01\x01", 1),
+        (b"\x02\x80" + bytes(15) + b"\x01", 2),
+    ],
+)
+def test_a_sparse_row_that_does_not_add_up_is_refused(block: bytes, count: int) -> None:
+    """Bits cut short, bytes too few or too many, a zero among them, two rows in one."""
+    data = encode_cbor({"b": [block], "k": 2, "n": count, "v": 1})
+    with pytest.raises(DecodeError):
+        codec.decode_payload(data).rows()
 
 
 def test_rows_that_do_not_compress_are_stored_as_they_are() -> None:

@@ -30,7 +30,7 @@ STORAGE = Storage()
 @pytest.fixture
 def directory(tmp_path: Path) -> Directory:
     """A closed journal of several segments."""
-    write_journal(tmp_path / "ledger", 60)
+    write_journal(tmp_path / "ledger", 80)
     return Directory(tmp_path / "ledger")
 
 

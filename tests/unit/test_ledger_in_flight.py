@@ -16,11 +16,13 @@ import pytest
 from journal import (
     AMOUNT_MAX,
     Account,
+    AccountFilter,
     AccountFlags,
     CreateAccountStatus,
     CreateTransferResult,
     CreateTransferStatus,
     JournalFull,
+    QueryFilter,
     Reader,
     Transfer,
     TransferFlags,
@@ -41,6 +43,7 @@ ONE: Final = Transfer(
     id=1, debit_account_id=BANK, credit_account_id=WALLET, amount=10, ledger=1, code=1
 )
 BACK: Final = attrs.evolve(ONE, id=2, debit_account_id=WALLET, credit_account_id=BANK)
+PLAIN: Final = attrs.evolve(ONE, credit_account_id=NEW)
 
 
 @pytest.fixture
@@ -138,6 +141,7 @@ def test_callers_in_line_share_one_sync(meeting: Meeting, tmp_path: Path) -> Non
 
 def test_what_rests_on_a_refused_record_is_refused_with_it(meeting: Meeting) -> None:
     """When the disk turns a record down, nothing decided on top of it is answered or kept."""
+    written = meeting.send(Account(id=NEW, ledger=1, code=1))
     first = meeting.send(ONE)
     spent = meeting.send(BACK)
     repeated = meeting.send(ONE)  # decides nothing new, but would say that ONE exists
@@ -145,6 +149,7 @@ def test_what_rests_on_a_refused_record_is_refused_with_it(meeting: Meeting) -> 
     for future in (first, spent, repeated):
         with pytest.raises(JournalFull):
             future.result()
+    assert written.result()[0].status is CreateAccountStatus.CREATED
     meeting.disk.full = False
     ledger = meeting.ledger
     assert ledger.lookup_transfers([1, 2]) == []
@@ -169,6 +174,7 @@ def test_closing_releases_everything_though_what_is_in_flight_is_refused(
     meeting: Meeting, tmp_path: Path
 ) -> None:
     """A disk that fills up during close costs the request in flight, not the lock or a thread."""
+    written = meeting.send(Account(id=NEW, ledger=1, code=1))
     first = meeting.send(ONE)
     closing = meeting.pool.submit(meeting.ledger.close)
     until(lambda: not meeting.ledger.is_open)
@@ -176,11 +182,12 @@ def test_closing_releases_everything_though_what_is_in_flight_is_refused(
     for future in (first, closing):
         with pytest.raises(JournalFull):
             future.result()
+    assert written.result()[0].status is CreateAccountStatus.CREATED
     thread = meeting.ledger._checkpointer._thread
     assert thread is not None
     assert not thread.is_alive()
     with Ledger.open(tmp_path / "ledger") as reopened:
-        assert reopened.position == 2
+        assert reopened.position == 3
 
 
 def test_a_huge_amount_in_flight_is_not_overlooked_by_columns(meeting: Meeting) -> None:
@@ -283,6 +290,57 @@ def test_no_account_is_imported_at_the_time_of_a_transfer_that_settles(meeting: 
     meeting.disk.release()
     (result,) = second.result()
     assert result.status is CreateAccountStatus.IMPORTED_EVENT_TIMESTAMP_MUST_NOT_REGRESS
+
+
+READERS: Final[dict[str, Callable[[Ledger], object]]] = {
+    "position": lambda ledger: ledger.position == 5,
+    "timestamp": lambda ledger: ledger.timestamp == ledger.lookup_transfers([2])[0].timestamp,
+    "transfer_count": lambda ledger: ledger.transfer_count == 2,
+    "lookup_accounts": lambda ledger: ledger.lookup_accounts([BANK])[0].debits_posted == 20,
+    "lookup_transfers": lambda ledger: len(ledger.lookup_transfers([1, 2])) == 2,
+    "accounts": lambda ledger: ledger.accounts()["debits_posted"][0, 0] == 20,
+    "at": lambda ledger: ledger.at(position=5).lookup_accounts([BANK])[0].debits_posted == 20,
+    "query_accounts": lambda ledger: (
+        ledger.query_accounts(QueryFilter(limit=9))[0].debits_posted == 20
+    ),
+    "query_transfers": lambda ledger: len(ledger.query_transfers(QueryFilter(limit=9))) == 2,
+    "get_account_transfers": lambda ledger: (
+        len(ledger.get_account_transfers(AccountFilter(BANK, limit=9))) == 2
+    ),
+    "get_change_events": lambda ledger: len(list(ledger.get_change_events())) == 2,
+    "checkpoint": lambda ledger: ledger.checkpoint().position == 5,
+    "create_transfers": lambda ledger: (
+        ledger.create_transfers([attrs.evolve(PLAIN, id=2)])[0].status is S.EXISTS
+    ),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_what_was_acknowledged_is_seen_by_every_reader(ledger: Ledger, reader: str) -> None:
+    """The last plain request is folded in when the next one comes, or by whoever reads first."""
+    ledger.create_accounts([Account(id=NEW, ledger=1, code=1)])
+    ledger.create_transfers([PLAIN])
+    ledger.create_transfers([attrs.evolve(PLAIN, id=2)])
+    assert pipeline(ledger).is_behind, "or this shows nothing"
+    assert READERS[reader](ledger)
+
+
+def test_what_was_acknowledged_last_is_in_the_hash_and_the_checkpoint(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """Equal states have equal hashes, folded in already or not; closing folds everything in."""
+    ledger.create_accounts([Account(id=NEW, ledger=1, code=1)])
+    ledger.create_transfers([PLAIN])
+    assert pipeline(ledger).is_behind
+    before = ledger.state_sha256()
+    assert not pipeline(ledger).is_behind
+    assert ledger.state_sha256() == before
+    ledger.create_transfers([attrs.evolve(PLAIN, id=2)])
+    assert pipeline(ledger).is_behind
+    ledger.close()
+    assert ledger.position == 5
+    with Ledger.open(tmp_path / "ledger") as again:
+        assert again.report.events_replayed == 0
 
 
 def test_the_last_record_in_flight_may_settle_at_any_moment(ledger: Ledger) -> None:

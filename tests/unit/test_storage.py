@@ -35,7 +35,7 @@ def test_nobody_else_can_read_a_ledger(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         writer = open_writer(tmp_path / "above" / "ledger")
-        for first in range(1, 40):
+        for first in range(1, 61):
             commit(writer, first)
         writer.close()
     finally:

@@ -55,6 +55,43 @@ def test_a_record_is_acknowledged_after_the_sync_and_head(path: Path) -> None:
     writer.close()
 
 
+def test_an_idle_writer_lets_the_disk_begin_at_once(path: Path) -> None:
+    """The record is written before anybody waits for it, and only once; then it is synced."""
+    storage = RecordingStorage()
+    writer = open_writer(path, storage=storage, segment_bytes_max=ALLOCATION_BYTES)
+    commit(writer, 1)
+    storage.operations.clear()
+    first = append(writer, 2)
+    assert storage.story() == [("write", SEGMENT)]
+    second = append(writer, 3)  # in line behind it
+    assert storage.story() == [("write", SEGMENT)]
+    writer.wait(second)
+    assert first.durable
+    assert storage.story()[1:] == [("write", SEGMENT), ("sync_data", SEGMENT), ("write", "HEAD")]
+    writer.close()
+    assert ids_in(path) == [1, 2, 3]
+
+
+def test_what_was_begun_and_never_got_in_line_is_written_over(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of memory after the first bytes: the next record takes their place."""
+    writer = open_writer(path)
+
+    def fail(_: bytes) -> bytes:
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr("journal.writer.frame_sha256", fail)
+        with pytest.raises(MemoryError):
+            append(writer, 1, 5)
+    commit(writer, 7)
+    commit(writer, 8)
+    writer.close()
+    assert ids_in(path) == [7, 8]
+    assert verify(path).events == 2
+
+
 def test_nothing_is_acknowledged_or_shown_before_the_sync(path: Path) -> None:
     """While the sync is under way the record is neither durable nor readable, for anybody."""
     storage = GatedStorage()
@@ -172,7 +209,7 @@ def test_many_threads_write_one_unbroken_journal(path: Path) -> None:
 
 def test_segments_are_bounded_named_in_order_and_chained(path: Path) -> None:
     """Each file stays within the bound and is vouched for, byte by byte, by the next one."""
-    write_journal(path, 60)
+    write_journal(path, 80)
     directory = Directory(path)
     files = list_segments(Storage(), directory, ledger_id=read_head(Storage(), directory).ledger_id)
     assert len(files) > 3
@@ -189,7 +226,7 @@ def test_segments_are_bounded_named_in_order_and_chained(path: Path) -> None:
 
 def test_a_segment_is_hashed_whole_though_several_writers_filled_it(path: Path) -> None:
     """The hash covers what earlier writers wrote as well, and what is left over is cut off."""
-    for first in range(1, 61):
+    for first in range(1, 81):
         writer = open_writer(path)
         commit(writer, first)
         writer.close()
