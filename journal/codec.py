@@ -88,8 +88,23 @@ class Payload:
     def rows(self) -> Rows:
         """All rows, ``ACCOUNT[event_count]`` or ``TRANSFER[event_count]``."""
         dtype = _DTYPES[self.kind]
+        whole = self.event_count // BLOCK_ROWS
+        if whole > 1 and all(block[:1] == _TRANSPOSED for block in self.blocks[:whole]):
+            return self._rows_transposed(whole, dtype)
         parts = [self._open(number, dtype) for number in range(len(self.blocks))]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return parts[0] if len(parts) == 1 else _joined(parts, dtype)
+
+    def _rows_transposed(self, whole: int, dtype: np.dtype[np.void]) -> Rows:
+        """The same, many blocks at a time."""
+        opened = [_decode_columns(block, BLOCK_ROWS) for block in self.blocks[:whole]]
+        transposed = np.stack(opened)
+        plain = np.zeros((whole, BLOCK_ROWS, ROW_BYTES), np.uint8)
+        for byte in np.flatnonzero(transposed.any(axis=(0, 2))).tolist():
+            plain[:, :, byte] = transposed[:, byte]
+        parts = [plain.reshape(-1).view(dtype)]
+        if whole < len(self.blocks):
+            parts.append(self._open(whole, dtype))
+        return parts[0] if len(parts) == 1 else _joined(parts, dtype)
 
     def block(self, number: int) -> Rows:
         """Rows ``512 * number`` to ``512 * number + 511``, or to the end."""
@@ -119,6 +134,11 @@ class Payload:
         return min(BLOCK_ROWS, self.event_count - number * BLOCK_ROWS)
 
 
+def _joined(parts: Sequence[Rows], dtype: np.dtype[np.void]) -> Rows:
+    """Several rows as one; as bytes, since numpy would join rows of fields field by field."""
+    return np.concatenate([part.view(np.uint8) for part in parts]).view(dtype)
+
+
 REFUSAL: Final = np.dtype([("index", "<u4"), ("status", "<u4")])
 
 
@@ -127,10 +147,7 @@ def encode_rows(kind: RecordKind, rows: Rows, statuses: npt.NDArray[np.uint32] |
     if statuses is None and len(rows) < _FEW_MAX:
         return _encode_few(kind, rows)
     payload: dict[str, object] = {
-        "b": [
-            _encode_block(rows[start : start + BLOCK_ROWS])
-            for start in range(0, len(rows), BLOCK_ROWS)
-        ],
+        "b": _encode_blocks(rows),
         "k": int(kind),
         "n": len(rows),
     }
@@ -287,6 +304,36 @@ def decompress(data: bytes | memoryview, *, size_bytes_max: int) -> bytes:
     if len(content) != declared.content_size:
         raise DecodeError("a zstd frame is shorter than it declares")
     return content
+
+
+def _encode_blocks(rows: Rows) -> list[bytes]:
+    whole = len(rows) // BLOCK_ROWS
+    blocks = []
+    if whole > 1:
+        plain = np.ascontiguousarray(rows[: whole * BLOCK_ROWS]).view(np.uint8)
+        plain = plain.reshape(whole, BLOCK_ROWS, ROW_BYTES)
+        transposed = np.zeros((whole, ROW_BYTES, BLOCK_ROWS), np.uint8)
+        for byte in _used_bytes(plain):  # most bytes of most rows are zero
+            transposed[:, byte] = plain[:, :, byte]
+        compress = _compressor().compress
+        for number in range(whole):
+            packed = _TRANSPOSED + compress(transposed[number].data)
+            fits = len(packed) <= plain[number].nbytes
+            blocks.append(packed if fits else _PLAIN + plain[number].tobytes())
+    done = len(blocks) * BLOCK_ROWS
+    starts = range(done, len(rows), BLOCK_ROWS)
+    return blocks + [_encode_block(rows[start : start + BLOCK_ROWS]) for start in starts]
+
+
+def _used_bytes(plain: npt.NDArray[np.uint8]) -> list[int]:
+    """Which bytes of a row (0 to 127) are not zero in some of the rows."""
+    every = plain.reshape(-1).view(np.uint64).reshape(-1, ROW_BYTES // 8)
+    while len(every) > 1:
+        half, odd = divmod(len(every), 2)
+        joined = every[:half] | every[half : 2 * half]
+        every = np.concatenate([joined, every[-1:]]) if odd else joined
+    used: list[int] = np.flatnonzero(every.view(np.uint8)).tolist()
+    return used
 
 
 def _encode_block(rows: Rows) -> bytes:

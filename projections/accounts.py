@@ -13,6 +13,7 @@ import numpy.typing as npt
 from journal.codec import Rows
 from journal.model import ACCOUNT, ROW_BYTES, AccountFlags
 from journal.rows import columns, field_ints
+from projections.id_map import IdMap
 from projections.rules import AccountRow, AccountState
 from projections.u128 import Words, add_at, negative
 
@@ -44,6 +45,7 @@ class Accounts:
         self._hold(np.zeros(_CAPACITY_MIN, ACCOUNT))
         self.count = 0
         self.slots: dict[int, int] = {}
+        self._map = IdMap(lambda: self._words)
         self.has_history = False
         """Whether some account has the HISTORY flag."""
 
@@ -55,7 +57,7 @@ class Accounts:
     @property
     def words(self) -> Words:
         """The same rows as ``u64[count, 16]``, a view."""
-        return self.rows.view(np.uint64).reshape(-1, WORDS)
+        return self._words[: self.count]
 
     @property
     def timestamp_max(self) -> int:
@@ -78,6 +80,7 @@ class Accounts:
         self.has_history = self.has_history or bool(np.any(rows["flags"] & _HISTORY))
         first, self.count = self.count, count
         # Last: whoever finds a slot, in whatever thread, finds its row too.
+        self._map.add(count)
         self.slots.update(zip(field_ints(rows["id"]), range(first, count), strict=True))
 
     def state(self, slot: int) -> AccountState:
@@ -94,10 +97,8 @@ class Accounts:
         return next(AccountRow._make(values) for values in columns(self._table[slot : slot + 1]))
 
     def slots_of(self, ids: Words) -> npt.NDArray[np.int64]:
-        """``i64[n]`` of ``u64[n, 2]``. All of them must exist."""
-        return np.fromiter(
-            map(self.slots.__getitem__, field_ints(ids)), dtype=np.int64, count=len(ids)
-        )
+        """``i64[n]`` of ``u64[n, 2]``; MISSING for an account that does not exist."""
+        return self._map.find(ids)
 
     def keep_history(self, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which of these accounts have the HISTORY flag."""
@@ -151,6 +152,7 @@ class Accounts:
 
     def _hold(self, table: Rows) -> None:
         self._table: Rows = table
+        self._words: Words = table.view(np.uint64).reshape(-1, WORDS)
         # Reading one word through a memoryview takes 24 ns, through numpy's indexing 46 to 85.
         self._flat = table.view(np.uint64).data
         self._bytes = table.view(np.uint8).data

@@ -27,6 +27,7 @@ from projections.accounts import (
 )
 from projections.decision import Decision
 from projections.frontier import Draft, Frontier
+from projections.id_map import MISSING
 from projections.posting import PlainColumns
 from projections.rules import CLOSED, CREDITS_LIMITED, DEBITS_LIMITED, HISTORY, TransferRow
 from projections.u128 import Words
@@ -166,13 +167,9 @@ def _increase(low: Words, high: Words) -> bool:
 
 def _slots(rows: Rows, accounts: Accounts) -> tuple[Slots, Slots] | None:
     """The slots of debit and credit accounts, if all of them exist."""
-    try:
-        return (
-            accounts.slots_of(rows["debit_account_id"]),
-            accounts.slots_of(rows["credit_account_id"]),
-        )
-    except KeyError:
-        return None
+    debit = accounts.slots_of(rows["debit_account_id"])
+    credit = accounts.slots_of(rows["credit_account_id"])
+    return None if min(debit.min(), credit.min()) == MISSING else (debit, credit)
 
 
 def _import_allows(

@@ -22,6 +22,7 @@ from projections.accounts import (
     DEBITS_POSTED,
     Accounts,
 )
+from projections.id_map import MISSING
 from projections.indexes.balance_history import BalanceHistory
 from projections.pendings import Pendings
 from projections.posting import PlainColumns, PlainPostings
@@ -248,6 +249,8 @@ class LedgerState:
         accounts = self.accounts
         debit = accounts.slots_of(rows["debit_account_id"])
         credit = accounts.slots_of(rows["credit_account_id"])
+        if min(debit.min(), credit.min()) == MISSING:
+            raise AssertionError("a transfer was posted to an account that does not exist")
         if not every & (PENDING | RESOLVING):
             self._post_plain(rows, PlainColumns(debit, credit, rows["amount"]))
             return True

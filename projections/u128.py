@@ -24,6 +24,9 @@ def add_at(words: Words, column: int, slots: npt.NDArray[np.int64], amounts: Wor
     Sums are modulo 2**128; the rules refuse a transfer that would exceed it, so only
     :func:`negative` amounts make use of that.
     """
+    if _stays_narrow(words, column, slots, amounts):
+        np.add.at(words[:, column], slots, amounts[:, 0])
+        return
     touched, place = np.unique(slots, return_inverse=True)
     sums = [_sum_limb(amounts, limb, place, len(touched)) for limb in range(4)]
     carry = np.zeros(len(touched), np.uint64)
@@ -33,6 +36,15 @@ def add_at(words: Words, column: int, slots: npt.NDArray[np.int64], amounts: Wor
         high = (base >> _32) + sums[2 * word + 1] + (low >> _32)
         words[touched, column + word] = (low & _LOW_32) | (high << _32)
         carry = high >> _32
+
+
+def _stays_narrow(words: Words, column: int, slots: npt.NDArray[np.int64], amounts: Words) -> bool:
+    """Whether all of it fits in the low words, whatever comes together."""
+    return bool(
+        len(slots)
+        and not amounts[:, 1].any()
+        and int(words[slots, column].max()) + len(slots) * int(amounts[:, 0].max()) < 2**64
+    )
 
 
 def negative(amounts: Words) -> Words:

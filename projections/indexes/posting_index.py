@@ -53,7 +53,7 @@ POSTINGS: Final = Kind(
 )
 
 _CHUNK_ROWS: Final = 2_048
-_CHUNK_ROWS_MAX: Final = 16_384
+_CHUNK_ROWS_MAX: Final = 8_192
 _RUN_ROWS: Final = 500_000
 """Of so many rows read back from the journal a run is made at once."""
 _SEARCHES_PAY: Final = 8
