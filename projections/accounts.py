@@ -24,6 +24,9 @@ CREDITS_PENDING: Final = 6
 CREDITS_POSTED: Final = 8
 """Where a row, seen as ``u64[16]``, holds its u128 balances."""
 
+HIGH_WORDS: Final = (3, 5, 7, 9)
+"""The high words of the four."""
+
 _HISTORY: Final = np.uint16(AccountFlags.HISTORY)
 _STATE: Final = struct.Struct("<16x8Q32xI2xHQ")
 """Of a row: the four balances, ledger, flags and timestamp."""
@@ -46,6 +49,8 @@ class Accounts:
         self.count = 0
         self.slots: dict[int, int] = {}
         self._map = IdMap(lambda: self._words)
+        self.high_max = 0
+        """No high word of a balance is greater, or ever was."""
         self.has_history = False
         """Whether some account has the HISTORY flag."""
 
@@ -79,6 +84,7 @@ class Accounts:
         self._table[self.count : count] = rows
         self.has_history = self.has_history or bool(np.any(rows["flags"] & _HISTORY))
         first, self.count = self.count, count
+        self._know_high(slice(first, count))
         # Last: whoever finds a slot, in whatever thread, finds its row too.
         self._map.add(count)
         self.slots.update(zip(field_ints(rows["id"]), range(first, count), strict=True))
@@ -118,7 +124,15 @@ class Accounts:
         Args:
             balance: the column, DEBITS_PENDING to CREDITS_POSTED.
         """
-        add_at(self.words, balance, slots, negative(amounts) if taken else amounts)
+        if not len(slots):
+            return
+        if not taken:
+            if not add_at(self.words, balance, slots, amounts):
+                self._know_high(slots)
+        elif amounts[:, 1].any() or self.words[slots, balance + 1].any():
+            add_at(self.words, balance, slots, negative(amounts))
+        else:  # no more is taken than is there, so nothing is borrowed
+            np.subtract.at(self.words[:, balance], slots, amounts[:, 0])
 
     @property
     def flat(self) -> memoryview:
@@ -132,6 +146,7 @@ class Accounts:
             low = words[at] + amount
             if low > _LOW:
                 words[at + 1] += 1
+                self.high_max = max(self.high_max, words[at + 1])
             words[at] = low & _LOW
 
     def put(self, state: AccountState) -> None:
@@ -146,6 +161,14 @@ class Accounts:
             dp & _LOW, dp >> 64, do & _LOW, do >> 64, cp & _LOW, cp >> 64, co & _LOW, co >> 64,
         )  # fmt: skip
         _FLAGS.pack_into(self._bytes, at + _FLAGS_AT, state.flags)
+        high = (dp | do | cp | co) >> 64
+        if high:
+            self.high_max = max(self.high_max, high)
+
+    def _know_high(self, slots: slice | npt.NDArray[np.int64]) -> None:
+        for word in HIGH_WORDS:
+            high = self._words[slots, word]
+            self.high_max = max(self.high_max, int(high.max(initial=0)))
 
     def _timestamp(self, slot: int) -> int:
         return self._flat[slot * WORDS + _TIMESTAMP]

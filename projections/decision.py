@@ -25,7 +25,7 @@ from journal.model import (
 )
 from journal.rows import columns, copy_rows, pack_transfer
 from projections.frontier import Draft
-from projections.posting import PlainPostings
+from projections.posting import Known
 from projections.rules import BALANCING, RESOLVING, AccountRow, TransferRow, account_status
 from projections.transfer_rules import transfer_outcome
 
@@ -49,8 +49,8 @@ class Decision(NamedTuple):
     """``u32`` for each of ``rows``: CREATED, or why it was refused for good. None: all CREATED."""
     timestamp_min: int
     timestamp_max: int
-    plain: PlainPostings | None = None
-    """What ``rows`` do, if all of them are plain and that is known."""
+    known: Known | None = None
+    """What is known of ``rows``, if it was found out while deciding and all of them take effect."""
 
     def answer(self) -> npt.NDArray[np.void]:
         """``CREATE_RESULT[n]``, one for each event asked for."""

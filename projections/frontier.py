@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from journal.codec import Rows
+from journal.rows import columns
 from projections import posting
 from projections.accounts import Accounts
 from projections.indexes.transfer_index import TransferIndex
@@ -92,6 +94,12 @@ class Frontier:
         if draft.unusual:
             self.unusual.add(position_last)
         self._unmerged.append((draft, position_last))
+
+    @property
+    def behind_rows(self) -> int:
+        """How many rows :meth:`catch_up` would have to work out."""
+        unmerged = [draft for draft, _ in self._unmerged]
+        return sum(len(draft.rows) for draft in unmerged if isinstance(draft, SureDraft))
 
     def catch_up(self) -> None:
         """Make the overlay show what was taken.
@@ -311,6 +319,30 @@ class Draft:
             self._scope.before.setdefault(row.debit_account_id, _copy(debit))
             self._scope.before.setdefault(row.credit_account_id, _copy(credit))
         return debit, credit
+
+
+class SureDraft(Draft):
+    """Of rows that are known to take effect; how is worked out only if somebody must see it."""
+
+    def __init__(self, frontier: Frontier, rows: Rows, id_max: int) -> None:
+        """Nothing is worked out.
+
+        Args:
+            rows: ``TRANSFER[n]``, resolved.
+            id_max: the greatest of their ids.
+        """
+        super().__init__(frontier)
+        self.rows = rows
+        self._id_max = id_max
+        self.transfers_timestamp = int(rows["timestamp"][-1])
+
+    @property
+    def id_max(self) -> int:
+        return self._id_max
+
+    def prepare(self) -> None:
+        for row in map(TransferRow._make, columns(self.rows)):
+            self.post(row)
 
 
 class _Scope:

@@ -73,6 +73,23 @@ class IdMap:
             ]
         return found
 
+    def find_one(self, low: int, high: int) -> int:
+        """The row number of one id, given as its words, or MISSING."""
+        slots = self._slots
+        mixed = (low ^ _SEED) * _MULTIPLIERS[0] & _MASK_64
+        mixed ^= mixed >> 32 ^ high
+        mixed = (mixed ^ mixed >> 32) * _MULTIPLIERS[1] & _MASK_64
+        last = len(slots) - 1
+        at = mixed >> 64 - last.bit_length()
+        while True:
+            number = int(slots[at])
+            if number == MISSING:
+                return MISSING
+            keys = self._keys()
+            if int(keys[number, 0]) == low and int(keys[number, 1]) == high:
+                return number
+            at = at + 1 & last
+
 
 def _empty(size: int) -> npt.NDArray[np.int32]:
     return np.full(size, MISSING, np.int32)

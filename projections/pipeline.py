@@ -7,10 +7,11 @@
 
 Two locks. One orders decisions, so the journal's order is the order in which requests saw each
 other. The other guards the durable state, which look-ups read. Nobody holds either while waiting
-for the disk, except that those whose time has run out expire before the next decision.
+for the disk, but for two who decide: those whose time has run out expire before the next decision,
+and many transfers that need to know balances wait until nothing is in flight.
 
 While the disk writes a request, the one before it is folded in. So the last request stays unfolded
-until the next comes or somebody reads, if it is one that the next need not look at: a plain one.
+until the next comes or somebody reads, if it is sure that all of it takes effect.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from journal.model import BATCH_EVENTS_MAX, CREATE_RESULT, TIMESTAMP_MAX
 from journal.writer import Ticket, Writer
 from projections.archive import Archive
 from projections.checkpointer import Checkpointer
+from projections.columnar import ROWS_MIN, InFlight, decide_columns
 from projections.decision import Decision, decide_accounts, decide_transfers
 from projections.expiry import Expiry, expire
 from projections.frontier import Draft, Frontier
@@ -39,6 +41,7 @@ from projections.plain import decide_plain
 from projections.rules import AccountState, TransferRow
 from projections.state import LedgerState
 
+Decided = tuple[Decision, Draft]
 Posting = tuple[TransferRow, AccountState, AccountState]
 """A transfer that took effect, its debit and its credit account just after it."""
 
@@ -138,7 +141,11 @@ class Pipeline:
                     first = self._now()
                 if first + len(rows) > TIMESTAMP_MAX:
                     raise OutOfRange("timestamp", first + len(rows), TIMESTAMP_MAX)
-                decision, draft = self._decide_rows(kind, rows, first)
+                decided = self._decide_rows(kind, rows, first)
+                if decided is None:
+                    self._wait_for_all()
+                    continue
+                decision, draft = decided
                 if not len(decision.rows):
                     # The answer may rest on a record in flight: give it out no sooner.
                     return decision.answer(), self._last_in_flight()
@@ -171,9 +178,17 @@ class Pipeline:
             last.ticket is ticket
             and last.postings is None
             and isinstance(last.decision, Decision)
-            and last.decision.plain is not None
+            and last.decision.known is not None
             and not self._checkpointer.is_waiting_for(ticket.position_last)
         )
+
+    def _wait_for_all(self) -> None:
+        """Wait until nothing is in flight. The caller holds the lock on decisions."""
+        last = self._last_in_flight()
+        if last is not None:
+            with contextlib.suppress(JournalFull):  # whoever asked for it is told
+                self._writer.wait(last)
+            self.settle()
 
     def _take(self, taken: _InFlight) -> None:
         """A record was put in line: it counts for the requests after it."""
@@ -202,11 +217,7 @@ class Pipeline:
         """
         writer = self._writer
         while True:
-            last = self._last_in_flight()
-            if last is not None:
-                with contextlib.suppress(JournalFull):  # whoever asked for it is told
-                    writer.wait(last)
-                self.settle()
+            self._wait_for_all()
             if self._generation != writer.generation:
                 self._retreat()
             now = self._now()
@@ -238,21 +249,34 @@ class Pipeline:
             self._expire_due()
         self.finish()
 
-    def _decide_rows(
-        self, kind: RecordKind, rows: Rows, timestamp_first: int
-    ) -> tuple[Decision, Draft]:
+    def _decide_rows(self, kind: RecordKind, rows: Rows, timestamp_first: int) -> Decided | None:
+        """The decision on rows; None if it has to wait until nothing is in flight."""
         frontier = self._frontier
         if kind is RecordKind.TRANSFERS:
-            plain = decide_plain(rows, frontier, timestamp_first=timestamp_first)
-            if plain is not None:
-                return plain
-            decide = decide_transfers
-        else:
-            decide = decide_accounts
+            try:
+                sure = self._decide_surely(rows, timestamp_first)
+            except InFlight:
+                return None
+            if sure is not None:
+                return sure
         self.settle()
+        if frontier.behind_rows >= ROWS_MIN:  # sooner on the disk than seen through one by one
+            return None
         frontier.catch_up()
         draft = Draft(frontier)
+        decide = decide_transfers if kind is RecordKind.TRANSFERS else decide_accounts
         return decide(rows, draft, timestamp_first=timestamp_first), draft
+
+    def _decide_surely(self, rows: Rows, timestamp_first: int) -> Decided | None:
+        """The decision if all of it is easily seen to be created."""
+        if len(rows) < ROWS_MIN:
+            return decide_plain(rows, self._frontier, timestamp_first=timestamp_first)
+        return decide_columns(
+            rows,
+            self._frontier,
+            timestamp_first=timestamp_first,
+            is_settled=not self._in_flight,
+        )
 
     def _append(self, kind: RecordKind, decision: Decision) -> Ticket | None:
         return self._writer.append(
@@ -318,7 +342,7 @@ class Pipeline:
             positions=range(first, position_last + 1),
             timestamp=decision.timestamp_max,
             trace=None if postings is None else lambda *posting: postings.append(posting),
-            plain=decision.plain,
+            known=decision.known,
         )
         if kind is RecordKind.TRANSFERS:
             self._indexes.add(first, decision.rows, decision.statuses)

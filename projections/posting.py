@@ -22,19 +22,18 @@ from projections.rules import (
 )
 
 
-class PlainColumns(NamedTuple):
-    """What many plain transfers do: move posted amounts from slot to slot, and nothing else."""
+class Slots(NamedTuple):
+    """Which accounts many transfers are between."""
 
     debits: npt.NDArray[np.int64]
-    """Slots, ``i64[n]``."""
+    """``i64[n]``."""
     credits: npt.NDArray[np.int64]
-    """Slots, ``i64[n]``."""
-    amounts: npt.NDArray[np.uint64]
-    """``u64[n, 2]``, low word first."""
+    """``i64[n]``."""
 
 
-PlainPostings = PlainColumns | list[tuple[int, int, int]]
-"""The same of a few: debit slot, credit slot, and an amount below 2**64."""
+Known = Slots | list[tuple[int, int, int]]
+"""What whoever decided on transfers knows of them: the accounts of many, or of a few plain ones the
+whole effect: debit slot, credit slot, and an amount below 2**64."""
 
 
 def post(

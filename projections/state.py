@@ -13,19 +13,20 @@ from journal import codec
 from journal.codec import RecordKind, Rows
 from journal.errors import DecodeError
 from journal.model import ACCOUNT
-from journal.rows import columns, field_ints
+from journal.rows import columns, u128_words
 from projections import posting
 from projections.accounts import (
     CREDITS_PENDING,
     CREDITS_POSTED,
     DEBITS_PENDING,
     DEBITS_POSTED,
+    WORDS,
     Accounts,
 )
 from projections.id_map import MISSING
 from projections.indexes.balance_history import BalanceHistory
 from projections.pendings import Pendings
-from projections.posting import PlainColumns, PlainPostings
+from projections.posting import Known, Slots
 from projections.rules import (
     CLOSING,
     HISTORY,
@@ -76,7 +77,7 @@ class LedgerState:
         positions: Positions,
         timestamp: int,
         trace: Trace | None = None,
-        plain: PlainPostings | None = None,
+        known: Known | None = None,
     ) -> None:
         """Fold one record of rows (or a part of one) in.
 
@@ -85,12 +86,12 @@ class LedgerState:
             positions: where each of the rows stands.
             timestamp: the highest timestamp in the record, ns.
             trace: told of each transfer that took effect, in order.
-            plain: what the rows do, if that is known, and all of it.
+            known: what whoever decided on the rows knows of them.
         """
         if kind is RecordKind.ACCOUNTS:
             self.accounts.add(rows)
         elif kind is RecordKind.TRANSFERS and statuses is None:
-            self._post(rows, positions, trace, plain)
+            self._post(rows, positions, trace, known)
         elif kind is RecordKind.TRANSFERS:
             created = statuses == codec.CREATED
             self._post(rows[created], _array(positions)[created], trace, None)
@@ -120,7 +121,8 @@ class LedgerState:
             self.accounts.put(credit)
             if trace is not None:
                 trace(pending, debit, credit)
-        self.pendings.resolve(transfer_ids, PendingStatus.EXPIRED)
+        ids = np.array([u128_words(id_) for id_ in transfer_ids], np.uint64)
+        self.pendings.resolve(ids, _statuses(*[PendingStatus.EXPIRED] * len(ids)))
         self._advance(position_last, timestamp)
 
     def dump(self) -> dict[str, Any]:
@@ -166,27 +168,19 @@ class LedgerState:
         self.timestamp = max(self.timestamp, timestamp)
 
     def _post(
-        self, rows: Rows, positions: Positions, trace: Trace | None, plain: PlainPostings | None
+        self, rows: Rows, positions: Positions, trace: Trace | None, known: Known | None
     ) -> None:
         if not len(rows):
             return
         if trace is not None:
             self._post_one_by_one(rows, positions, trace)
-        elif plain is not None:
-            self._post_plain(rows, plain)
-        elif len(rows) < _COLUMNS_PAY or not self._post_columns(rows, positions):
+        elif isinstance(known, list):
+            for debit, credit, amount in known:
+                self.accounts.post(debit, credit, amount)
+        elif len(rows) < _COLUMNS_PAY or not self._post_columns(rows, positions, known):
             self._post_one_by_one(rows, positions, None)
         self.transfer_count += len(rows)
         self.transfers_timestamp_max = int(rows["timestamp"][-1])
-
-    def _post_plain(self, rows: Rows, plain: PlainPostings) -> None:
-        if isinstance(plain, list):
-            for debit, credit, amount in plain:
-                self.accounts.post(debit, credit, amount)
-            return
-        self._record_history(rows, plain.debits, plain.credits)
-        self.accounts.add_to(DEBITS_POSTED, plain.debits, plain.amounts)
-        self.accounts.add_to(CREDITS_POSTED, plain.credits, plain.amounts)
 
     def _post_one_by_one(self, rows: Rows, positions: Positions, trace: Trace | None) -> None:
         accounts = self.accounts
@@ -202,7 +196,7 @@ class LedgerState:
                 trace(row, debit, credit)
             if pending is not None:
                 resolved = PendingStatus.POSTED if row.flags & POST else PendingStatus.VOIDED
-                self.pendings.resolve((row.pending_id,), resolved)
+                self.pendings.resolve(rows["pending_id"][index : index + 1], _statuses(resolved))
             elif row.flags & PENDING:
                 at = _array(positions[index : index + 1])
                 self.pendings.add(rows[index : index + 1], at)
@@ -214,9 +208,7 @@ class LedgerState:
             if account.flags & HISTORY:
                 self.history.record(account.slot, row.timestamp, *account.balances())
 
-    def _record_history(
-        self, rows: Rows, debit: npt.NDArray[np.int64], credit: npt.NDArray[np.int64]
-    ) -> None:
+    def _record_history(self, rows: Rows, slots: Slots) -> None:
         """Record what accounts with HISTORY go through while ``rows`` are posted by columns.
 
         Transfers between other accounts are left out, so of those the copies made here go wrong.
@@ -224,75 +216,90 @@ class LedgerState:
         if self.history is None or not self.accounts.has_history:
             return
         kept = np.flatnonzero(
-            self.accounts.keep_history(debit) | self.accounts.keep_history(credit)
+            self.accounts.keep_history(slots.debits) | self.accounts.keep_history(slots.credits)
         )
         states: dict[int, AccountState] = {}
-        for row, *slots in zip(
+        for row, *both in zip(
             map(TransferRow._make, columns(rows[kept])),
-            debit[kept].tolist(), credit[kept].tolist(),
+            slots.debits[kept].tolist(), slots.credits[kept].tolist(),
             strict=True,
         ):  # fmt: skip
-            for slot in slots:
+            for slot in both:
                 if slot not in states:
                     states[slot] = self.accounts.state(slot)
-            pair = [states[slot] for slot in slots]
+            pair = [states[slot] for slot in both]
             pending = self._pending(row.pending_id) if row.flags & RESOLVING else None
             posting.post(row, pending, *pair)
             self._record(row, *pair)
 
-    def _post_columns(self, rows: Rows, positions: Positions) -> bool:
+    def _post_columns(self, rows: Rows, positions: Positions, slots: Slots | None) -> bool:
         """Post by columns; False, and nothing done, if accounts may close or reopen."""
         flags = rows["flags"]
         every = int(np.bitwise_or.reduce(flags))
         if every & CLOSING:
             return False
-        accounts = self.accounts
-        debit = accounts.slots_of(rows["debit_account_id"])
-        credit = accounts.slots_of(rows["credit_account_id"])
-        if min(debit.min(), credit.min()) == MISSING:
-            raise AssertionError("a transfer was posted to an account that does not exist")
-        if not every & (PENDING | RESOLVING):
-            self._post_plain(rows, PlainColumns(debit, credit, rows["amount"]))
-            return True
-        # What a batch's own pending transfers reserve is there before anything is taken away.
-        return self._post_two_phase(rows, positions, debit, credit)
+        if slots is None:
+            slots = self._slots(rows)
+        if every & (PENDING | RESOLVING):
+            # What its own pending transfers reserve is there before anything is taken away.
+            return self._post_two_phase(rows, positions, slots)
+        self._record_history(rows, slots)
+        self.accounts.add_to(DEBITS_POSTED, slots.debits, rows["amount"])
+        self.accounts.add_to(CREDITS_POSTED, slots.credits, rows["amount"])
+        return True
 
-    def _post_two_phase(
-        self,
-        rows: Rows,
-        positions: Positions,
-        debit: npt.NDArray[np.int64],
-        credit: npt.NDArray[np.int64],
-    ) -> bool:
+    def _post_two_phase(self, rows: Rows, positions: Positions, slots: Slots) -> bool:
         flags, amounts, accounts = rows["flags"], rows["amount"], self.accounts
+        pending = flags & PENDING != 0
         resolving = flags & RESOLVING != 0
-        ids = field_ints(rows["pending_id"][resolving])
+        ids = rows["pending_id"][resolving]
         if self.pendings.any_closing(ids):
             return False
-        pending = flags & PENDING != 0
         if pending.any():
-            self.pendings.add(rows[pending], _array(positions)[pending])
-        self._record_history(rows, debit, credit)
-        resolved = self.pendings.rows_of(ids)["row"]
-        for reserved, balance, slots in (
-            (DEBITS_PENDING, DEBITS_POSTED, debit),
-            (CREDITS_PENDING, CREDITS_POSTED, credit),
+            self.pendings.add(_chosen(rows, pending), _array(positions)[pending])
+        self._record_history(rows, slots)
+        posted = ~pending & (flags & VOID == 0)
+        numbers = self.pendings.numbers_of(ids)
+        if np.any(numbers == MISSING):
+            raise AssertionError("what is resolved is no open pending transfer")
+        released = self.pendings.rows_at(numbers)["amount"]
+        for reserved, balance, side in (
+            (DEBITS_PENDING, DEBITS_POSTED, slots.debits),
+            (CREDITS_PENDING, CREDITS_POSTED, slots.credits),
         ):
-            accounts.add_to(reserved, slots[pending], amounts[pending])
-            accounts.add_to(reserved, slots[resolving], resolved["amount"], taken=True)
-            posted = ~pending & (flags & VOID == 0)
-            accounts.add_to(balance, slots[posted], amounts[posted])
-        voided = (flags[resolving] & VOID != 0).tolist()
-        for status, wanted in ((PendingStatus.POSTED, False), (PendingStatus.VOIDED, True)):
-            chosen = [id_ for id_, is_void in zip(ids, voided, strict=True) if is_void is wanted]
-            self.pendings.resolve(chosen, status)
+            accounts.add_to(reserved, side[pending], amounts[pending])
+            accounts.add_to(reserved, side[resolving], released, taken=True)
+            accounts.add_to(balance, side[posted], amounts[posted])
+        statuses = np.where(
+            flags[resolving] & VOID != 0,
+            np.uint8(PendingStatus.VOIDED),
+            np.uint8(PendingStatus.POSTED),
+        )
+        self.pendings.resolve(ids, statuses)
         return True
+
+    def _slots(self, rows: Rows) -> Slots:
+        debits = self.accounts.slots_of(rows["debit_account_id"])
+        credits = self.accounts.slots_of(rows["credit_account_id"])
+        if min(debits.min(), credits.min()) == MISSING:
+            raise AssertionError("a transfer was posted to an account that does not exist")
+        return Slots(debits, credits)
 
     def _pending(self, id_: int) -> TransferRow:
         pending = self.pendings.find(id_)
         if pending is None:
             raise AssertionError(f"{id_} is no open pending transfer")
         return pending
+
+
+def _chosen(rows: Rows, chosen: npt.NDArray[np.bool_]) -> Rows:
+    """Some of many rows; numpy would copy them field by field."""
+    words = np.ascontiguousarray(rows).view(np.uint64).reshape(-1, WORDS)
+    return words[chosen].reshape(-1).view(rows.dtype)
+
+
+def _statuses(*statuses: PendingStatus) -> npt.NDArray[np.uint8]:
+    return np.array(statuses, np.uint8)
 
 
 def _array(positions: Positions) -> npt.NDArray[np.uint64]:

@@ -13,8 +13,10 @@ _LOW_32: Final = np.uint64(0xFFFFFFFF)
 _32: Final = np.uint64(32)
 
 
-def add_at(words: Words, column: int, slots: npt.NDArray[np.int64], amounts: Words) -> None:
+def add_at(words: Words, column: int, slots: npt.NDArray[np.int64], amounts: Words) -> bool:
     """Add ``amounts[i]`` to the u128 at ``words[slots[i], column]``, repeated slots included.
+
+    Whether it is known that no high word has changed.
 
     Args:
         words: ``u64[n, w]``, changed in place; a u128 is two neighbouring words, low word first.
@@ -26,7 +28,7 @@ def add_at(words: Words, column: int, slots: npt.NDArray[np.int64], amounts: Wor
     """
     if _stays_narrow(words, column, slots, amounts):
         np.add.at(words[:, column], slots, amounts[:, 0])
-        return
+        return True
     touched, place = np.unique(slots, return_inverse=True)
     sums = [_sum_limb(amounts, limb, place, len(touched)) for limb in range(4)]
     carry = np.zeros(len(touched), np.uint64)
@@ -36,6 +38,7 @@ def add_at(words: Words, column: int, slots: npt.NDArray[np.int64], amounts: Wor
         high = (base >> _32) + sums[2 * word + 1] + (low >> _32)
         words[touched, column + word] = (low & _LOW_32) | (high << _32)
         carry = high >> _32
+    return False
 
 
 def _stays_narrow(words: Words, column: int, slots: npt.NDArray[np.int64], amounts: Words) -> bool:

@@ -1,6 +1,6 @@
 """Where each transfer id stands in the journal: id -> position, refused ids included.
 
-New ids wait in the order they came, and go into a dictionary once one is looked for. Now and then
+New ids wait in the order they came, and go into a hash table once one is looked for. Now and then
 they are frozen into a *run*: three sorted columns that are written to a file of their own and never
 change. Runs of similar size are merged, so there are only about log2(n) of them, and a run whose
 range of ids does not meet the batch's costs nothing: time-ordered ids hardly ever touch an old run.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +18,9 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from journal.rows import field_ints, u128_words
+from journal.rows import u128_words
 from journal.storage import replacing
+from projections.id_map import MISSING, IdMap
 from projections.indexes.groups import PIECE, stops
 from projections.indexes.run_file import Kind, RunWriter, Span, open_run, write_run
 from projections.indexes.run_stack import RunFiles, RunStack
@@ -27,6 +28,7 @@ from projections.indexes.run_stack import RunFiles, RunStack
 Column = npt.NDArray[np.uint64]
 
 IDS: Final = Kind(".ids", (np.dtype(np.uint64),) * 3)
+_CAPACITY_MIN: Final = 1024
 
 
 @attrs.frozen(eq=False)
@@ -61,6 +63,56 @@ class Run:
         at = start + int(np.searchsorted(self.low[start:end], np.uint64(low)))
         return int(self.positions[at]) if at < end and int(self.low[at]) == low else None
 
+    def contains_any(self, low: Column, high: Column) -> bool:
+        """Whether one of the ids given as two columns is in it. Quicker if they are sorted."""
+        first, last = self.bounds
+        near = (high >= np.uint64(first >> 64)) & (high <= np.uint64(last >> 64))
+        if not near.any():
+            return False
+        low, high = low[near], high[near]
+        start = np.searchsorted(self.high, high, "left")
+        end = np.searchsorted(self.high, high, "right")
+        while len(start):  # where several share a high word: halve what is left of each stretch
+            there = start < end
+            start, end, low = start[there], end[there], low[there]
+            middle = (start + end) // 2
+            found = self.low[middle]
+            if np.any(found == low):
+                return True
+            start, end = (
+                np.where(found < low, middle + 1, start),
+                np.where(found < low, end, middle),
+            )
+        return False
+
+
+class _Recent:
+    """Ids that no run holds yet, in a table with a map."""
+
+    def __init__(self) -> None:
+        self._table = np.zeros((_CAPACITY_MIN, 3), np.uint64)
+        self._count = 0
+        self._map = IdMap(lambda: self._table)
+
+    def add(self, ids: Column, position_first: int) -> None:
+        end = self._count + len(ids)
+        if end > len(self._table):
+            grown = np.zeros((max(end, 2 * len(self._table)), 3), np.uint64)
+            grown[: self._count] = self._table[: self._count]
+            self._table = grown
+        added = self._table[self._count : end]
+        added[:, :2] = ids
+        added[:, 2] = np.arange(position_first, position_first + len(ids), dtype=np.uint64)
+        self._count = end
+        self._map.add(end)
+
+    def find(self, id_: int) -> int | None:
+        number = self._map.find_one(*u128_words(id_))
+        return None if number == MISSING else int(self._table[number, 2])
+
+    def contains_any(self, ids: Column) -> bool:
+        return bool(np.any(self._map.find(ids) != MISSING))
+
 
 class TransferIndex:
     """Thread-safe for one writer and any readers."""
@@ -73,8 +125,8 @@ class TransferIndex:
         self._frozen = 0
         """How many of them, from the first, are to become a run."""
         self._learned = 0
-        """How many of them are in ``_positions``: ids of time hardly ever have to be."""
-        self._positions: dict[int, int] = {}
+        """How many of them are in ``_recent``: ids of time hardly ever have to be."""
+        self._recent = _Recent()
         self._id_max = 0
 
     def __len__(self) -> int:
@@ -101,13 +153,22 @@ class TransferIndex:
         self._learn()
         if id_ > self._id_max:
             return None
-        position = self._positions.get(id_)  # first: what leaves it is in a run already
+        position = self._recent.find(id_)  # first: what leaves it is in a run already
         if position is None:
             for run in self.stack.runs:
                 first, last = run.bounds
                 if first <= id_ <= last and (position := run.find(id_)) is not None:
                     break
         return position
+
+    def contains_any(self, ids: Column) -> bool:
+        """Whether one of ``u64[n, 2]`` was used before."""
+        self._learn()
+        if self._recent.contains_any(ids):
+            return True
+        ids = ids[np.argsort(ids[:, 1])]
+        low, high = np.ascontiguousarray(ids[:, 0]), np.ascontiguousarray(ids[:, 1])
+        return any(run.contains_any(low, high) for run in self.stack.runs if run.size)
 
     def freeze(self) -> None:
         """Set the recent ids aside, to become a run. Call with the writer held off.
@@ -124,7 +185,7 @@ class TransferIndex:
         with self._lock:
             self.know_greatest()
             del self._records[: self._frozen]
-            self._frozen, self._learned, self._positions = 0, 0, {}
+            self._frozen, self._learned, self._recent = 0, 0, _Recent()
 
     def know_greatest(self) -> None:
         """Take ``id_max`` from the runs, which may hold ids that never came by :meth:`add`."""
@@ -135,10 +196,14 @@ class TransferIndex:
             return
         with self._lock:
             for position_first, ids in self._records[self._learned :]:
-                values = field_ints(ids)
-                self._positions.update(zip(values, count(position_first)))
-                self._id_max = max(self._id_max, *values)
+                self._recent.add(ids, position_first)
+                self._id_max = max(self._id_max, _greatest(ids))
             self._learned = len(self._records)
+
+
+def _greatest(ids: Column) -> int:
+    high = ids[:, 1].max()
+    return int(high) << 64 | int(ids[ids[:, 1] == high, 0].max())
 
 
 def run_of_records(span: Span, records: Sequence[tuple[int, Column]]) -> Run:

@@ -19,7 +19,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any, Final, Protocol
@@ -39,9 +39,8 @@ from journal import (
 )
 from journal.codec import Rows
 from projections import ChangeEventType, Ledger, audit
-from projections.decision import Decision
-from projections.frontier import Frontier
-from projections.plain import ROWS_MIN, PlainDraft, decide_plain
+from projections.columnar import ROWS_MIN, decide_columns
+from projections.plain import decide_plain
 from tests.clocks import HandClock
 from tests.differential.change_events import RawClient, change_events
 from tests.differential.tigerbeetle_server import find_binary, running
@@ -336,12 +335,14 @@ def _began(
 def _count_plain_batches(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
     counts: Counter[bool] = Counter()
 
-    def counting(
-        rows: Rows, frontier: Frontier, *, timestamp_first: int
-    ) -> tuple[Decision, PlainDraft] | None:
-        decision = decide_plain(rows, frontier, timestamp_first=timestamp_first)
-        counts[decision is not None and len(rows) >= ROWS_MIN] += 1
-        return decision
+    def counting(shortcut: Callable[..., Any]) -> Callable[..., Any]:
+        def decide(rows: Rows, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - passes on
+            decided = shortcut(rows, *arguments, **named)
+            counts[decided is not None and len(rows) >= ROWS_MIN] += 1
+            return decided
 
-    monkeypatch.setattr(projections.pipeline, "decide_plain", counting)
+        return decide
+
+    for shortcut in (decide_plain, decide_columns):
+        monkeypatch.setattr(projections.pipeline, shortcut.__name__, counting(shortcut))
     return counts

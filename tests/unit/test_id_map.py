@@ -39,7 +39,9 @@ def test_it_finds_what_a_dictionary_finds(batches: list[list[int]], others: list
         known |= {id_: len(known) + number for number, id_ in enumerate(fresh)}
         table.add(len(known))
         asked = [*known, *others, *[id_ ^ 1 for id_ in known]]
-        assert table.find(words(asked)).tolist() == [known.get(id_, MISSING) for id_ in asked]
+        found = [known.get(id_, MISSING) for id_ in asked]
+        assert table.find(words(asked)).tolist() == found
+        assert [table.find_one(*u128_words(id_)) for id_ in asked] == found
 
 
 @pytest.mark.parametrize("step", [1, 2**20, 2**49, 2**64, 2**80, 2**113])

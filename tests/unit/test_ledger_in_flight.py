@@ -27,11 +27,11 @@ from journal import (
     Transfer,
     TransferFlags,
 )
-from journal.codec import RecordKind, Rows
-from journal.rows import account_rows, columns
+from journal.codec import RecordKind
+from journal.rows import WORDS_OF_ROW, account_rows
 from projections import Ledger
 from projections.accounts import Accounts
-from projections.plain import ROWS_MIN
+from projections.columnar import ROWS_MIN
 from tests.clocks import HandClock
 from tests.disks import HeldDisk
 from tests.ledgers import pipeline
@@ -384,13 +384,14 @@ def test_the_table_may_grow_while_a_request_is_decided(
     assert ticket is not None
     requests._writer.wait(ticket)
 
-    def settled_meanwhile(rows: Rows) -> list[tuple[int, ...]]:
-        found = list(columns(rows))
-        thread = Thread(target=requests.settle)
-        thread.start()
-        thread.join()
-        return found
+    class SettledMeanwhile:
+        @staticmethod
+        def iter_unpack(data: bytes) -> list[tuple[int, ...]]:
+            thread = Thread(target=requests.settle)
+            thread.start()
+            thread.join()
+            return list(WORDS_OF_ROW.iter_unpack(data))
 
-    monkeypatch.setattr("projections.plain.columns", settled_meanwhile)
+    monkeypatch.setattr("projections.plain.WORDS_OF_ROW", SettledMeanwhile)
     late = attrs.evolve(ONE, debit_account_id=2_090, credit_account_id=2_091)
     assert [r.status for r in ledger.create_transfers([late])] == [S.CREATED]
