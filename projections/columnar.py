@@ -10,6 +10,7 @@ feeds both ways the same requests and demands the same results, journal bytes an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -75,10 +76,6 @@ _SMALL: Final = 2**62
 """Three numbers that are smaller add up in 64 bits."""
 
 
-class InFlight(Exception):
-    """The decision needs balances or pending transfers that are not durable and folded yet."""
-
-
 class _Request(NamedTuple):
     """A request's rows, to be filled in, and the columns that are looked at more than once."""
 
@@ -94,15 +91,13 @@ class _Request(NamedTuple):
 
 
 def decide_columns(
-    rows: Rows, frontier: Frontier, *, timestamp_first: int, is_settled: bool
+    rows: Rows, frontier: Frontier, *, timestamp_first: int, settle: Callable[[], None]
 ) -> tuple[Decision, SureDraft] | None:
     """The decision on ``TRANSFER[n]`` if all of it is sure to be created, else None.
 
     Args:
-        is_settled: whether nothing is in flight.
-
-    Raises:
-        InFlight: it may be, once nothing is.
+        settle: waits until nothing is in flight; called if balances, pending transfers or ids that
+            were used matter.
     """
     if frontier.unusual:  # the table does not show yet what those do to an account
         return None
@@ -110,13 +105,12 @@ def decide_columns(
     if request is None:
         return None
     words = request.words
-    id_max = _greatest_of_new(words[:, _ID : _ID + 2], frontier, is_settled=is_settled)
+    id_max = _greatest_of_new(words[:, _ID : _ID + 2], frontier, settle)
     if id_max is None:
         return None
     timestamps = np.arange(timestamp_first, timestamp_first + len(rows), dtype=np.uint64)
     if request.every_flag & RESOLVING:
-        if not is_settled:
-            raise InFlight
+        settle()
         if not _resolve(request, frontier, timestamps):
             return None
     elif words[:, _PENDING_ID : _PENDING_ID + 2].any():
@@ -124,7 +118,7 @@ def decide_columns(
     if np.any(words[:, _AMOUNT + 1] >= _HIGH_AMOUNT):
         return None
     slots = _slots(words, frontier.table)
-    if slots is None or not _accounts_allow(request, frontier.table, slots, is_settled=is_settled):
+    if slots is None or not _accounts_allow(request, frontier.table, slots, settle):
         return None
     if request.every_flag & TRANSFER_IMPORTED:
         if not _import_allows(request, frontier, slots, timestamp_batch=int(timestamps[-1])):
@@ -161,7 +155,7 @@ def _any_with(flags: Words, wanted: int) -> bool:
     return bool(np.any(flags & np.uint64(wanted) == np.uint64(wanted)))
 
 
-def _greatest_of_new(ids: Words, frontier: Frontier, *, is_settled: bool) -> int | None:
+def _greatest_of_new(ids: Words, frontier: Frontier, settle: Callable[[], None]) -> int | None:
     """The greatest id, if all differ and none was used before."""
     low, high = ids[:, 0].copy(), ids[:, 1].copy()
     if not _increase(low, high):
@@ -174,8 +168,7 @@ def _greatest_of_new(ids: Words, frontier: Frontier, *, is_settled: bool) -> int
     if not least or greatest == AMOUNT_MAX:
         return None
     if least <= frontier.id_max:
-        if not is_settled:
-            raise InFlight
+        settle()
         if frontier.index.contains_any(ids):
             return None
     return greatest
@@ -268,7 +261,7 @@ def _slots(words: Words, accounts: Accounts) -> Slots | None:
 
 
 def _accounts_allow(
-    request: _Request, accounts: Accounts, slots: Slots, *, is_settled: bool
+    request: _Request, accounts: Accounts, slots: Slots, settle: Callable[[], None]
 ) -> bool:
     """Whether accounts and rows agree in ledger, and no account is closed or near its limit."""
     if not (request.word & _CODE).all():
@@ -286,8 +279,7 @@ def _accounts_allow(
         limited.append(word & _LIMITED)
     if not any(side.any() for side in limited):
         return True
-    if not is_settled:
-        raise InFlight
+    settle()
     return _limits_allow(request, accounts, slots, limited)
 
 

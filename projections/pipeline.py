@@ -32,7 +32,7 @@ from journal.model import BATCH_EVENTS_MAX, CREATE_RESULT, TIMESTAMP_MAX
 from journal.writer import Ticket, Writer
 from projections.archive import Archive
 from projections.checkpointer import Checkpointer
-from projections.columnar import ROWS_MIN, InFlight, decide_columns
+from projections.columnar import ROWS_MIN, decide_columns
 from projections.decision import Decision, decide_accounts, decide_transfers
 from projections.expiry import Expiry, expire
 from projections.frontier import Draft, Frontier
@@ -44,6 +44,10 @@ from projections.state import LedgerState
 Decided = tuple[Decision, Draft]
 Posting = tuple[TransferRow, AccountState, AccountState]
 """A transfer that took effect, its debit and its credit account just after it."""
+
+
+class _Refused(Exception):
+    """Records that were in flight are not in the journal: what was seen on top of them is void."""
 
 
 class _InFlight(NamedTuple):
@@ -141,11 +145,10 @@ class Pipeline:
                     first = self._now()
                 if first + len(rows) > TIMESTAMP_MAX:
                     raise OutOfRange("timestamp", first + len(rows), TIMESTAMP_MAX)
-                decided = self._decide_rows(kind, rows, first)
-                if decided is None:
-                    self._wait_for_all()
+                try:
+                    decision, draft = self._decide_rows(kind, rows, first)
+                except _Refused:
                     continue
-                decision, draft = decided
                 if not len(decision.rows):
                     # The answer may rest on a record in flight: give it out no sooner.
                     return decision.answer(), self._last_in_flight()
@@ -183,12 +186,18 @@ class Pipeline:
         )
 
     def _wait_for_all(self) -> None:
-        """Wait until nothing is in flight. The caller holds the lock on decisions."""
+        """Wait until nothing is in flight. The caller holds the lock on decisions.
+
+        Raises:
+            _Refused: there was no room for some of it, and it is forgotten.
+        """
         last = self._last_in_flight()
         if last is not None:
             with contextlib.suppress(JournalFull):  # whoever asked for it is told
                 self._writer.wait(last)
             self.settle()
+        if self._generation != self._writer.generation:
+            raise _Refused
 
     def _take(self, taken: _InFlight) -> None:
         """A record was put in line: it counts for the requests after it."""
@@ -217,8 +226,9 @@ class Pipeline:
         """
         writer = self._writer
         while True:
-            self._wait_for_all()
-            if self._generation != writer.generation:
+            try:
+                self._wait_for_all()
+            except _Refused:
                 self._retreat()
             now = self._now()
             with self._settling:
@@ -249,19 +259,15 @@ class Pipeline:
             self._expire_due()
         self.finish()
 
-    def _decide_rows(self, kind: RecordKind, rows: Rows, timestamp_first: int) -> Decided | None:
-        """The decision on rows; None if it has to wait until nothing is in flight."""
+    def _decide_rows(self, kind: RecordKind, rows: Rows, timestamp_first: int) -> Decided:
         frontier = self._frontier
         if kind is RecordKind.TRANSFERS:
-            try:
-                sure = self._decide_surely(rows, timestamp_first)
-            except InFlight:
-                return None
+            sure = self._decide_surely(rows, timestamp_first)
             if sure is not None:
                 return sure
         self.settle()
         if frontier.behind_rows >= ROWS_MIN:  # sooner on the disk than seen through one by one
-            return None
+            self._wait_for_all()
         frontier.catch_up()
         draft = Draft(frontier)
         decide = decide_transfers if kind is RecordKind.TRANSFERS else decide_accounts
@@ -269,13 +275,11 @@ class Pipeline:
 
     def _decide_surely(self, rows: Rows, timestamp_first: int) -> Decided | None:
         """The decision if all of it is easily seen to be created."""
+        frontier = self._frontier
         if len(rows) < ROWS_MIN:
-            return decide_plain(rows, self._frontier, timestamp_first=timestamp_first)
+            return decide_plain(rows, frontier, timestamp_first=timestamp_first)
         return decide_columns(
-            rows,
-            self._frontier,
-            timestamp_first=timestamp_first,
-            is_settled=not self._in_flight,
+            rows, frontier, timestamp_first=timestamp_first, settle=self._wait_for_all
         )
 
     def _append(self, kind: RecordKind, decision: Decision) -> Ticket | None:
