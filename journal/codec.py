@@ -63,6 +63,8 @@ _SMALL: Final = [bytes([number]) for number in range(24)]
 _VERSION_LAST: Final = b"av" + bytes([PAYLOAD_VERSION])
 _FEW_MAX: Final = 24
 """Smaller numbers are one byte of CBOR."""
+_SCRATCH_BLOCKS: Final = 16
+"""So many blocks are turned at once."""
 _local = threading.local()
 
 
@@ -308,32 +310,53 @@ def decompress(data: bytes | memoryview, *, size_bytes_max: int) -> bytes:
 
 def _encode_blocks(rows: Rows) -> list[bytes]:
     whole = len(rows) // BLOCK_ROWS
-    blocks = []
-    if whole > 1:
-        plain = np.ascontiguousarray(rows[: whole * BLOCK_ROWS]).view(np.uint8)
-        plain = plain.reshape(whole, BLOCK_ROWS, ROW_BYTES)
-        transposed = np.zeros((whole, ROW_BYTES, BLOCK_ROWS), np.uint8)
-        for byte in _used_bytes(plain):  # most bytes of most rows are zero
-            transposed[:, byte] = plain[:, :, byte]
-        compress = _compressor().compress
-        for number in range(whole):
-            packed = _TRANSPOSED + compress(transposed[number].data)
-            fits = len(packed) <= plain[number].nbytes
-            blocks.append(packed if fits else _PLAIN + plain[number].tobytes())
-    done = len(blocks) * BLOCK_ROWS
-    starts = range(done, len(rows), BLOCK_ROWS)
+    blocks: list[bytes] = []
+    for first in range(0, whole, _SCRATCH_BLOCKS):
+        count = min(_SCRATCH_BLOCKS, whole - first)
+        some = rows[first * BLOCK_ROWS : (first + count) * BLOCK_ROWS]
+        blocks += _encode_whole_blocks(np.ascontiguousarray(some).view(np.uint8), count)
+    starts = range(whole * BLOCK_ROWS, len(rows), BLOCK_ROWS)
     return blocks + [_encode_block(rows[start : start + BLOCK_ROWS]) for start in starts]
 
 
-def _used_bytes(plain: npt.NDArray[np.uint8]) -> list[int]:
-    """Which bytes of a row (0 to 127) are not zero in some of the rows."""
-    every = plain.reshape(-1).view(np.uint64).reshape(-1, ROW_BYTES // 8)
-    while len(every) > 1:
-        half, odd = divmod(len(every), 2)
-        joined = every[:half] | every[half : 2 * half]
-        every = np.concatenate([joined, every[-1:]]) if odd else joined
-    used: list[int] = np.flatnonzero(every.view(np.uint8)).tolist()
-    return used
+def _encode_whole_blocks(data: npt.NDArray[np.uint8], count: int) -> list[bytes]:
+    """The blocks of ``u8[count * 512 * 128]``."""
+    plain = data.reshape(count, BLOCK_ROWS, ROW_BYTES)
+    scratch = _scratch()
+    used = _used_bytes(data)
+    for byte in scratch.used - used:
+        scratch.transposed[:, byte] = 0
+    scratch.used = used
+    for byte in used:  # most bytes of most rows are zero
+        scratch.transposed[:count, byte] = plain[:, :, byte]
+    compress = _compressor().compress
+    packed = [_TRANSPOSED + compress(scratch.transposed[number].data) for number in range(count)]
+    return [
+        block if len(block) <= BLOCK_ROWS * ROW_BYTES else _PLAIN + rows.tobytes()
+        for block, rows in zip(packed, plain, strict=True)
+    ]
+
+
+def _used_bytes(data: npt.NDArray[np.uint8]) -> set[int]:
+    """Which bytes of a row (0 to 127) are not zero in some of many rows, a multiple of 64."""
+    many = np.bitwise_or.reduce(data.view(np.uint64).reshape(-1, 64 * ROW_BYTES // 8), axis=0)
+    every = np.bitwise_or.reduce(many.reshape(64, -1), axis=0)
+    return set(np.flatnonzero(every.view(np.uint8)).tolist())
+
+
+class _Scratch:
+    """Where a thread turns rows: all zero but for the bytes that were used last."""
+
+    def __init__(self) -> None:
+        self.transposed = np.zeros((_SCRATCH_BLOCKS, ROW_BYTES, BLOCK_ROWS), np.uint8)
+        self.used: set[int] = set()
+
+
+def _scratch() -> _Scratch:
+    scratch: _Scratch | None = getattr(_local, "scratch", None)
+    if scratch is None:
+        scratch = _local.scratch = _Scratch()
+    return scratch
 
 
 def _encode_block(rows: Rows) -> bytes:
