@@ -16,7 +16,7 @@ from journal.model import (
     CreateTransferResult,
     CreateTransferStatus,
 )
-from projections.pipeline import Posting
+from projections.posting import Posting
 
 _ACCOUNT_STATUS: Final = {int(status): status for status in CreateAccountStatus}
 _TRANSFER_STATUS: Final = {int(status): status for status in CreateTransferStatus}

@@ -6,7 +6,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
@@ -57,8 +56,11 @@ from projections.checkpoint import Checkpoint, checkpoint_witnesses
 from projections.checkpointer import CHECKPOINT_EVENTS, CHECKPOINT_SECONDS, Checkpointer
 from projections.expiry import EXPIRY_SECONDS, ExpiryTimer
 from projections.indexes.index_set import Indexes
+from projections.joining import Request
+from projections.line import Line
 from projections.past import PastLedger
-from projections.pipeline import Pipeline, Posting
+from projections.pipeline import Pipeline
+from projections.posting import Posting
 from projections.queries import (
     Selection,
     account_selection,
@@ -197,6 +199,7 @@ class Ledger:
             catch_up=self._fold, before=self._sync_head,
         )  # fmt: skip
         self._pipeline: Pipeline | None = None
+        self._line: Line | None = None
         self._timer: ExpiryTimer | None = None
         if writer is not None:
             self._pipeline = Pipeline(
@@ -204,6 +207,7 @@ class Ledger:
                 archive=Archive(directory.path, storage),  # nobody who decides waits for a query
                 clock=clock, checkpointer=self._checkpointer,
             )  # fmt: skip
+            self._line = Line(self._pipeline)
             self._timer = ExpiryTimer(self._pipeline.expire, expiry_seconds)
 
     # --- writing ---
@@ -225,9 +229,9 @@ class Ledger:
             JournalFull: no room; nothing was created, and the ledger stays usable.
             WriterPoisoned: the disk failed; reopen, and look the ids up.
         """
-        results: list[CreateAccountResult] | npt.NDArray[np.void]
-        results = uninterrupted(_both_steps, partial(self.begin_accounts, accounts))
-        return results
+        answer: list[CreateAccountResult] | npt.NDArray[np.void]
+        answer = self.create(self.accounts_request(accounts))
+        return answer
 
     @overload
     def create_transfers(
@@ -254,60 +258,52 @@ class Ledger:
             JournalFull: no room; nothing was created, and the ledger stays usable.
             WriterPoisoned: the disk failed; reopen, and look the ids up.
         """
-        results: Sequence[CreateTransferResult] | npt.NDArray[np.void]
-        begin = partial(self.begin_transfers, transfers, balances=balances)
-        results = uninterrupted(_both_steps, begin)
-        return results
+        answer: Sequence[CreateTransferResult] | npt.NDArray[np.void]
+        answer = self.create(self.transfers_request(transfers, balances=balances))
+        return answer
 
-    # The two steps of a request apart, for whoever has a thread for each; not for the main thread,
-    # where a signal could come between them.
+    # The steps of a request apart, for whoever sends many.
 
-    def begin_accounts(self, accounts: Sequence[Account] | Rows) -> Callable[[], Any]:
-        """Decide :meth:`create_accounts`; what is returned waits for the disk, and answers.
-
-        Both raise what that raises.
-        """
+    def accounts_request(self, accounts: Sequence[Account] | Rows) -> Request:
+        """Check and pack what :meth:`create_accounts` takes; raises what that raises for it."""
         rows = account_rows(accounts)
-        in_rows = isinstance(accounts, np.ndarray)
-        return self._begin(RecordKind.ACCOUNTS, rows, None if in_rows else account_results)
+        return Request(
+            RecordKind.ACCOUNTS, rows, None if isinstance(accounts, np.ndarray) else account_results
+        )
 
-    def begin_transfers(
-        self, transfers: Sequence[Transfer] | Rows, *, balances: bool
-    ) -> Callable[[], Any]:
-        """Decide :meth:`create_transfers`; what is returned waits for the disk, and answers.
-
-        Both raise what that raises.
-        """
+    def transfers_request(
+        self, transfers: Sequence[Transfer] | Rows, *, balances: bool = False
+    ) -> Request:
+        """Check and pack what :meth:`create_transfers` takes; raises what that raises for it."""
         rows = transfer_rows(transfers)
-        in_rows = isinstance(transfers, np.ndarray)
+        if isinstance(transfers, np.ndarray):
+            if balances:
+                raise InvalidField("balances", balances, "goes with a list, not with rows")
+            return Request(RecordKind.TRANSFERS, rows)
         if not balances:
-            return self._begin(RecordKind.TRANSFERS, rows, None if in_rows else transfer_results)
-        if in_rows:
-            raise InvalidField("balances", balances, "goes with a list, not with rows")
+            return Request(RecordKind.TRANSFERS, rows, transfer_results)
         postings: list[Posting] = []
-        answer = self._begin(RecordKind.TRANSFERS, rows, None, postings)
-        return lambda: with_balances(answer(), postings)
+        return Request(
+            RecordKind.TRANSFERS, rows, lambda results: with_balances(results, postings), postings
+        )
 
-    def _begin(
-        self,
-        kind: RecordKind,
-        rows: Rows,
-        in_objects: Callable[[npt.NDArray[np.void]], list[Any]] | None,
-        postings: list[Posting] | None = None,
-    ) -> Callable[[], Any]:
-        """Decide rows; the answer is ``CREATE_RESULT[n]``, or what ``in_objects`` makes of it."""
+    def carry_out(self, request: Request) -> None:
+        """Return once the request has its answer, durable, or an error.
+
+        Not for the main thread, where a signal could interrupt it: see :meth:`create`.
+
+        Raises:
+            LedgerClosed, ReadOnly: it was not carried out.
+        """
         self._check_open()
-        pipeline = self._pipeline
-        if pipeline is None:
+        if self._line is None:
             raise ReadOnly(self.path)
-        results, ticket = pipeline.decide(kind, rows, postings)
-        answer = results if in_objects is None else in_objects(results)  # the disk is at work
+        self._line.carry_out(request)
 
-        def once_durable() -> Any:
-            pipeline.complete(ticket)
-            return answer
-
-        return once_durable
+    def create(self, request: Request) -> Any:
+        """Carry the request out, and answer; raises what :meth:`create_transfers` does."""
+        uninterrupted(self.carry_out, request)
+        return request.answer()
 
     # --- reading ---
 
@@ -557,8 +553,3 @@ class Ledger:
     def _check_open(self) -> None:
         if not self.is_open:
             raise LedgerClosed(self.path)
-
-
-def _both_steps(begin: Callable[[], Callable[[], Any]]) -> Any:
-    """Decide a request, wait for the disk, and answer."""
-    return begin()()

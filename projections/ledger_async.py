@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Generic, Literal, Self, TypeVar, overload
+from typing import Any, Final, Literal, Self, TypeVar, overload
 
 import attrs
 import numpy as np
@@ -29,6 +29,8 @@ from journal.model import (
 from projections.answers import TransferWithBalances
 from projections.changes import ChangeEvent
 from projections.checkpoint import Checkpoint
+from projections.joining import Request
+from projections.lane import Lane, together
 from projections.ledger import Ledger, OpenReport
 from projections.past import PastLedger
 
@@ -38,15 +40,12 @@ _CHANGES_AT_ONCE: Final = 256
 THREADS: Final = 16
 """So many tasks may read at once."""
 
-Begin = Callable[[], Callable[[], Any]]
-"""Decides a request; what it returns waits for the disk, and answers."""
-
 
 class AsyncLedger:
     """A :class:`Ledger` whose methods are awaited. Use :meth:`open`.
 
-    What tasks create is decided in the order of their calls, by one thread, while another waits for
-    the disk and answers: requests that come meanwhile share the next sync.
+    What tasks create is carried out in the order of their calls, by one thread: requests that come
+    while it is at work share the next record and its sync, as far as that changes no answer.
     """
 
     @classmethod
@@ -66,8 +65,7 @@ class AsyncLedger:
         self._ledger = ledger
         self._pool = pool
         self._closed = False
-        self._deciding = _Lane("nostro-decide", self._decide)
-        self._answering = _Lane("nostro-answer", _answer)
+        self._lane = Lane("nostro-create", self._carry_out)
         self._following: set[threading.Event] = set()
 
     @overload
@@ -76,7 +74,7 @@ class AsyncLedger:
     async def create_accounts(self, accounts: Rows) -> npt.NDArray[np.void]: ...
     async def create_accounts(self, accounts: Any) -> Any:
         """See :meth:`Ledger.create_accounts`."""
-        return await self._create(lambda: self._ledger.begin_accounts(accounts))
+        return await self._create(self._ledger.accounts_request(accounts))
 
     @overload
     async def create_transfers(
@@ -90,9 +88,7 @@ class AsyncLedger:
     async def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
     async def create_transfers(self, transfers: Any, *, balances: bool = False) -> Any:
         """See :meth:`Ledger.create_transfers`."""
-        return await self._create(
-            lambda: self._ledger.begin_transfers(transfers, balances=balances)
-        )
+        return await self._create(self._ledger.transfers_request(transfers, balances=balances))
 
     async def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
         """See :meth:`Ledger.lookup_accounts`. Answered at once, from memory."""
@@ -199,8 +195,7 @@ class AsyncLedger:
         try:
             self._ledger.close()
         finally:
-            self._deciding.close()
-            self._answering.close()
+            self._lane.close()
             self._pool.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
@@ -214,92 +209,42 @@ class AsyncLedger:
             raise LedgerClosed(self._ledger.path)
         return await asyncio.get_running_loop().run_in_executor(self._pool, function)
 
-    async def _create(self, begin: Begin) -> Any:
+    async def _create(self, request: Request) -> Any:
         if self._closed:
             raise LedgerClosed(self._ledger.path)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(loop, loop.create_future())
+        waiting = _Waiting(request, loop, loop.create_future())
         try:
-            self._deciding.put((begin, waiting))
+            self._lane.put(waiting)
         except RuntimeError:  # closed just now, from another loop
             raise LedgerClosed(self._ledger.path) from None
         return await waiting.future
 
-    def _decide(self, requests: list[tuple[Begin, _Waiting]]) -> None:
-        for begin, waiting in requests:
-            try:
-                self._answering.put((begin(), waiting))
-            except BaseException as cause:  # noqa: BLE001 - it is the caller's, in another thread
-                _settle([(waiting, None, cause)])
+    def _carry_out(self, all_waiting: list[_Waiting]) -> None:
+        together(self._ledger, [waiting.request for waiting in all_waiting])
+        for loop in {waiting.loop for waiting in all_waiting}:
+            of_loop = [waiting for waiting in all_waiting if waiting.loop is loop]
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits
+                loop.call_soon_threadsafe(_answer, of_loop)
 
 
 @attrs.frozen(eq=False)
 class _Waiting:
     """A task that waits for its answer."""
 
+    request: Request
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
 
 
-class _Lane(Generic[T]):
-    """Hands what is put in to one call at a time: in order, and as many as have come."""
-
-    def __init__(self, name: str, handle: Callable[[list[T]], None]) -> None:
-        self._handle = handle
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._lock = threading.Lock()
-        self._items: list[T] = []
-        self._is_busy = False
-
-    def put(self, item: T) -> None:
-        with self._lock:
-            self._items.append(item)
-            if not self._is_busy:
-                self._is_busy = True
-                self._thread.submit(self._work)
-
-    def close(self) -> None:
-        """Return once all that was put in has been handled; nothing can be put in any more."""
-        self._thread.shutdown()
-
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                items, self._items = self._items, []
-                if not items:
-                    self._is_busy = False
-                    return
-            self._handle(items)
-
-
-def _answer(decided: list[tuple[Callable[[], Any], _Waiting]]) -> None:
-    answers: list[_Settled] = []
-    for answer, waiting in decided:
-        try:
-            answers.append((waiting, answer(), None))
-        except BaseException as cause:  # noqa: BLE001 - it is the caller's, in another thread
-            answers.append((waiting, None, cause))
-    _settle(answers)
-
-
-_Settled = tuple[_Waiting, Any, BaseException | None]
-
-
-def _settle(answers: list[_Settled]) -> None:
-    """Answer tasks, with one call into each loop."""
-    for loop in {waiting.loop for waiting, _, _ in answers}:
-        of_loop = [settled for settled in answers if settled[0].loop is loop]
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits
-            loop.call_soon_threadsafe(_set, of_loop)
-
-
-def _set(answers: list[_Settled]) -> None:
-    for waiting, answer, cause in answers:
+def _answer(all_waiting: list[_Waiting]) -> None:
+    """Answer tasks, in their loop."""
+    for waiting in all_waiting:
         if waiting.future.done():
             continue  # cancelled
-        if cause is None:
-            waiting.future.set_result(answer)
-        else:
+        try:
+            waiting.future.set_result(waiting.request.answer())
+        except BaseException as cause:  # noqa: BLE001 - it is the caller's
             waiting.future.set_exception(cause)
 
 

@@ -38,12 +38,10 @@ from projections.expiry import Expiry, expire
 from projections.frontier import Draft, Frontier
 from projections.indexes.index_set import Indexes
 from projections.plain import decide_plain
-from projections.rules import AccountState, TransferRow
+from projections.posting import Posting
 from projections.state import LedgerState
 
 Decided = tuple[Decision, Draft]
-Posting = tuple[TransferRow, AccountState, AccountState]
-"""A transfer that took effect, its debit and its credit account just after it."""
 
 
 class _Refused(Exception):
@@ -159,6 +157,16 @@ class Pipeline:
                 self._frontier.timestamp = first + len(rows) - 1
                 self.settle()  # those before it, while the disk is at work
                 return decision.answer(), ticket
+
+    def wait_for_disk(self) -> None:
+        """Return once what is in flight now is durable.
+
+        Raises:
+            JournalFull, WriterPoisoned: it never will be.
+        """
+        last = self._last_in_flight()
+        if last is not None:
+            self._writer.wait(last)
 
     def complete(self, ticket: Ticket | None) -> None:
         """Return once what was decided with ``ticket`` may be given out.

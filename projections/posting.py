@@ -31,6 +31,9 @@ class Slots(NamedTuple):
     """``i64[n]``."""
 
 
+Posting = tuple[TransferRow, AccountState, AccountState]
+"""A transfer that took effect, its debit and its credit account just after it."""
+
 Known = Slots | list[tuple[int, int, int]]
 """What whoever decided on transfers knows of them: the accounts of many, or of a few plain ones the
 whole effect: debit slot, credit slot, and an amount below 2**64."""

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Final, Self
 
 import attrs
 
-from journal.errors import JournalFull, LedgerClosed
+from journal.errors import LedgerClosed
 from journal.id import id
 from journal.model import AMOUNT_MAX
 from projections.dropin.addresses import check_addresses
@@ -37,8 +37,9 @@ from projections.dropin.bindings import (
     StateMachineMixin,
 )
 from projections.dropin.lib import c_uint128
-from projections.dropin.requests import Request, TooMuchDataError
+from projections.dropin.requests import BATCH_EVENTS_MAX, Request, TooMuchDataError
 from projections.dropin.shared import data_directory, open_ledgers
+from projections.joining import goes_with, join
 
 __all__ = [
     "AMOUNT_MAX",
@@ -256,41 +257,28 @@ class ClientAsync(Client, AsyncStateMachineMixin):
     def _next_packets(self) -> list[_AsyncPacket]:
         """Those to be carried out next, as one request; none if none is waiting."""
         packets: list[_AsyncPacket] = []
-        events = 0
         with self._changed:
-            while self._waiting:
-                following = self._waiting[0].request
-                if packets and not packets[-1].request.takes_along(following, events):
-                    break
+            while self._waiting and (not packets or _go_together(packets, self._waiting[0])):
                 packets.append(self._waiting.popleft())
-                events += following.size
         return packets
 
     def _carry_out(self, packets: Sequence[_AsyncPacket]) -> None:
-        first, *others = packets
+        creations = [it.request.creation for it in packets if it.request.creation is not None]
         try:
-            request = first.request
-            if others:
-                request = request.with_([packet.request for packet in others])
-            answer = request.carry_out(self._ledger)
-        except JournalFull as cause:
-            if others:  # nothing was created: some of them may do alone
-                for packet in packets:
-                    self._carry_out([packet])
-            else:
-                first.settle(cause)
+            if not creations:
+                (packet,) = packets
+                packet.settle(packet.request.carry_out(self._ledger))
+                return
+            self._ledger.carry_out(join(creations))
         except LedgerClosed:  # in a forked process
             _settle_all(packets, ClientClosedError())
         except BaseException as cause:  # noqa: BLE001 - it is the caller's, who waits in another thread
             _settle_all(packets, cause)
         else:
-            if not others:
-                first.settle(answer)
-                return
-            start = 0
-            for packet in packets:
-                packet.settle(answer[start : start + packet.request.size])
-                start += packet.request.size
+            for packet, creation in zip(packets, creations, strict=True):
+                outcome = creation.outcome()
+                is_closed = isinstance(outcome, LedgerClosed)
+                packet.settle(ClientClosedError() if is_closed else outcome)
 
     async def close(self) -> None:
         """Release the ledger once the request that is being carried out has ended.
@@ -315,6 +303,18 @@ class ClientAsync(Client, AsyncStateMachineMixin):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+def _go_together(packets: Sequence[_AsyncPacket], following: _AsyncPacket) -> bool:
+    """Whether these and the one after them may be created as one."""
+    last, next_ = packets[-1].request.creation, following.request.creation
+    rows = sum(packet.request.size for packet in packets) + following.request.size
+    return (
+        last is not None
+        and next_ is not None
+        and rows <= BATCH_EVENTS_MAX
+        and goes_with(last, next_)
+    )
 
 
 def _settle_all(packets: Sequence[_AsyncPacket], cause: BaseException) -> None:

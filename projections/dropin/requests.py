@@ -7,17 +7,19 @@ the ids of look-ups are cut to their width instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from operator import attrgetter, index
 from typing import Any, Final
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 from journal import model
-from journal.codec import Rows
+from journal.codec import RecordKind, Rows
 from journal.errors import InvalidField
 from journal.rows import account_rows, transfer_rows
+from projections import joining
 from projections.dropin.bindings import (
     Account,
     AccountBalance,
@@ -33,7 +35,6 @@ BATCH_EVENTS_MAX: Final = 8_189
 """The most events of one request, and results of one query: what TigerBeetle's messages hold."""
 
 _MASK_128: Final = 2**128 - 1
-_LINKED: Final = int(model.TransferFlags.LINKED)
 
 _Widths = tuple[tuple[str, int], ...]
 """Names of fields and their bits, in order; flags are not among them."""
@@ -56,6 +57,8 @@ class Request:
     payload: Any
     size: int
     """Events sent or, for a query, results asked for."""
+    creation: joining.Request | None = None
+    """The same for the ledger, if it is to create at least one event and not too many."""
 
     @classmethod
     def of(cls, operation: Operation, argument: Any) -> Request:
@@ -68,7 +71,11 @@ class Request:
         """
         if operation in _KINDS:
             kind = _KINDS[operation]
-            return cls(operation, kind.pack(argument), len(argument))
+            rows = kind.pack(argument)
+            creation = None
+            if rows is not None and len(rows):
+                creation = joining.Request(kind.kind, rows, kind.in_objects)
+            return cls(operation, rows, len(argument), creation)
         if operation in _FILTERS:
             checked = _FILTERS[operation].check(argument)
             return cls(operation, checked, checked.limit)
@@ -84,41 +91,23 @@ class Request:
         """
         if self.size > BATCH_EVENTS_MAX:
             raise TooMuchDataError
+        if self.creation is not None:
+            answer: list[Any] = ledger.create(self.creation)
+            return answer
         if self.operation in _KINDS:
-            return _KINDS[self.operation].create(ledger, self.payload)
+            return []
         return _ANSWERS[self.operation](ledger, self.payload)
-
-    def takes_along(self, following: Request, events: int) -> bool:
-        """Whether the request ``following`` this one is answered the same when added to it.
-
-        Not where a chain is left open at the end, and imported events only go with their like.
-
-        Args:
-            events: how many there are up to and with this request.
-        """
-        if self.operation not in _KINDS or self.operation is not following.operation:
-            return False
-        if not self.size or not following.size or events + following.size > BATCH_EVENTS_MAX:
-            return False
-        imported = _KINDS[self.operation].imported
-        ours, theirs = self.payload["flags"], following.payload["flags"]
-        return not ours[-1] & _LINKED and not (ours[0] ^ theirs[0]) & imported
-
-    def with_(self, others: Collection[Request]) -> Request:
-        """This request and those that it takes along, as one."""
-        rows = np.concatenate([self.payload, *(other.payload for other in others)])
-        return Request(self.operation, rows, len(rows))
 
 
 @attrs.frozen
 class _Kind:
     """Accounts or transfers to create."""
 
+    kind: RecordKind
     widths: _Widths
     make: Callable[..., Any]
     pack_rows: Callable[[Any], Rows]
-    create: Callable[[Ledger, Rows], list[Any]]
-    imported: int
+    in_objects: Callable[[npt.NDArray[np.void]], list[Any]]
 
     def pack(self, events: Any) -> Rows | None:
         """Rows; None for a batch that is too large, all of whose events are good."""
@@ -153,17 +142,17 @@ def _checked(item: Any, widths: _Widths, make: Callable[..., Any], *, flags_bits
     return make(**fields, flags=index(item.flags) & 2**flags_bits - 1)
 
 
-def _create_accounts(ledger: Ledger, rows: Rows) -> list[CreateAccountResult]:
+def _account_results(results: npt.NDArray[np.void]) -> list[CreateAccountResult]:
     return [
         CreateAccountResult(timestamp, _ACCOUNT_STATUS[status])
-        for timestamp, status, _ in ledger.create_accounts(rows).tolist()
+        for timestamp, status, _ in results.tolist()
     ]
 
 
-def _create_transfers(ledger: Ledger, rows: Rows) -> list[CreateTransferResult]:
+def _transfer_results(results: npt.NDArray[np.void]) -> list[CreateTransferResult]:
     return [
         CreateTransferResult(timestamp, _TRANSFER_STATUS[status])
-        for timestamp, status, _ in ledger.create_transfers(rows).tolist()
+        for timestamp, status, _ in results.tolist()
     ]
 
 
@@ -182,6 +171,7 @@ _TIMES: Final = (("timestamp_min", 64), ("timestamp_max", 64), ("limit", 32))
 
 _KINDS: Final = {
     Operation.CREATE_ACCOUNTS: _Kind(
+        kind=RecordKind.ACCOUNTS,
         widths=(
             ("id", 128), ("debits_pending", 128), ("debits_posted", 128),
             ("credits_pending", 128), ("credits_posted", 128), *_TAIL,
@@ -189,10 +179,10 @@ _KINDS: Final = {
         ),
         make=Account,
         pack_rows=account_rows,
-        create=_create_accounts,
-        imported=int(model.AccountFlags.IMPORTED),
+        in_objects=_account_results,
     ),
     Operation.CREATE_TRANSFERS: _Kind(
+        kind=RecordKind.TRANSFERS,
         widths=(
             ("id", 128), ("debit_account_id", 128), ("credit_account_id", 128), ("amount", 128),
             ("pending_id", 128), *_TAIL, ("timeout", 32),
@@ -200,8 +190,7 @@ _KINDS: Final = {
         ),
         make=Transfer,
         pack_rows=transfer_rows,
-        create=_create_transfers,
-        imported=int(model.TransferFlags.IMPORTED),
+        in_objects=_transfer_results,
     ),
 }  # fmt: skip
 

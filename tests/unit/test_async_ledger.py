@@ -24,6 +24,7 @@ from journal import (
     LedgerLocked,
     NotALedger,
     QueryFilter,
+    Reader,
     Transfer,
     TransferFlags,
 )
@@ -34,6 +35,7 @@ from tests.ledgers import pipeline
 from tests.waiting import TIMEOUT_SECONDS, until
 
 S: Final = CreateTransferStatus
+LINKED: Final = TransferFlags.LINKED
 ACCOUNTS: Final = [Account(id=id_, ledger=1, code=1) for id_ in (1, 2)]
 ONE: Final = Transfer(id=1, debit_account_id=1, credit_account_id=2, amount=10, ledger=1, code=1)
 
@@ -85,28 +87,35 @@ def test_rows_go_in_and_rows_come_out(tmp_path: Path) -> None:
     asyncio.run(use())
 
 
-def test_tasks_share_the_way_to_the_disk(tmp_path: Path) -> None:
-    """While one task's record is being written others are decided; then all are answered."""
+def test_tasks_share_a_record(tmp_path: Path) -> None:
+    """What tasks ask for while one request is being written becomes one record after it."""
     disk = HeldDisk()
 
     async def use() -> None:
         async with await AsyncLedger.open(tmp_path / "ledger", storage=disk) as ledger:
             await ledger.create_accounts(ACCOUNTS)
             disk.hold()
-            tasks = [
+            first = asyncio.create_task(ledger.create_transfers([ONE]))
+            await asyncio.to_thread(disk.arrived.wait, TIMEOUT_SECONDS)
+            others = [
                 asyncio.create_task(ledger.create_transfers([attrs.evolve(ONE, id=id_)]))
-                for id_ in range(1, 11)
+                for id_ in (2, 3, 1, 4)
             ]
-            await asyncio.to_thread(
-                until, lambda: len(pipeline(ledger._ledger)._in_flight) == len(tasks)
+            refused = asyncio.create_task(
+                ledger.create_transfers([attrs.evolve(ONE, id=5, flags=LINKED)])
             )
+            await asyncio.sleep(0)
             assert (await ledger.lookup_accounts([1]))[0].debits_posted == 0, "the loop is free"
             disk.release()
-            results = await asyncio.gather(*tasks)
-            assert [result.status for (result,) in results] == [S.CREATED] * len(tasks)
-            assert (await ledger.lookup_accounts([1]))[0].debits_posted == 100
+            results = [result for (result,) in await asyncio.gather(first, *others, refused)]
+            expected = [S.CREATED, S.CREATED, S.CREATED, S.EXISTS, S.CREATED]
+            assert [it.status for it in results] == [*expected, S.LINKED_EVENT_CHAIN_OPEN]
+            assert results[3].timestamp == results[0].timestamp
+            assert (await ledger.lookup_accounts([1]))[0].debits_posted == 40
 
     asyncio.run(use())
+    records = [record.header.event_count for record in Reader(tmp_path / "ledger").records()]
+    assert records == [2, 1, 3]
 
 
 def test_a_hundred_tasks_race_for_one_id(tmp_path: Path) -> None:

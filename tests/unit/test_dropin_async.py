@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
 import projections.dropin as tigerbeetle
@@ -17,6 +15,9 @@ from journal import JournalFull, LedgerLocked, RecordKind
 from journal.codec import Rows
 from journal.reader import Reader
 from projections import Ledger
+from projections.joining import Request
+from projections.pipeline import Pipeline
+from projections.posting import Posting
 from tests.held_lookups import HeldLookups
 from tests.waiting import TIMEOUT_SECONDS
 
@@ -62,13 +63,14 @@ async def occupy(client: tigerbeetle.ClientAsync, held: HeldLookups) -> asyncio.
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many transfers each call of the ledger had."""
     counts: list[int] = []
-    create = Ledger.create_transfers
+    carry_out = Ledger.carry_out
 
-    def counting(ledger: Ledger, transfers: Rows) -> npt.NDArray[np.void]:
-        counts.append(len(transfers))
-        return create(ledger, transfers)
+    def counting(ledger: Ledger, request: Request) -> None:
+        if request.kind is RecordKind.TRANSFERS:
+            counts.append(len(request.rows))
+        carry_out(ledger, request)
 
-    monkeypatch.setattr(Ledger, "create_transfers", counting)
+    monkeypatch.setattr(Ledger, "carry_out", counting)
     return counts
 
 
@@ -162,7 +164,7 @@ def test_requests_that_wait_share_a_record(
         ["CREATED"],
         ["EXISTS"],
     ]
-    assert batches == [4, 3, 0, 1, 3, 2]
+    assert batches == [4, 3, 1, 3, 2]
     kinds = [record.kind for record in Reader(data / "nostro-0").records()]
     assert kinds == [RecordKind.ACCOUNTS, *[RecordKind.TRANSFERS] * 3]
 
@@ -194,12 +196,14 @@ def test_requests_that_do_not_fit_together_are_tried_alone(
     held: HeldLookups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No room for all of them is no reason to refuse the one that fits."""
-    create = Ledger.create_transfers
+    decide = Pipeline.decide
 
-    def little_room(ledger: Ledger, transfers: Rows) -> npt.NDArray[np.void]:
-        if len(transfers) > 1:
-            raise JournalFull(ledger.path, 128 * len(transfers))
-        return create(ledger, transfers)
+    def little_room(
+        pipeline: Pipeline, kind: RecordKind, rows: Rows, postings: list[Posting] | None
+    ) -> object:
+        if kind is RecordKind.TRANSFERS and len(rows) > 1:
+            raise JournalFull(pipeline._writer.directory.path, 128 * len(rows))
+        return decide(pipeline, kind, rows, postings)
 
     async def program() -> list[Any]:
         async with tigerbeetle.ClientAsync(0, "1") as client:
@@ -214,7 +218,7 @@ def test_requests_that_do_not_fit_together_are_tried_alone(
             await occupied
             return await asyncio.gather(*waiting, return_exceptions=True)
 
-    monkeypatch.setattr(Ledger, "create_transfers", little_room)
+    monkeypatch.setattr(Pipeline, "decide", little_room)
     one, two, three = asyncio.run(program())
     assert statuses(one) == statuses(three) == ["CREATED"]
     assert isinstance(two, JournalFull)
