@@ -105,8 +105,8 @@ def decide_columns(
     if request is None:
         return None
     words = request.words
-    id_max = _greatest_of_new(words[:, _ID : _ID + 2], frontier, settle)
-    if id_max is None:
+    bounds = _bounds_of_new(words[:, _ID : _ID + 2], frontier, settle)
+    if bounds is None:
         return None
     timestamps = np.arange(timestamp_first, timestamp_first + len(rows), dtype=np.uint64)
     if request.every_flag & RESOLVING:
@@ -128,7 +128,7 @@ def decide_columns(
         return None
     words[:, _TIMESTAMP] = timestamps
     decision = Decision(None, request.rows, None, int(timestamps[0]), int(timestamps[-1]), slots)
-    return decision, SureDraft(frontier, request.rows, id_max)
+    return decision, SureDraft(frontier, request.rows, *bounds)
 
 
 def _request(rows: Rows) -> _Request | None:
@@ -155,8 +155,10 @@ def _any_with(flags: Words, wanted: int) -> bool:
     return bool(np.any(flags & np.uint64(wanted) == np.uint64(wanted)))
 
 
-def _greatest_of_new(ids: Words, frontier: Frontier, settle: Callable[[], None]) -> int | None:
-    """The greatest id, if all differ and none was used before."""
+def _bounds_of_new(
+    ids: Words, frontier: Frontier, settle: Callable[[], None]
+) -> tuple[int, int] | None:
+    """The least and the greatest id, if all differ and none was used before."""
     low, high = ids[:, 0].copy(), ids[:, 1].copy()
     if not _increase(low, high):
         order = np.lexsort((low, high))
@@ -168,10 +170,11 @@ def _greatest_of_new(ids: Words, frontier: Frontier, settle: Callable[[], None])
     if not least or greatest == AMOUNT_MAX:
         return None
     if least <= frontier.id_max:
-        settle()
+        if frontier.may_use(least, greatest):
+            settle()
         if frontier.index.contains_any(ids):
             return None
-    return greatest
+    return least, greatest
 
 
 def _increase(low: Words, high: Words) -> bool:

@@ -98,8 +98,15 @@ class Frontier:
     @property
     def behind_rows(self) -> int:
         """How many rows :meth:`catch_up` would have to work out."""
-        unmerged = [draft for draft, _ in self._unmerged]
+        unmerged = [draft for draft, _ in self._unmerged.copy()]
         return sum(len(draft.rows) for draft in unmerged if isinstance(draft, SureDraft))
+
+    def may_use(self, id_min: int, id_max: int) -> bool:
+        """Whether what is in flight may have used an id from one to the other."""
+        return bool(self.transfers or self.failed) or not all(
+            isinstance(draft, SureDraft) and (draft.id_max < id_min or draft.id_min > id_max)
+            for draft, _ in self._unmerged.copy()
+        )
 
     def catch_up(self) -> None:
         """Make the overlay show what was taken.
@@ -324,15 +331,17 @@ class Draft:
 class SureDraft(Draft):
     """Of rows that are known to take effect; how is worked out only if somebody must see it."""
 
-    def __init__(self, frontier: Frontier, rows: Rows, id_max: int) -> None:
+    def __init__(self, frontier: Frontier, rows: Rows, id_min: int, id_max: int) -> None:
         """Nothing is worked out.
 
         Args:
             rows: ``TRANSFER[n]``, resolved.
-            id_max: the greatest of their ids.
+            id_min: the least of their ids.
+            id_max: the greatest.
         """
         super().__init__(frontier)
         self.rows = rows
+        self.id_min = id_min
         self._id_max = id_max
         self.transfers_timestamp = int(rows["timestamp"][-1])
 

@@ -41,7 +41,7 @@ def decide_plain(
         return None
     all_low = frontier.table.high_max < HIGH_SAFE
     slots = frontier.table.slots
-    id_max = frontier.id_max
+    id_min, id_max = 0, frontier.id_max
     postings: list[tuple[int, int, int]] = []
     data = rows.tobytes()
     for (
@@ -63,10 +63,11 @@ def decide_plain(
                 return None
             if not all_low and max(words[at + high] for high in HIGH_WORDS) >= HIGH_SAFE:
                 return None
+        id_min = id_min or id_
         id_max = id_
         postings.append((debit, credit, amount))
     last = timestamp_first + len(postings) - 1
     stamped = with_timestamps(data, range(timestamp_first, last + 1))
     happened = np.frombuffer(stamped, TRANSFER)
     decision = Decision(None, happened, None, timestamp_first, last, postings)
-    return decision, SureDraft(frontier, happened, id_max)
+    return decision, SureDraft(frontier, happened, id_min, id_max)

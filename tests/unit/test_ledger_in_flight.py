@@ -209,6 +209,39 @@ def test_a_huge_amount_in_flight_is_not_overlooked_by_columns(meeting: Meeting) 
     assert account.debits_posted == AMOUNT_MAX
 
 
+def _plain_batch(first_id: int) -> list[Transfer]:
+    return [attrs.evolve(PLAIN, id=first_id + number, amount=1) for number in range(ROWS_MIN)]
+
+
+def test_ids_apart_from_those_in_flight_are_decided_at_once(meeting: Meeting) -> None:
+    """Callers whose ids rise each on its own do not wait for one another."""
+    meeting.disk.release()
+    meeting.ledger.create_accounts([Account(id=NEW, ledger=1, code=1)])
+    meeting.disk.hold()
+    later = meeting.send(*_plain_batch(1_000))
+    earlier = meeting.send(*_plain_batch(500))
+    assert not later.done()
+    assert len(pipeline(meeting.ledger)._in_flight) == 2
+    meeting.disk.release()
+    assert statuses(later) == statuses(earlier) == [S.CREATED] * ROWS_MIN
+
+
+def test_an_id_in_flight_is_not_overlooked_by_columns(meeting: Meeting) -> None:
+    """One of a long batch's ids was used a moment ago, by a request that is not durable yet."""
+    meeting.disk.release()
+    meeting.ledger.create_accounts([Account(id=NEW, ledger=1, code=1)])
+    meeting.disk.hold()
+    first = meeting.send(*_plain_batch(1_000))
+    batch = _plain_batch(500)
+    batch[40] = attrs.evolve(batch[40], id=1_020)
+    second = meeting.pool.submit(meeting.ledger.create_transfers, batch)
+    meeting.disk.release()
+    assert statuses(first) == [S.CREATED] * ROWS_MIN
+    expected = [S.CREATED] * ROWS_MIN
+    expected[40] = S.EXISTS
+    assert statuses(second) == expected
+
+
 def test_an_account_being_closed_is_not_overlooked_by_columns(meeting: Meeting) -> None:
     """A plain batch meets a closing transfer that the durable table does not show yet."""
     meeting.disk.release()
