@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
+from operator import attrgetter, index
 from typing import Any, Final
 
 import numpy as np
@@ -176,8 +176,26 @@ def _rows(
     try:
         packed = b"".join([pack(fields(item)) for item in items])
     except (AttributeError, TypeError, OverflowError, struct.error):
-        raise _first_invalid(items, dtype, item_type) from None
+        packed = _pack_carefully(items, dtype, item_type, pack, fields)
     return np.frombuffer(packed, dtype)
+
+
+def _pack_carefully(
+    items: Sequence[Any],
+    dtype: np.dtype[np.void],
+    item_type: type,
+    pack: Callable[[tuple[Any, ...]], bytes],
+    fields: Callable[[Any], tuple[Any, ...]],
+) -> bytes:
+    """The same for integers of any type, numpy's among them.
+
+    Raises:
+        InvalidField: names the first field that is none, or does not fit.
+    """
+    try:
+        return b"".join([pack(tuple(map(index, fields(item)))) for item in items])
+    except (AttributeError, TypeError, OverflowError, struct.error):
+        raise _first_invalid(items, dtype, item_type) from None
 
 
 def _pack_account(values: tuple[Any, ...]) -> bytes:
@@ -230,7 +248,7 @@ def _first_invalid(items: Sequence[Any], dtype: np.dtype[np.void], item_type: ty
         for name in dtype.names or ():
             value = getattr(item, name, 0)
             bits = dtype[name].itemsize * 8
-            if not isinstance(value, int):
+            if not isinstance(value, int | np.integer):
                 reason = "must be an integer"
                 if name == "amount":
                     reason += " (amounts are whole minor units)"

@@ -164,6 +164,19 @@ def test_the_largest_value_of_each_width_fits(field: str) -> None:
     assert getattr(transfers_from_rows(rows)[0], field) == value
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.uint16, np.uint64])
+def test_numpys_integers_are_integers(kind: Any) -> None:  # noqa: ANN401 - a class of numpy's
+    """In every field, as Python's are; numpy's floats are not."""
+    values = dict.fromkeys(TRANSFER_WIDTHS, 7)
+    plain = Transfer(**values)  # type: ignore[arg-type]
+    of_numpy = Transfer(**{field: kind(7) for field in values})
+    assert transfer_rows([of_numpy, plain]).tobytes() == transfer_rows([plain, plain]).tobytes()
+    with pytest.raises(InvalidField, match="amount"):
+        transfer_rows([Transfer(**{**values, "amount": np.float64(7)})])  # type: ignore[arg-type]
+    with pytest.raises(InvalidField, match="negative"):
+        transfer_rows([Transfer(**{**values, "amount": np.int64(-7)})])  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("item", [None, 1, "transfer", {"id": 1}, Account(id=1)])
 def test_what_is_no_transfer_is_named(item: object) -> None:
     """Something else in the list is refused by its row, not by a lower-level error."""
