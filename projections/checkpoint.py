@@ -53,14 +53,16 @@ def write_checkpoint(
     ledger_id: bytes,
     position: int,
     frame_sha256: bytes,
-    state: Any,
+    encoded: bytes,
 ) -> Checkpoint:
     """Write one, durably, and remove the oldest if there are more than two.
+
+    Args:
+        encoded: the state in canonical CBOR.
 
     Raises:
         OSError: it could not be written; those that were there still are.
     """
-    encoded = codec.encode_cbor(state)
     state_sha256 = hashlib.sha256(encoded).digest()
     body = {
         "frame_sha256": frame_sha256,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from journal import codec
 from journal.directory import Directory
 from journal.storage import Storage
 from projections.checkpoint import Checkpoint, write_checkpoint
@@ -18,6 +19,9 @@ CHECKPOINT_EVENTS: Final = 500_000
 CHECKPOINT_SECONDS: Final = 60.0
 RETRY_SECONDS: Final = 10.0
 """After a checkpoint could not be written, the next is not tried any sooner."""
+_AHEAD_EVENTS: Final = 1_500_000
+"""So many events may be in memory, or three times those of a checkpoint if that is more."""
+_PATIENCE_SECONDS: Final = 0.1
 _log = logging.getLogger("nostro")
 
 
@@ -66,6 +70,9 @@ class Checkpointer:
         self._retry_at = 0.0
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self._indexed = self._state.position
+        """Where what the indexes have in runs ends."""
+        self._has_indexed = threading.Event()
         self._events = CHECKPOINT_EVENTS
         self._seconds = CHECKPOINT_SECONDS
 
@@ -73,6 +80,22 @@ class Checkpointer:
     def position(self) -> int:
         """The position of the newest checkpoint; 0 if there is none."""
         return self._last.position if self._last is not None else 0
+
+    def keep_pace(self, position: int) -> None:
+        """Wait, if ``position`` is far ahead of the indexes: what they still lack is in memory.
+
+        Not while checkpoints fail: the ledger goes on without them.
+        """
+        while (
+            position - self._indexed > max(_AHEAD_EVENTS, 3 * self._events)
+            and not self._retry_at
+            and not self._closing.is_set()
+            and self._thread is not None
+            and self._thread.is_alive()
+        ):
+            self._wake.set()
+            self._has_indexed.wait(_PATIENCE_SECONDS)
+            self._has_indexed.clear()
 
     def is_waiting_for(self, position: int) -> bool:
         """Whether that event, once it is in the state, makes a checkpoint due, now or in time."""
@@ -116,13 +139,17 @@ class Checkpointer:
             last = self._last if self.position == position else None
             if last is not None and self._indexes.are_stored:
                 return last
-            state = self._state.dump()
+            dump = self._state.dump()
             self._indexes.freeze()
             self._dirty_since = None
         self._indexes.finish_freeze(position, frame_sha256)
+        self._indexed = position
+        self._has_indexed.set()
         self._before()
         self._indexes.store()
         if last is None:
+            encoded = codec.encode_cbor(dump)
+            del dump  # both are as large as all accounts
             last = self._last = write_checkpoint(
                 self._storage,
                 self._directory,
@@ -131,7 +158,7 @@ class Checkpointer:
                 ledger_id=self._ledger_id,
                 position=position,
                 frame_sha256=frame_sha256,
-                state=state,
+                encoded=encoded,
             )
         return last
 

@@ -179,6 +179,7 @@ class Pipeline:
         self._writer.wait(ticket)
         if not self._may_stay_unfolded(ticket):
             self.settle()
+        self._checkpointer.keep_pace(ticket.position_last)
 
     def _may_stay_unfolded(self, ticket: Ticket) -> bool:
         try:

@@ -18,7 +18,7 @@ import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Generic
+from typing import Final, Generic
 
 from journal import codec
 from journal.errors import CorruptCheckpoint, DecodeError, InvalidField
@@ -85,17 +85,17 @@ class Runner(Generic[State]):
             InvalidField: the projection's dump is not what CBOR carries.
             OSError: it could not be written; older checkpoints are as they were.
         """
-        dump = self._projection.dump(self.state)
+        encoded = codec.encode_cbor(self._projection.dump(self.state))
         try:
-            codec.decode_cbor(codec.encode_cbor(dump))
+            codec.decode_cbor(encoded)
         except DecodeError as error:
             raise InvalidField("dump", self._projection.name, str(error)) from None
         try:
-            return self._write_checkpoint(dump)
+            return self._write_checkpoint(encoded)
         except FileNotFoundError:  # swept away unfinished, by a writer that opened meanwhile
-            return self._write_checkpoint(dump)
+            return self._write_checkpoint(encoded)
 
-    def _write_checkpoint(self, dump: Any) -> Checkpoint:
+    def _write_checkpoint(self, encoded: bytes) -> Checkpoint:
         return write_checkpoint(
             self._storage,
             self._reader.directory,
@@ -104,7 +104,7 @@ class Runner(Generic[State]):
             ledger_id=self._ledger_id,
             position=self.position,
             frame_sha256=self._frame_sha256,
-            state=dump,
+            encoded=encoded,
         )
 
     def _apply(self, record: Record) -> None:

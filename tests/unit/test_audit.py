@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from journal import ACCOUNT, Account, NotALedger, Transfer, codec
+from journal.codec import encode_cbor
 from journal.directory import Directory
 from journal.storage import Storage
 from projections import Checkpoint, Ledger, audit
@@ -48,7 +49,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], None], which: int = -
         ledger_id=old.ledger_id,
         position=old.position,
         frame_sha256=old.frame_sha256,
-        state=state,
+        encoded=encode_cbor(state),
     )
 
 

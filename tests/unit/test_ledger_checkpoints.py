@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ from projections import Ledger, OpenReport, audit
 from tests.clocks import HandClock
 from tests.descriptors import open_descriptors
 from tests.disks import FullDisk
-from tests.waiting import until
+from tests.waiting import TIMEOUT_SECONDS, until
 
 ONE: Final = Transfer(id=1, debit_account_id=1, credit_account_id=2, amount=10, ledger=1, code=1)
 
@@ -350,3 +351,43 @@ def test_a_look_up_that_meets_the_closing_is_told(
     with pytest.raises(LedgerClosed):
         ledger.lookup_transfers([1])
     assert reopened(path).events_replayed == 0
+
+
+class SlowIndexes(Storage):
+    """Takes as long for the files of the indexes as a test wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+        self.is_broken = False
+
+    def create(self, path: Path) -> int:
+        if path.parent.name == "indexes":
+            assert self.go.wait(TIMEOUT_SECONDS)
+            if self.is_broken:
+                raise OSError("no room")
+        return super().create(path)
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_writers_wait_for_indexes_that_fall_far_behind(
+    path: Path, monkeypatch: pytest.MonkeyPatch, is_broken: bool
+) -> None:
+    """What is in no run yet is in memory; but nobody waits for indexes that cannot be written."""
+    monkeypatch.setattr("projections.checkpointer._AHEAD_EVENTS", 0)
+    storage = SlowIndexes()
+    with Ledger.open(path, storage=storage, checkpoint_events=10) as ledger:
+        ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
+        writer = threading.Thread(target=move, args=(ledger, *range(1, 101)))
+        writer.start()
+        until(lambda: ledger.position > 30)
+        writer.join(0.3)
+        assert writer.is_alive()
+        assert ledger.position <= 10 + 31 + 3, (
+            "the first checkpoint's, three times as many, and one"
+        )
+        storage.is_broken = is_broken
+        storage.go.set()
+        writer.join(TIMEOUT_SECONDS)
+        assert ledger.position == 102
+        storage.is_broken = False

@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 from journal import Account, InvalidField, NotALedger, Record, Transfer, TransferCreated
+from journal.codec import encode_cbor
 from journal.storage import Storage
 from projections import Ledger, Projection, Runner
 from projections.checkpoint import write_checkpoint
@@ -144,7 +145,7 @@ def test_a_useless_checkpoint_is_passed_over(path: Path, ledger: Ledger) -> None
         ledger_id=older.ledger_id,
         position=older.position,
         frame_sha256=bytes(32),
-        state=[[1, 999]],
+        encoded=encode_cbor([[1, 999]]),
     )
     assert Runner(path, TurnoverByCode()).state == {}
 
