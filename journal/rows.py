@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from operator import attrgetter, index
 from typing import Any, Final
 
@@ -41,6 +42,11 @@ _TRANSFER_FIELDS: Final = attrgetter(
 )  # fmt: skip
 
 
+_account_flags: Final = cache(AccountFlags)
+_transfer_flags: Final = cache(TransferFlags)
+"""By number: calling an enum takes a tenth of the time of a whole look-up."""
+
+
 def account_rows(accounts: Sequence[Account] | Rows) -> Rows:
     """``ACCOUNT[n]`` of a list of accounts, or a checked array of that dtype as it is.
 
@@ -62,7 +68,19 @@ def transfer_rows(transfers: Sequence[Transfer] | Rows) -> Rows:
 
 
 def accounts_from_rows(rows: Rows) -> list[Account]:
-    return [_account(*values) for values in columns(rows)]
+    return accounts_from_bytes(rows.tobytes())
+
+
+def accounts_from_bytes(data: bytes) -> list[Account]:
+    """The accounts of rows, 128 bytes each."""
+    return [
+        Account(
+            w[0] | w[1] << 64, w[2] | w[3] << 64, w[4] | w[5] << 64, w[6] | w[7] << 64,
+            w[8] | w[9] << 64, w[10] | w[11] << 64,
+            w[12], w[13], w[15], w[16], _account_flags(w[17]), w[18],
+        )
+        for w in WORDS_OF_ROW.iter_unpack(data)
+    ]  # fmt: skip
 
 
 def transfers_from_rows(rows: Rows) -> list[Transfer]:
@@ -116,14 +134,9 @@ def with_timestamps(data: bytes, timestamps: Iterable[int]) -> bytes:
     return bytes(changed)
 
 
-def _account(*values: int) -> Account:
-    *facts, _reserved, ledger, code, flags, timestamp = values
-    return Account(*facts, ledger, code, AccountFlags(flags), timestamp)  # type: ignore[arg-type,call-arg]
-
-
 def _transfer(*values: int) -> Transfer:
     *facts, flags, timestamp = values
-    return Transfer(*facts, TransferFlags(flags), timestamp)  # type: ignore[arg-type,call-arg]
+    return Transfer(*facts, _transfer_flags(flags), timestamp)  # type: ignore[arg-type,call-arg]
 
 
 def _join_words(w: tuple[int, ...]) -> tuple[int, ...]:

@@ -111,10 +111,11 @@ class Accounts:
         kept: npt.NDArray[np.bool_] = self._table["flags"][slots] & _HISTORY != 0
         return kept
 
-    def find(self, ids: Iterable[int]) -> Rows:
-        """Copies of the rows of those ids that exist, in the order asked for."""
-        found = [slot for slot in map(self.slots.get, ids) if slot is not None]
-        return self._table[found]
+    def find(self, ids: Iterable[int]) -> bytes:
+        """The rows of those ids that exist, in the order asked for, 128 bytes each."""
+        table = self._bytes
+        places = [slot * ROW_BYTES for slot in map(self.slots.get, ids) if slot is not None]
+        return b"".join([table[at : at + ROW_BYTES] for at in places])
 
     def add_to(
         self, balance: int, slots: npt.NDArray[np.int64], amounts: Words, *, taken: bool = False

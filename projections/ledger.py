@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,6 +36,7 @@ from journal.model import (
 from journal.recovery import RecoveryReport
 from journal.rows import (
     account_rows,
+    accounts_from_bytes,
     accounts_from_rows,
     check_ids,
     copy_rows,
@@ -192,6 +194,7 @@ class Ledger:
         self._archive = Archive(directory.path, storage)
         self._settling = threading.Lock()
         self._closed = threading.Event()
+        self._pid = None if writer is None else os.getpid()
         self._checkpointer = Checkpointer(
             storage, directory, self._state, indexes, self._settling,
             frame_sha256=restored.frame_sha256, ledger_id=restored.ledger_id,
@@ -312,8 +315,8 @@ class Ledger:
         ids = check_ids(ids)
         self._prepare_to_read()
         with self._settling:
-            rows = self._state.accounts.find(ids)
-        return accounts_from_rows(rows)
+            found = self._state.accounts.find(ids)
+        return accounts_from_bytes(found)
 
     def lookup_transfers(self, ids: Iterable[int]) -> list[Transfer]:
         """The transfers that exist, in the order asked for."""
@@ -391,9 +394,7 @@ class Ledger:
     @property
     def is_open(self) -> bool:
         """Whether :meth:`close` has not been called yet, in this process."""
-        return not (
-            self._closed.is_set() or (self._writer is not None and self._writer.is_in_child)
-        )
+        return (self._pid is None or self._pid == os.getpid()) and not self._closed.is_set()
 
     def get_change_events(
         self,

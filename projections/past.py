@@ -9,7 +9,7 @@ import numpy as np
 
 from journal.codec import Rows
 from journal.model import Account, Transfer
-from journal.rows import accounts_from_rows, check_ids, copy_rows, transfers_from_rows
+from journal.rows import accounts_from_bytes, check_ids, copy_rows, transfers_from_rows
 from projections.state import LedgerState
 
 
@@ -57,7 +57,7 @@ class PastLedger:
 
     def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
         """The accounts that existed, with their balances of that moment."""
-        return accounts_from_rows(self._state.accounts.find(check_ids(ids)))
+        return accounts_from_bytes(self._state.accounts.find(check_ids(ids)))
 
     def lookup_transfers(self, ids: Iterable[int]) -> list[Transfer]:
         """The transfers that had taken effect by then."""
