@@ -208,17 +208,23 @@ class Writer:
                 previous_sha256=self._chain,
             )
             data = frame.encode_frame(header, payload)
-            if not (
-                self._writing
-                or self._line
-                or self._file.is_full(0, len(data), self.segment_bytes_max)
-            ):
-                self._file.begin(data, self.segment_bytes_max)
-            ticket = Ticket(header.position_last, timestamp_max, data, frame_sha256(data))
-            self._line.append(ticket)
-            self._chain = ticket.sha256
-            self._position_next = header.position_last + 1
+            try:
+                if self._may_begin(len(data)):  # and let the disk work while the caller does
+                    self._file.begin(data, self.segment_bytes_max)
+                ticket = Ticket(header.position_last, timestamp_max, data, frame_sha256(data))
+                self._line.append(ticket)
+                self._chain = ticket.sha256
+                self._position_next = header.position_last + 1
+            except BaseException as cause:
+                self.poison(cause)  # the file may hold what is not in line
+                raise
             return ticket
+
+    def _may_begin(self, frame_bytes: int) -> bool:
+        """Whether a frame can go to the file at once: nothing is being written or before it."""
+        if self._writing or self._line:
+            return False
+        return not self._file.is_full(0, frame_bytes, self.segment_bytes_max)
 
     def wait(self, ticket: Ticket) -> None:
         """Return once the ticket's frame is durable; write what is in line if nobody else does.
@@ -470,7 +476,7 @@ class Writer:
 
     def poison(self, cause: BaseException) -> None:
         """Append nothing more: what the caller made of the last records is not whole."""
-        self._poison(WriterPoisoned(self._file.path, "folding", f"interrupted by {cause!r}"))
+        self._poison(WriterPoisoned(self._file.path, "a request", f"interrupted by {cause!r}"))
 
     def _poison(self, error: JournalError) -> None:
         with self._mutex:

@@ -38,7 +38,7 @@ class Checkpointer:
         directory: Directory,
         state: LedgerState,
         indexes: Indexes,
-        settling: threading.Lock,
+        settling: threading.RLock,
         *,
         frame_sha256: bytes,
         ledger_id: bytes,
@@ -142,6 +142,7 @@ class Checkpointer:
             dump = self._state.dump()
             self._indexes.freeze()
             self._dirty_since = None
+        self._catch_up()  # who did not wait for this one to end waits for the next
         self._indexes.finish_freeze(position, frame_sha256)
         self._indexed = position
         self._has_indexed.set()

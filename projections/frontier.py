@@ -44,7 +44,7 @@ class Frontier:
         self,
         state: LedgerState,
         index: TransferIndex,
-        settling: threading.Lock,
+        settling: threading.RLock,
         *,
         fetch: FetchTransfer,
         has_transfer_at: HasTransferAt,

@@ -48,6 +48,7 @@ class Request:
     def deliver(self, results: npt.NDArray[np.void]) -> None:
         """Take the results, and give each part its own."""
         self.results = results
+        self._answer = None
         start = 0
         for part in self.parts:
             end = start + len(part.rows)

@@ -51,9 +51,10 @@ def together(ledger: Ledger, requests: Sequence[Request]) -> None:
     Each has results or an error afterwards.
     """
     waiting = deque(requests)
-    while waiting:
-        joined = take_joined(waiting)
-        try:
-            ledger.carry_out(joined)
-        except BaseException as cause:  # noqa: BLE001 - it is the callers', in another thread
-            joined.fail(cause)
+    try:
+        while waiting:
+            ledger.carry_out(take_joined(waiting))
+    except BaseException as cause:  # noqa: BLE001 - it is the callers', in another thread
+        for request in requests:
+            if request.results is None and request.error is None:
+                request.fail(cause)

@@ -192,7 +192,7 @@ class Ledger:
         self._state = restored.state
         self._indexes = indexes
         self._archive = Archive(directory.path, storage)
-        self._settling = threading.Lock()
+        self._settling = threading.RLock()  # a signal handler may read within a look-up
         self._closed = threading.Event()
         self._pid = None if writer is None else os.getpid()
         self._checkpointer = Checkpointer(
@@ -369,14 +369,12 @@ class Ledger:
     @property
     def position(self) -> int:
         """The last durable event; 0 if there is none."""
-        self._fold()
-        return self._state.position
+        return self._state.position if self._pipeline is None else self._pipeline.reached()[0]
 
     @property
     def timestamp(self) -> int:
         """The highest timestamp of any durable event, ns."""
-        self._fold()
-        return self._state.timestamp
+        return self._state.timestamp if self._pipeline is None else self._pipeline.reached()[1]
 
     @property
     def transfer_count(self) -> int:
@@ -544,7 +542,12 @@ class Ledger:
 
     def _fold(self) -> None:
         """Fold in what is durable."""
-        if self._pipeline is not None and self._pipeline.is_behind and self.is_open:
+        if (
+            self._pipeline is not None
+            and self._writer is not None
+            and self._pipeline.is_behind
+            and not self._writer.is_in_child
+        ):
             uninterrupted(self._pipeline.settle)
 
     def _sync_head(self) -> None:

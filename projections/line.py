@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from typing import Final
 
-from journal.errors import JournalError, JournalFull
+from journal.errors import JournalFull
 from projections.joining import Request, take_joined
 from projections.pipeline import Pipeline
 
@@ -45,11 +45,15 @@ class Line:
             try:
                 if len(request.rows) < _FEW_ROWS:
                     self._pipeline.wait_for_disk()  # others come meanwhile
-            except JournalError:
-                pass  # whoever asked for it is told
-            finally:
+            except Exception:  # noqa: BLE001, S110 - whoever asked for it is told
+                pass
+            except BaseException:  # from outside: somebody else must lead
                 with self._lock:
-                    joined = take_joined(self._waiting)
+                    self._waiting.remove(request)
+                    self._hand_over()
+                raise
+            with self._lock:
+                joined = take_joined(self._waiting)
         self._lead(joined, request)
 
     def _sleep(self, request: Request) -> None:
@@ -75,10 +79,11 @@ class Line:
                 return
             for request in singles:  # nothing was created: some of them may do alone
                 self._alone(request)
-        except BaseException as cause:
+        except Exception as cause:  # noqa: BLE001 - it is the callers', some in other threads
             joined.fail(cause)
-            if not isinstance(cause, Exception):
-                raise
+        except BaseException as cause:  # from outside, and only for this caller
+            joined.fail(self._pipeline.interrupted(cause))
+            raise
         finally:
             for request in joined.parts:
                 if request is not own and request.wake is not None:

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from journal import codec
 from journal.codec import RecordKind, Rows
-from journal.errors import JournalFull, LedgerClosed, OutOfRange
+from journal.errors import JournalFull, LedgerClosed, OutOfRange, WriterPoisoned
 from journal.model import BATCH_EVENTS_MAX, CREATE_RESULT, TIMESTAMP_MAX
 from journal.writer import Ticket, Writer
 from projections.archive import Archive
@@ -65,7 +65,7 @@ class Pipeline:
         writer: Writer,
         state: LedgerState,
         indexes: Indexes,
-        settling: threading.Lock,
+        settling: threading.RLock,
         *,
         archive: Archive,
         clock: Callable[[], int],
@@ -111,8 +111,10 @@ class Pipeline:
         """
         last = self._last_in_flight()
         if last is not None:
-            self._writer.wait(last)
-            self.settle()
+            try:
+                self._writer.wait(last)
+            finally:
+                self.settle()
 
     def decide(
         self, kind: RecordKind, rows: Rows, postings: list[Posting] | None = None
@@ -158,6 +160,11 @@ class Pipeline:
                 self.settle()  # those before it, while the disk is at work
                 return decision.answer(), ticket
 
+    def interrupted(self, cause: BaseException) -> WriterPoisoned:
+        """What those are told whose requests were in the hands of a caller who was interrupted."""
+        path = self._writer.directory.path
+        return WriterPoisoned(path, "answering", f"interrupted by {cause!r}")
+
     def wait_for_disk(self) -> None:
         """Return once what is in flight now is durable.
 
@@ -191,6 +198,7 @@ class Pipeline:
             and last.postings is None
             and isinstance(last.decision, Decision)
             and last.decision.known is not None
+            and not last.decision.rows["timeout"].any()  # whose expiry nobody would look out for
             and not self._checkpointer.is_waiting_for(ticket.position_last)
         )
 
@@ -305,6 +313,15 @@ class Pipeline:
             return self._in_flight[-1].ticket
         except IndexError:  # none, or another thread has just settled the last
             return None
+
+    def reached(self) -> tuple[int, int]:
+        """Position and highest timestamp of what is durable, folded in or not. Takes no lock."""
+        position, timestamp = self._state.position, self._state.timestamp
+        for flying in self._in_flight.copy():
+            if flying.ticket.durable:
+                position = max(position, flying.ticket.position_last)
+                timestamp = max(timestamp, flying.ticket.timestamp_max)
+        return position, timestamp
 
     @property
     def is_behind(self) -> bool:

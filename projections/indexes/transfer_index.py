@@ -150,10 +150,10 @@ class TransferIndex:
 
     def find(self, id_: int) -> int | None:
         """The position of the transfer, or of its refusal; None if the id is unused."""
-        self._learn()
+        recent = self._learn()
         if id_ > self._id_max:
             return None
-        position = self._recent.find(id_)  # first: what leaves it is in a run already
+        position = recent.find(id_)  # first: what leaves it is in a run already
         if position is None:
             for run in self.stack.runs:
                 first, last = run.bounds
@@ -163,8 +163,8 @@ class TransferIndex:
 
     def contains_any(self, ids: Column) -> bool:
         """Whether one of ``u64[n, 2]`` was used before."""
-        self._learn()
-        if self._recent.contains_any(ids):
+        recent = self._learn()
+        if recent.contains_any(ids):
             return True
         ids = ids[np.argsort(ids[:, 1])]
         low, high = np.ascontiguousarray(ids[:, 0]), np.ascontiguousarray(ids[:, 1])
@@ -191,14 +191,14 @@ class TransferIndex:
         """Take ``id_max`` from the runs, which may hold ids that never came by :meth:`add`."""
         self._id_max = max([self._id_max, *(run.bounds[1] for run in self.stack.runs)])
 
-    def _learn(self) -> None:
-        if self._learned == len(self._records):
-            return
+    def _learn(self) -> _Recent:
+        """The recent ids, all of them; what leaves them later is in a run by then."""
         with self._lock:
             for position_first, ids in self._records[self._learned :]:
                 self._recent.add(ids, position_first)
                 self._id_max = max(self._id_max, _greatest(ids))
             self._learned = len(self._records)
+            return self._recent
 
 
 def _greatest(ids: Column) -> int:

@@ -376,6 +376,77 @@ def test_what_was_acknowledged_last_is_in_the_hash_and_the_checkpoint(
         assert again.report.events_replayed == 0
 
 
+def test_pending_transfers_that_came_last_expire_in_time(tmp_path: Path) -> None:
+    """Nobody asks for anything after them; the ledger looks out for them all the same."""
+    clock = HandClock(1_000)
+    pending = attrs.evolve(PLAIN, flags=TransferFlags.PENDING, timeout=1)
+    with Ledger.open(tmp_path / "other", clock=clock, expiry_seconds=0.02) as ledger:
+        ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (BANK, NEW)])
+        batch = [attrs.evolve(pending, id=10 + number) for number in range(ROWS_MIN)]
+        ledger.create_transfers([PLAIN])
+        ledger.create_transfers(batch)
+        clock.now += 5 * 10**9
+        until(lambda: Reader(ledger.path).head().position == 2 + 1 + 2 * ROWS_MIN)
+
+
+def test_a_reader_that_meets_the_closing_sees_what_was_acknowledged(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It found the ledger open, so it answers, and with everything."""
+    ledger.create_accounts([Account(id=NEW, ledger=1, code=1)])
+    ledger.create_transfers([PLAIN])
+    assert pipeline(ledger).is_behind
+    fold = ledger._fold
+
+    def closed_meanwhile() -> None:
+        ledger._closed.set()
+        fold()
+
+    monkeypatch.setattr(ledger, "_fold", closed_meanwhile)
+    monkeypatch.setattr(ledger, "_check_open", lambda: None)
+    assert ledger.lookup_accounts([NEW])[0].credits_posted == 10
+    ledger._closed.clear()
+
+
+def test_what_comes_while_a_checkpoint_is_copied_gets_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In time, though it is the last request."""
+    with Ledger.open(tmp_path / "other", checkpoint_seconds=0.1) as ledger:
+        ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (BANK, NEW)])
+        until(lambda: ledger._checkpointer.position == 2)
+        ledger.create_transfers([PLAIN])
+        fold = ledger._fold
+        late = iter([attrs.evolve(PLAIN, id=2)])
+
+        def one_more() -> None:
+            fold()
+            for transfer in late:
+                ledger.create_transfers([transfer])
+
+        monkeypatch.setattr(ledger._checkpointer, "_catch_up", one_more)
+        until(lambda: ledger._checkpointer.position == 4)
+
+
+def test_a_signal_handler_may_read(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a look-up of the same thread, while something is unfolded."""
+    ledger.create_accounts([Account(id=NEW, ledger=1, code=1)])
+    find = ledger._state.accounts.find
+    seen = []
+
+    def interrupted(ids: list[int]) -> bytes:
+        monkeypatch.undo()
+        request = Thread(target=ledger.create_transfers, args=([PLAIN],))
+        request.start()
+        request.join()
+        seen.append((ledger.position, ledger.timestamp > 0, ledger.transfer_count))
+        return find(ids)
+
+    monkeypatch.setattr(ledger._state.accounts, "find", interrupted)
+    assert ledger.lookup_accounts([BANK])[0].id == BANK
+    assert seen == [(4, True, 1)]
+
+
 def test_the_last_record_in_flight_may_settle_at_any_moment(ledger: Ledger) -> None:
     """An answer that rests on nothing new does not stumble over a line that empties meanwhile."""
 

@@ -21,9 +21,11 @@ from journal import (
     Reader,
     Transfer,
     TransferFlags,
+    WriterPoisoned,
 )
 from journal.codec import RecordKind
 from journal.rows import transfer_rows
+from journal.writer import Ticket
 from projections import Ledger
 from projections.joining import JOINED_ROWS_MAX, Request, take_joined
 from projections.line import Line
@@ -132,6 +134,71 @@ def test_when_there_is_no_room_for_all_each_is_tried_alone(
     with pytest.raises(JournalFull):
         sent[1].result()
     assert [it.id for it in ledger.lookup_transfers([2, 3, 4, 5])] == [2, 5]
+
+
+def test_an_answer_is_of_what_became_durable(
+    callers: Callers, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of what was decided first and then found no room: alone, it is decided again."""
+    complete = type(pipeline(ledger)).complete
+    rooms = iter([True, False])
+
+    def one_refusal(ticket: Ticket | None) -> None:
+        complete(pipeline(ledger), ticket)
+        if not next(rooms, True):
+            raise JournalFull(ledger.path, 128)
+
+    monkeypatch.setattr(pipeline(ledger), "complete", one_refusal)
+    sent = [callers.send(with_id(id_)) for id_ in (2, 3)]
+    callers.release()
+    assert [statuses(future) for future in sent] == [[S.EXISTS], [S.EXISTS]]
+    assert statuses(callers.first) == [S.CREATED]
+
+
+class Stop(BaseException):
+    """Comes from outside."""
+
+
+def test_when_the_next_leader_is_interrupted_another_leads(
+    callers: Callers, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody sleeps for ever because somebody else was stopped at the disk."""
+    wait = type(pipeline(ledger)).wait_for_disk
+    interruptions = iter([True])
+
+    def interrupted_once() -> None:
+        if next(interruptions, False):
+            raise Stop
+        wait(pipeline(ledger))
+
+    monkeypatch.setattr(pipeline(ledger), "wait_for_disk", interrupted_once)
+    sent = [callers.send(with_id(id_)) for id_ in (2, 3, 4)]
+    callers.release()
+    with pytest.raises(Stop):
+        sent[0].result()
+    assert statuses(callers.first) == statuses(sent[1]) == statuses(sent[2]) == [S.CREATED]
+
+
+def test_what_stops_the_leader_stops_nobody_else(
+    callers: Callers, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others learn that what became of their requests is unknown."""
+    complete = type(pipeline(ledger)).complete
+    interruptions = iter([False, True])
+
+    def interrupted_once(ticket: Ticket | None) -> None:
+        complete(pipeline(ledger), ticket)
+        if next(interruptions, False):
+            raise Stop
+
+    monkeypatch.setattr(pipeline(ledger), "complete", interrupted_once)
+    sent = [callers.send(with_id(id_)) for id_ in (2, 3)]
+    callers.release()
+    with pytest.raises(Stop):
+        sent[0].result()
+    with pytest.raises(WriterPoisoned, match="unknown"):
+        sent[1].result()
+    assert ledger.create_transfers([with_id(4)])[0].status is S.CREATED
 
 
 def test_a_failure_reaches_everybody_it_concerns(

@@ -195,3 +195,28 @@ def test_lost_runs_are_read_from_the_journal_again(
                 )
             assert len(ledger.lookup_transfers(range(1, 31))) == 24
             ledger.create_transfers([attrs.evolve(ONE, id=100 + ledger.position)])
+
+
+def test_ids_are_found_while_others_become_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the other thread does between the look into what is recent and the one into runs."""
+    for asked in (3, 105):
+        index = TransferIndex()
+        index.add(column(list(range(1, 11))), 1)
+        index.freeze()
+        index.add(column(list(range(100, 110))), 11)
+        learn = index._learn
+
+        def finished_meanwhile(
+            index: TransferIndex = index, learn: Callable[[], object] = learn
+        ) -> object:
+            recent = learn()
+            if index._frozen:
+                index.finish_freeze(10, FRAME)
+            return recent
+
+        monkeypatch.setattr(index, "_learn", finished_meanwhile)
+        if asked == 3:
+            assert index.find(3) == 3
+        else:
+            assert index.contains_any(column([105]))
+        assert len(index.stack.runs) == 1
