@@ -20,12 +20,13 @@ LOCKED := $(VENV)/.locked-$(PYTHON_VERSION)
 READY := $(VENV)/.ready-$(PYTHON_VERSION)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --no-input -qq
 
+BENCH := $(VENV)/.bench-$(PYTHON_VERSION)
 LOCK := requirements-dev.lock
 UV_VERSION := 0.13.8
 UV := .venv-uv-$(UV_VERSION)/bin/uv
 LOWEST := .venv-lowest
 
-.PHONY: help setup python-ok demo test check lint format crash equality bench lock lowest clean
+.PHONY: help setup python-ok demo test check lint format crash equality bench plots lock lowest clean
 
 help:  ## List the targets (the default).
 	@echo "usage: make TARGET [PYTHON=python3.12]"
@@ -58,8 +59,11 @@ crash: setup  ## Run the crash tests for long.
 equality: setup  ## Send a million transfers through the shortcuts and the rules, and compare.
 	NOSTRO_EQUALITY_TRANSFERS=1000000 $(VENV)/bin/python -m pytest -k a_stream_goes_both_ways tests/property
 
-bench: setup  ## Measure, and print a table.
-	@$(VENV)/bin/nostro bench
+bench: $(BENCH)  ## Measure, peers too as far as they are here, and print a table.
+	@$(VENV)/bin/nostro bench --peers --out bench.json $(BENCH_FLAGS)
+
+plots: $(BENCH)  ## Draw into docs/plots how throughput changes; PLOTS_FLAGS="--transfers 50000000".
+	@$(VENV)/bin/nostro bench --plots docs/plots $(PLOTS_FLAGS)
 
 lock: $(UV)  ## Write requirements-dev.lock anew; LOCK_FLAGS=--upgrade takes newer versions.
 	$(UV) pip compile pyproject.toml --group dev --extra tigerbeetle \
@@ -95,6 +99,10 @@ $(LOCKED): $(LOCK) | python-ok
 
 $(READY): $(LOCKED) pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BENCH): $(READY)
+	@$(PIP) install --editable '.[bench,tigerbeetle]'
 	@touch $@
 
 $(UV): | python-ok

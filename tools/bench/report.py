@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from tools.bench.workloads import Figure
+from tools.bench.measure import Figure
 
 VERSION: Final = 1
 

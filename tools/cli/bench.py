@@ -9,15 +9,22 @@ from typing import Final
 import attrs
 import click
 
+from tools.bench import peers
 from tools.bench.machine import describe_machine, sync_seconds
+from tools.bench.measure import FULL, QUICK, Figure, Scale
+from tools.bench.plots import write_plots
 from tools.bench.report import BadResults, gain, read_results, write_results
-from tools.bench.workloads import FULL, QUICK, Figure, Scale, run_all
+from tools.bench.sweeps import run_sweeps
+from tools.bench.workloads import run_all
 from tools.cli import parameters, screen
 from tools.cli.documented import DocumentedCommand
 from tools.cli.failures import WRONG_USE, CommandFailed
 from tools.cli.meter import meter
 
-_FIGURES: Final = 19
+_FIGURES: Final = 27
+_PEER_FIGURES: Final = 8
+"""At most."""
+_SWEEPS: Final = 5
 
 
 @click.command(
@@ -26,7 +33,8 @@ _FIGURES: Final = 19
     examples=(
         "nostro bench",
         "nostro bench --out new.json --compare old.json",
-        "nostro bench --transfers 10000000",
+        "nostro bench --peers --transfers 1000000",
+        "nostro bench --plots plots --transfers 50000000",
         "nostro bench --quick --json",
     ),
 )
@@ -35,7 +43,19 @@ _FIGURES: Final = 19
     "--transfers",
     type=click.IntRange(1_000, 100_000_000),
     metavar="N",
-    help="Write and read a ledger of N transfers; without it, of a million.",
+    help="Read a ledger of N transfers; without it, of ten million.",
+)
+@click.option(
+    "--peers",
+    "with_peers",
+    is_flag=True,
+    help="Let other systems do the same work, as far as they are installed.",
+)
+@click.option(
+    "--plots",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Draw how throughput changes, into DIR, instead of the table.",
 )
 @click.option(
     "--in",
@@ -62,6 +82,8 @@ def bench(
     *,
     quick: bool,
     transfers: int | None,
+    with_peers: bool,
+    plots: Path | None,
     folder: Path | None,
     out: Path | None,
     compare: Path | None,
@@ -83,8 +105,11 @@ def bench(
         machine["fdatasync, 208 bytes"] = f"{1e6 * sync_seconds(path):.0f} µs (median)"
         scale = QUICK if quick else FULL
         if transfers is not None:
-            scale = attrs.evolve(scale, transfers=transfers)
-        figures = _measure(path, scale, quiet=quiet)
+            scale = attrs.evolve(scale, history=transfers)
+        if plots is not None:
+            _draw(path, scale, machine, plots, quiet=quiet)
+            return
+        figures = _measure(path, scale, with_peers=with_peers, quiet=quiet)
     if out is not None:
         write_results(out, machine, figures)
     if as_json:
@@ -95,14 +120,30 @@ def bench(
     screen.facts(machine.items())
     screen.line()
     _show(figures, old)
+    for name, reason in peers.missing() if with_peers else ():
+        screen.line(f"Left out: {name}: {reason}")
 
 
-def _measure(path: Path, scale: Scale, *, quiet: bool) -> list[Figure]:
+def _draw(path: Path, scale: Scale, machine: dict[str, str], plots: Path, *, quiet: bool) -> None:
+    sweeps = []
+    with meter("bench", "sweeps", quiet=quiet) as progress:
+        for sweep in run_sweeps(path, scale):
+            sweeps.append(sweep)
+            progress.update(len(sweeps), _SWEEPS, len(sweeps))
+    try:
+        write_plots(plots, machine, sweeps)
+    except ImportError:
+        raise CommandFailed("drawing needs the package matplotlib", code=WRONG_USE) from None
+    screen.line(f"Wrote {len(sweeps)} plots and sweeps.json into {plots}")
+
+
+def _measure(path: Path, scale: Scale, *, with_peers: bool, quiet: bool) -> list[Figure]:
     figures = []
+    expected = _FIGURES + (_PEER_FIGURES if with_peers else 0)
     with meter("bench", "figures", quiet=quiet) as progress:
-        for figure in run_all(path, scale):
+        for figure in run_all(path, scale, with_peers=with_peers):
             figures.append(figure)
-            progress.update(len(figures), _FIGURES, len(figures))
+            progress.update(len(figures), expected, len(figures))
     return figures
 
 

@@ -1,0 +1,161 @@
+"""What is read, opened and replayed: one large ledger, written for that."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+import journal
+from journal import AccountFilter, AccountFilterFlags
+from projections import Ledger, audit
+from tools.bench.measure import BATCH, Figure, Scale, quantile, times_of
+from tools.bench.payments import open_accounts, transfer_batch
+
+ACCOUNTS: Final = 10_000
+_BUSY: Final = ACCOUNTS + 1
+_BUSY_SHARE: Final = 1_000
+_SIDES: Final = AccountFilterFlags.DEBITS | AccountFilterFlags.CREDITS
+_OPENING: Final = "with Ledger.open(path) as ledger: ledger.lookup_accounts([1]); report()"
+_WRITING: Final = "fill(path, {transfers}, accounts={accounts}); report()"
+_CHILD: Final = """
+import resource, sys
+from pathlib import Path
+from projections import Ledger
+from tools.bench.reading import fill
+path = Path(sys.argv[1])
+def report():
+    if sys.platform == "linux":  # ru_maxrss would begin with the parent's
+        status = dict(line.split(":") for line in open("/proc/self/status"))
+        print(int(status["VmHWM"].split()[0]) / 1024)
+    else:
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+def fill(path: Path, transfers: int, *, accounts: int = ACCOUNTS) -> float:
+    """Write a ledger to read; the seconds its requests took.
+
+    One more account than ``accounts`` gets every thousandth transfer.
+    """
+    random = np.random.default_rng(1)
+    seconds = 0.0
+    with Ledger.open(path) as ledger:
+        open_accounts(ledger, accounts + 1)
+        for _ in range(max(1, transfers // BATCH)):
+            batch = transfer_batch(random, BATCH, accounts=accounts)
+            batch["credit_account_id"][::_BUSY_SHARE, 0] = accounts + 1
+            began = time.perf_counter()
+            ledger.create_transfers(batch)
+            seconds += time.perf_counter() - began
+    return seconds
+
+
+def all_of(path: Path, folder: Path, scale: Scale) -> Iterator[Figure]:
+    """Every figure of the ledger at ``path``; ``folder`` has room for a copy."""
+    with Ledger.open(path) as ledger:
+        yield from _looking_up(ledger, scale)
+        yield from _querying(ledger, scale)
+        yield from _going_back(ledger)
+    yield from _memory(path, folder, scale)
+    yield from _restarting(path, folder)
+    yield from _checking(path)
+
+
+def _looking_up(ledger: Ledger, scale: Scale) -> Iterator[Figure]:
+    random = np.random.default_rng(2)
+    ids = random.integers(1, ACCOUNTS + 1, scale.lookups).tolist()
+    times = times_of(ledger.lookup_accounts, [[id_] for id_ in ids])
+    yield Figure("lookup of one account", len(ids) / sum(times), "/s", f"{len(ids):,} calls")
+    times = times_of(ledger.lookup_accounts, [ids[:BATCH]] * 5)
+    what = f"{len(ids[:BATCH]):,} ids a call"
+    yield Figure("lookup of accounts", len(ids[:BATCH]) / min(times), "/s", what)
+    found = ledger.get_account_transfers(_latest(ids[0], 100))
+    wanted = [[transfer.id] for transfer in found] * max(1, scale.lookups // 100 // len(found))
+    times = times_of(ledger.lookup_transfers, wanted)
+    yield Figure("lookup of one transfer", len(wanted) / sum(times), "/s", f"{len(wanted):,} calls")
+
+
+def _querying(ledger: Ledger, scale: Scale) -> Iterator[Figure]:
+    of = f"of {ledger.transfer_count:,} transfers"
+    count = max(1, scale.lookups // 100)
+    accounts = np.random.default_rng(4).integers(1, ACCOUNTS + 1, count).tolist()
+    times = times_of(ledger.get_account_transfers, [_latest(account, 100) for account in accounts])
+    what = f"{count:,} random accounts {of}"
+    for share, name in ((0.5, "p50"), (0.99, "p99")):
+        value = 1e3 * quantile(times, share)
+        yield Figure(f"latest 100 of an account, {name}", value, "ms", what, False)
+    times = times_of(ledger.get_account_transfers, [_latest(_BUSY, 10_000)] * 3)
+    what = f"one account, spread over all {of}"
+    yield Figure("10,000 of an account", 1e3 * min(times), "ms", what, False)
+
+
+def _going_back(ledger: Ledger) -> Iterator[Figure]:
+    moments = [ledger.position * share // 10 for share in (2, 5, 8)]
+    times = times_of(lambda position: ledger.at(position=position), moments)
+    what = f"the whole ledger after 20, 50 and 80 % of {ledger.position:,} events"
+    yield Figure("point in time", 1e3 * max(times), "ms", what, False)
+
+
+def _memory(path: Path, folder: Path, scale: Scale) -> Iterator[Figure]:
+    what = "the most a process takes that opens it, mapped files included"
+    yield Figure("memory, opening", _peak_mib(_OPENING, path), "MiB", what, False)
+    accounts = scale.history // 10
+    other = folder / "memory"
+    program = _WRITING.format(transfers=scale.history, accounts=accounts)
+    what = f"the most a process takes that writes {scale.history:,} between {accounts:,} accounts"
+    yield Figure("memory, writing", _peak_mib(program, other), "MiB", what, False)
+    shutil.rmtree(other)
+
+
+def _peak_mib(program: str, path: Path) -> float:
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD + program, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout)
+
+
+def _restarting(path: Path, folder: Path) -> Iterator[Figure]:
+    events = _reopen(path)[1]
+    seconds = min(_reopen(path)[0] for _ in range(3))
+    what = f"{events:,} events, checkpoint at the end"
+    yield Figure("reopen, closed cleanly", 1e3 * seconds, "ms", what, False)
+    crashed = folder / "crashed"
+    with Ledger.open(path, checkpoint_events=10**12) as ledger:
+        random = np.random.default_rng(3)
+        for _ in range(30):
+            ledger.create_transfers(transfer_batch(random, BATCH, accounts=ACCOUNTS))
+        shutil.copytree(path, crashed)  # what kill -9 would leave at this moment
+    seconds = _reopen(crashed)[0]
+    shutil.rmtree(crashed)
+    what = f"the same and {30 * BATCH:,} transfers since the checkpoint"
+    yield Figure("reopen, after kill -9", 1e3 * seconds, "ms", what, False)
+
+
+def _checking(path: Path) -> Iterator[Figure]:
+    report = audit(path)
+    yield Figure("full replay", report.events / report.seconds, "events/s", "replay --check")
+    began = time.perf_counter()
+    verified = journal.verify(path)
+    rate = verified.size_bytes / (time.perf_counter() - began) / 1e6
+    yield Figure("verify", rate, "MB/s", f"{verified.size_bytes:,} bytes on disk")
+
+
+def _latest(account_id: int, limit: int) -> AccountFilter:
+    flags = _SIDES | AccountFilterFlags.REVERSED
+    return AccountFilter(account_id, limit=limit, flags=flags)
+
+
+def _reopen(path: Path) -> tuple[float, int]:
+    began = time.perf_counter()
+    with Ledger.open(path) as ledger:
+        return time.perf_counter() - began, ledger.position

@@ -1,0 +1,221 @@
+"""What is written: each workload on a fresh ledger, every request durable before it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from journal import AccountFlags, Rows, Transfer, TransferFlags
+from journal.model import AMOUNT_MAX
+from projections import AsyncLedger, Ledger
+from tools.bench.measure import BATCH, Figure, Scale, disk_bytes, quantile, times_of
+from tools.bench.payments import (
+    LEDGER,
+    open_accounts,
+    transfer_batch,
+    transfer_objects,
+)
+
+ACCOUNTS: Final = 10_000
+MANY_ACCOUNTS: Final = 1_000_000
+_FUNDS: Final = 10**12
+_PENDING: Final = int(TransferFlags.PENDING)
+_POST: Final = int(TransferFlags.POST_PENDING_TRANSFER)
+_VOID: Final = int(TransferFlags.VOID_PENDING_TRANSFER)
+
+
+def columnar(path: Path, scale: Scale) -> Iterator[Figure]:
+    with Ledger.open(path) as ledger:
+        open_accounts(ledger, ACCOUNTS)
+        random = np.random.default_rng(1)
+        batches = [transfer_batch(random, BATCH, accounts=ACCOUNTS) for _ in _batches(scale)]
+        before = disk_bytes(path)
+        times = times_of(ledger.create_transfers, batches)
+    total = len(batches) * BATCH
+    workload = f"{total:,} transfers as numpy rows, {BATCH:,} a request, {ACCOUNTS:,} accounts"
+    yield Figure("columnar", total / sum(times), "transfers/s", workload)
+    yield Figure("columnar, p50", 1e3 * quantile(times, 0.5), "ms", "one such request", False)
+    yield Figure("columnar, p99", 1e3 * quantile(times, 0.99), "ms", "one such request", False)
+    size = (disk_bytes(path) - before) / total
+    yield Figure("disk, large batches", size, "bytes/transfer", workload, False)
+
+
+def many_accounts(path: Path, scale: Scale) -> Iterator[Figure]:
+    accounts = max(2, MANY_ACCOUNTS * scale.transfers // 1_000_000)
+    with Ledger.open(path) as ledger:
+        open_accounts(ledger, accounts)
+        random = np.random.default_rng(1)
+        batches = [transfer_batch(random, BATCH, accounts=accounts) for _ in _batches(scale)]
+        times = times_of(ledger.create_transfers, batches)
+    what = f"the same between {accounts:,} accounts"
+    yield _rate("columnar, a million accounts", batches, times, what)
+
+
+def limited(path: Path, scale: Scale) -> Iterator[Figure]:
+    with Ledger.open(path) as ledger:
+        open_accounts(ledger, ACCOUNTS, flags=AccountFlags.DEBITS_MUST_NOT_EXCEED_CREDITS)
+        _fund(ledger)
+        random = np.random.default_rng(1)
+        batches = [transfer_batch(random, BATCH, accounts=ACCOUNTS) for _ in _batches(scale)]
+        times = times_of(ledger.create_transfers, batches)
+    what = "the same, every account with debits_must_not_exceed_credits, all covered"
+    yield _rate("columnar, limits", batches, times, what)
+
+
+def two_phase(path: Path, scale: Scale) -> Iterator[Figure]:
+    with Ledger.open(path) as ledger:
+        open_accounts(ledger, ACCOUNTS)
+        batches = list(_pending_and_resolved(len(_batches(scale))))
+        times = times_of(ledger.create_transfers, batches)
+        if ledger.transfer_count != sum(map(len, batches)):
+            raise AssertionError("some of them were refused")
+    what = "the same, half of each request pending, half posts (7 of 8) and voids of the one before"
+    yield _rate("columnar, two-phase", batches, times, what)
+
+
+def random_ids(path: Path, scale: Scale) -> Iterator[Figure]:
+    random = np.random.default_rng(1)
+    with Ledger.open(path) as ledger:
+        open_accounts(ledger, ACCOUNTS)
+        batches = []
+        for _ in _batches(scale):
+            batch = transfer_batch(random, BATCH, accounts=ACCOUNTS)
+            batch["id"] = random.integers(1, 2**63, (BATCH, 2), dtype=np.uint64)
+            batches.append(batch)
+        times = times_of(ledger.create_transfers, batches)
+    what = f"the same with random ids, none in history but their own {len(batches) * BATCH:,}"
+    yield _rate("columnar, random ids", batches, times, what)
+
+
+def objects(path: Path, scale: Scale) -> Iterator[Figure]:
+    with Ledger.open(path) as ledger:
+        open_accounts(ledger, ACCOUNTS)
+        random = np.random.default_rng(1)
+        batches = [
+            transfer_objects(random, BATCH, accounts=ACCOUNTS)
+            for _ in range(max(1, len(_batches(scale)) // 2))
+        ]
+        times = times_of(ledger.create_transfers, batches)
+    total = len(batches) * BATCH
+    workload = f"{total:,} Transfer objects, {BATCH:,} a request"
+    yield Figure("objects", total / sum(times), "transfers/s", workload)
+
+
+def one_at_a_time(path: Path, scale: Scale) -> Iterator[Figure]:
+    with Ledger.open(path) as ledger:
+        open_accounts(ledger, ACCOUNTS)
+        transfers = transfer_objects(np.random.default_rng(1), scale.singles, accounts=ACCOUNTS)
+        before = disk_bytes(path)
+        times = times_of(ledger.create_transfers, [[transfer] for transfer in transfers])
+    workload = f"{scale.singles:,} requests of one transfer, one caller"
+    yield Figure("one at a time", len(times) / sum(times), "transfers/s", workload)
+    yield Figure("one at a time, p99", 1e6 * quantile(times, 0.99), "µs", workload, False)
+    size = (disk_bytes(path) - before) / len(times)
+    yield Figure("disk, single", size, "bytes/transfer", workload, False)
+
+
+def from_threads(path: Path, scale: Scale, threads: int = 64) -> Iterator[Figure]:
+    each = max(1, 4 * scale.singles // threads)
+    with Ledger.open(path) as ledger:
+        open_accounts(ledger, ACCOUNTS)
+        random = np.random.default_rng(1)
+        shares = [transfer_objects(random, each, accounts=ACCOUNTS) for _ in range(threads)]
+
+        def work(share: list[Transfer]) -> None:
+            for transfer in share:
+                ledger.create_transfers([transfer])
+
+        workers = [threading.Thread(target=work, args=(share,)) for share in shares]
+        began = time.perf_counter()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        seconds = time.perf_counter() - began
+    workload = f"{threads * each:,} requests of one transfer from {threads} threads"
+    yield Figure(f"{threads} threads", threads * each / seconds, "transfers/s", workload)
+
+
+def from_tasks(path: Path, scale: Scale, tasks: int = 1_000) -> Iterator[Figure]:
+    each = max(1, 4 * scale.singles // tasks)
+    random = np.random.default_rng(1)
+    shares = [transfer_objects(random, each, accounts=ACCOUNTS) for _ in range(tasks)]
+    with Ledger.open(path) as ledger:
+        open_accounts(ledger, ACCOUNTS)
+
+    async def work(ledger: AsyncLedger, share: list[Transfer]) -> None:
+        for transfer in share:
+            await ledger.create_transfers([transfer])
+
+    async def run() -> float:
+        async with await AsyncLedger.open(path) as ledger:
+            began = time.perf_counter()
+            await asyncio.gather(*(work(ledger, share) for share in shares))
+            return time.perf_counter() - began
+
+    seconds = asyncio.run(run())
+    workload = f"{tasks * each:,} requests of one transfer from {tasks:,} asyncio tasks"
+    yield Figure(f"{tasks:,} tasks", tasks * each / seconds, "transfers/s", workload)
+
+
+WORKLOADS: Final[tuple[Callable[[Path, Scale], Iterator[Figure]], ...]] = (
+    columnar,
+    many_accounts,
+    limited,
+    two_phase,
+    random_ids,
+    objects,
+    one_at_a_time,
+    from_threads,
+    from_tasks,
+)
+
+
+def _batches(scale: Scale) -> range:
+    return range(max(1, scale.transfers // BATCH))
+
+
+def _rate(name: str, batches: list[Rows], times: list[float], workload: str) -> Figure:
+    return Figure(name, sum(map(len, batches)) / sum(times), "transfers/s", workload)
+
+
+def _fund(ledger: Ledger) -> None:
+    """Give every account enough for all that comes."""
+    bank = np.zeros(1, ledger.accounts().dtype)
+    bank["id"][:, 0], bank["ledger"], bank["code"] = ACCOUNTS + 1, LEDGER, 1
+    ledger.create_accounts(bank)
+    random = np.random.default_rng(2)
+    for first in range(1, ACCOUNTS + 1, BATCH):
+        count = min(BATCH, ACCOUNTS + 1 - first)
+        rows = transfer_batch(random, count, accounts=ACCOUNTS)
+        rows["debit_account_id"][:, 0] = ACCOUNTS + 1
+        rows["credit_account_id"][:, 0] = np.arange(first, first + count)
+        rows["amount"][:, 0] = _FUNDS
+        ledger.create_transfers(rows)
+
+
+def _pending_and_resolved(count: int) -> Iterator[Rows]:
+    random = np.random.default_rng(1)
+    half = BATCH // 2
+    before: Rows | None = None
+    for _ in range(count):
+        rows = transfer_batch(random, 2 * half, accounts=ACCOUNTS)
+        rows["flags"][:half] = _PENDING
+        if before is not None:
+            resolving = rows[half:]
+            for field in ("debit_account_id", "credit_account_id", "ledger", "code"):
+                resolving[field] = 0
+            is_void = np.arange(half) % 8 == 0
+            resolving["flags"] = np.where(is_void, _VOID, _POST)
+            resolving["amount"] = np.where(is_void, 0, AMOUNT_MAX & 2**64 - 1).astype(np.uint64)[
+                :, None
+            ]
+            resolving["pending_id"] = before
+        before = rows["id"][:half].copy()
+        yield rows
