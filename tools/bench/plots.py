@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import attrs
 from tools.bench.sweeps import Sweep
 
 
-def write_plots(folder: Path, machine: dict[str, str], sweeps: list[Sweep]) -> None:
-    """Write ``sweeps.json`` and one SVG for each sweep into ``folder``.
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
 
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
+
+def write_plots(folder: Path, machine: dict[str, str], sweeps: list[Sweep]) -> None:
+    """Write ``sweeps.json`` and one SVG for each sweep into ``folder``."""
     figure = importlib.import_module("matplotlib.figure")
     folder.mkdir(parents=True, exist_ok=True)
     body = {"machine": machine, "sweeps": [attrs.asdict(sweep) for sweep in sweeps]}

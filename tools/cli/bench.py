@@ -12,7 +12,7 @@ import click
 from tools.bench import peers
 from tools.bench.machine import describe_machine, sync_seconds
 from tools.bench.measure import FULL, QUICK, Figure, Scale
-from tools.bench.plots import write_plots
+from tools.bench.plots import can_draw, write_plots
 from tools.bench.report import BadResults, gain, read_results, write_results
 from tools.bench.sweeps import run_sweeps
 from tools.bench.workloads import run_all
@@ -95,6 +95,8 @@ def bench(
     Each writing workload runs three times on a fresh ledger; its median is shown. Figures of two
     runs compare only on one machine, and then by their ratio.
     """
+    if plots is not None and not can_draw():
+        raise CommandFailed("drawing needs the package matplotlib", code=WRONG_USE)
     try:
         old = read_results(compare) if compare is not None else {}
     except BadResults as error:
@@ -130,10 +132,7 @@ def _draw(path: Path, scale: Scale, machine: dict[str, str], plots: Path, *, qui
         for sweep in run_sweeps(path, scale):
             sweeps.append(sweep)
             progress.update(len(sweeps), _SWEEPS, len(sweeps))
-    try:
-        write_plots(plots, machine, sweeps)
-    except ImportError:
-        raise CommandFailed("drawing needs the package matplotlib", code=WRONG_USE) from None
+    write_plots(plots, machine, sweeps)
     screen.line(f"Wrote {len(sweeps)} plots and sweeps.json into {plots}")
 
 

@@ -1,0 +1,68 @@
+"""The benchmark runs: every figure comes, and every sweep can be drawn."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Final
+
+import pytest
+from click.testing import CliRunner
+
+import tools.cli.bench
+from tools.bench.measure import Scale
+from tools.bench.plots import write_plots
+from tools.bench.report import read_results
+from tools.bench.sweeps import Sweep, run_sweeps
+from tools.cli.application import application
+
+TINY: Final = Scale(transfers=20_000, history=20_000, singles=40, lookups=200, repeats=1)
+
+
+def test_every_figure_comes_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as the progress bar expects, each with a value, in the table and in the file."""
+    monkeypatch.setattr(tools.cli.bench, "QUICK", TINY)
+    out = tmp_path / "results.json"
+    done = CliRunner().invoke(
+        application, ["bench", "--quick", "--quiet", "--json", "--out", str(out)]
+    )
+    assert done.exit_code == 0, done.output
+    figures = json.loads(done.stdout)["figures"]
+    assert len(figures) == tools.cli.bench._FIGURES
+    assert all(value > 0 for value in figures.values()), figures
+    assert {name: figure.value for name, figure in read_results(out).items()} == figures
+
+
+def test_sweeps_have_a_rate_for_each_of_their_values(tmp_path: Path) -> None:
+    """Of every line; and history goes as far as it was asked to."""
+    sweeps = {sweep.name: sweep for sweep in run_sweeps(tmp_path, TINY)}
+    assert list(sweeps) == ["batch-size", "accounts", "threads", "tasks", "history"]
+    for sweep in sweeps.values():
+        for rates in sweep.lines.values():
+            assert len(rates) == len(sweep.at)
+            assert all(rate > 0 for rate in rates)
+    assert sweeps["history"].at[-1] * 1e6 >= TINY.history
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed"
+)
+def test_sweeps_are_drawn(tmp_path: Path) -> None:
+    """One SVG each, and what they were drawn from."""
+    sweep = Sweep("size", "By size", "size", [1, 10, 100], {"rows": [1.0, 2.0, 4.0]})
+    write_plots(tmp_path / "plots", {"processor": "of no name"}, [sweep])
+    assert (tmp_path / "plots" / "size.svg").read_text(encoding="utf-8").startswith("<?xml")
+    kept = json.loads((tmp_path / "plots" / "sweeps.json").read_text(encoding="utf-8"))
+    assert kept["sweeps"][0]["lines"] == {"rows": [1.0, 2.0, 4.0]}
+
+
+def test_plots_without_matplotlib_are_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is measured."""
+    monkeypatch.setattr(tools.cli.bench, "can_draw", lambda: False)
+    done = CliRunner().invoke(application, ["bench", "--plots", str(tmp_path / "plots")])
+    assert done.exit_code == 2
+    assert "matplotlib" in done.stderr
+    assert not (tmp_path / "plots").exists()
