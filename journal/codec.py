@@ -55,7 +55,7 @@ _DIGITS: Final = b"0" + b"1" * 255
 _BITS_BYTES: Final = ROW_BYTES // 8
 _SCALARS: Final = (int, bytes, str, bool, type(None))
 _CBOR_BYTES: Final = 0x40
-_CBOR_BYTES_LONG: Final = b"\x59"
+_CBOR_BYTES_LONG: Final = 0x59
 """Begins a byte string whose length takes two bytes."""
 _CBOR_ARRAY: Final = 0x80
 _CBOR_MAP: Final = 0xA0
@@ -227,7 +227,7 @@ def view_payload(data: memoryview) -> Payload:
         raise DecodeError("the rows of a payload are not blocks of bytes")
     blocks = []
     for _ in range(count):
-        if data[at : at + 1] == _CBOR_BYTES_LONG and at + 3 <= len(data):  # as most are
+        if at + 3 <= len(data) and data[at] == _CBOR_BYTES_LONG:  # as most are
             major, size, start = _CBOR_BYTES, data[at + 1] << 8 | data[at + 2], at + 3
         else:
             major, size, start = _cbor_head(data, at)
