@@ -1,15 +1,16 @@
 """Where each transfer id stands in the journal: id -> position, refused ids included.
 
 New ids wait in the order they came, and go into a hash table once one is looked for. Now and then
-they are frozen into a *run*: three sorted columns that are written to a file of their own and never
-change. Runs of similar size are merged, so there are only about log2(n) of them, and a run whose
-range of ids does not meet the batch's costs nothing: time-ordered ids hardly ever touch an old run.
+they are frozen into a *run*: three sorted columns and a filter, which are written to a file of
+their own and never change. Runs of similar size are merged, so there are only about log2(n) of
+them. A run whose range of ids does not meet the batch's costs nothing: time-ordered ids hardly ever
+touch an old run. Of other ids the filter tells nearly always that they are not in it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -21,13 +22,14 @@ import numpy.typing as npt
 from journal.rows import u128_words
 from journal.storage import replacing
 from projections.id_map import MISSING, IdMap
+from projections.indexes import id_filter
 from projections.indexes.groups import PIECE, stops
 from projections.indexes.run_file import Kind, RunWriter, Span, open_run, write_run
 from projections.indexes.run_stack import RunFiles, RunStack
 
 Column = npt.NDArray[np.uint64]
 
-IDS: Final = Kind(".ids", (np.dtype(np.uint64),) * 3)
+IDS: Final = Kind(".ids", (np.dtype(np.uint64),) * 4)
 _CAPACITY_MIN: Final = 1024
 
 
@@ -36,12 +38,14 @@ class Run:
     """The ids of a span of positions, sorted.
 
     ``high``, ``low`` and ``positions`` are ``u64[n]``; positions without a transfer are left out.
+    ``filter`` is of :mod:`projections.indexes.id_filter`.
     """
 
     span: Span
     high: Column
     low: Column
     positions: Column
+    filter: Column
     bounds: tuple[int, int] = attrs.field(init=False)
     """The least and the greatest id; (1, 0) if there is none."""
 
@@ -70,6 +74,8 @@ class Run:
         if not near.any():
             return False
         low, high = low[near], high[near]
+        maybe = id_filter.may_hold(self.filter, low, high)
+        low, high = low[maybe], high[maybe]
         start = np.searchsorted(self.high, high, "left")
         end = np.searchsorted(self.high, high, "right")
         while len(start):  # where several share a high word: halve what is left of each stretch
@@ -216,37 +222,42 @@ def run_of_records(span: Span, records: Sequence[tuple[int, Column]]) -> Run:
         ]
     )
     order = np.lexsort((ids[:, 0], ids[:, 1]))
-    return Run(span, ids[order, 1], ids[order, 0], positions[order])
+    low, high = ids[order, 0], ids[order, 1]
+    filter_ = np.zeros(id_filter.words_for(len(ids)), np.uint64)
+    id_filter.add(filter_, low, high)
+    return Run(span, high, low, positions[order], filter_)
 
 
 def _read(files: RunFiles, path: Path) -> Run:
     span, columns = open_run(files.storage, path, IDS, ledger_id=files.ledger_id)
-    return Run(span, columns[0], columns[1], columns[2])
+    return Run(span, *columns)
 
 
 def _write(files: RunFiles, path: Path, span: Span, runs: Sequence[Run]) -> None:
     if len(runs) == 1:
-        columns = [runs[0].high, runs[0].low, runs[0].positions]
+        columns = [runs[0].high, runs[0].low, runs[0].positions, runs[0].filter]
         write_run(files.storage, path, IDS, span, columns, ledger_id=files.ledger_id)
         return
     size = sum(run.size for run in runs)
+    filter_ = np.zeros(id_filter.words_for(size), np.uint64)
     with replacing(files.storage, path) as fd:
-        writer = RunWriter(files.storage, fd, IDS, [size] * 3)
-        if _follow(runs):
-            for run in runs:
-                _append(writer, run.high, run.low, run.positions)
-        else:
-            _append_merged(writer, runs)
+        writer = RunWriter(files.storage, fd, IDS, [size] * 3 + [len(filter_)])
+        for high, low, positions in _merged(runs):
+            for number, column in enumerate((high, low, positions)):
+                writer.append(number, column)
+            id_filter.add(filter_, low, high)
+        writer.append(3, filter_)
         writer.finish(span, ledger_id=files.ledger_id)
 
 
-def _follow(runs: Sequence[Run]) -> bool:
-    """Whether each run's ids are greater than those of the run before it, as ids of time are."""
-    ranges = [run.bounds for run in runs if run.size]
-    return all(before[1] < after[0] for before, after in pairwise(ranges))
-
-
-def _append_merged(writer: RunWriter, runs: Sequence[Run]) -> None:
+def _merged(runs: Sequence[Run]) -> Iterator[tuple[Column, Column, Column]]:
+    """High words, low words and positions of all, sorted, in pieces."""
+    if _follow(runs):
+        for run in runs:
+            for start in range(0, run.size, PIECE):
+                part = slice(start, start + PIECE)
+                yield run.high[part], run.low[part], run.positions[part]
+        return
     at = [0] * len(runs)
     while any(start < run.size for start, run in zip(at, runs, strict=True)):
         ends = stops([run.high for run in runs], at, [start + PIECE for start in at])
@@ -256,10 +267,11 @@ def _append_merged(writer: RunWriter, runs: Sequence[Run]) -> None:
             for columns in zip(*((run.high, run.low, run.positions) for run in runs), strict=True)
         )
         order = np.lexsort((low, high))
-        _append(writer, high[order], low[order], positions[order])
+        yield high[order], low[order], positions[order]
         at = ends
 
 
-def _append(writer: RunWriter, *columns: Column) -> None:
-    for number, column in enumerate(columns):
-        writer.append(number, column)
+def _follow(runs: Sequence[Run]) -> bool:
+    """Whether each run's ids are greater than those of the run before it, as ids of time are."""
+    ranges = [run.bounds for run in runs if run.size]
+    return all(before[1] < after[0] for before, after in pairwise(ranges))

@@ -18,6 +18,7 @@ from journal import AMOUNT_MAX, Account, CorruptCheckpoint, CreateTransferStatus
 from journal.rows import u128_words
 from journal.storage import Storage
 from projections import Ledger
+from projections.indexes import id_filter
 from projections.indexes.run_file import Span, open_run, write_run
 from projections.indexes.run_stack import RunFiles
 from projections.indexes.transfer_index import IDS, Column, TransferIndex
@@ -69,6 +70,10 @@ def test_it_finds_what_a_dictionary_finds(batches: list[list[int]], data: st.Dat
 def assert_same(index: TransferIndex, known: dict[int, int]) -> None:
     near = {id_ + step for id_ in known for step in (-1, 0, 1, 2**64)} | {0, AMOUNT_MAX}
     assert {id_: index.find(id_) for id_ in near} == {id_: known.get(id_) for id_ in near}
+    absent = sorted(id_ for id_ in near - known.keys() if 0 <= id_ <= AMOUNT_MAX)
+    assert not index.contains_any(column(absent))
+    for id_ in list(known)[:20]:
+        assert index.contains_any(column([*absent[:3], id_, *absent[3:6]]))
 
 
 def test_runs_of_similar_size_are_merged(tmp_path: Path) -> None:
@@ -113,7 +118,7 @@ def test_a_file_that_is_no_run_is_refused(cut: int, tmp_path: Path) -> None:
     index.finish_freeze(2, FRAME)
     (run,) = index.stack.runs
     path = tmp_path / IDS.name(run.span)
-    columns = [run.high, run.low, run.positions]
+    columns = [run.high, run.low, run.positions, run.filter]
     write_run(Storage(), path, IDS, run.span, columns, ledger_id=OWNER)
     data = path.read_bytes()
     assert open_run(Storage(), path, IDS, ledger_id=OWNER)[0] == run.span
@@ -220,3 +225,41 @@ def test_ids_are_found_while_others_become_a_run(monkeypatch: pytest.MonkeyPatch
         else:
             assert index.contains_any(column([105]))
         assert len(index.stack.runs) == 1
+
+
+@pytest.mark.parametrize("step", [1, 2**17, 2**64, 2**70 + 3])
+def test_the_filter_holds_what_was_added_and_little_else(step: int) -> None:
+    """Every id that was added, in one go or in several; of others about one in thirty."""
+    ids = column([step * number for number in range(40_000)])
+    low, high = ids[:, 0].copy(), ids[:, 1].copy()
+    count = 20_000
+    whole, parts = (np.zeros(id_filter.words_for(count), np.uint64) for _ in range(2))
+    id_filter.add(whole, low[:count], high[:count])
+    for start in range(0, count, 3_000):
+        part = slice(start, min(start + 3_000, count))
+        id_filter.add(parts, low[part], high[part])
+    assert (whole == parts).all()
+    assert id_filter.may_hold(whole, low[:count], high[:count]).all()
+    others = np.count_nonzero(id_filter.may_hold(whole, low[count:], high[count:]))
+    assert others < 0.06 * count
+    nothing = np.zeros(id_filter.words_for(0), np.uint64)
+    assert not id_filter.may_hold(nothing, low, high).any()
+
+
+def test_the_filter_is_where_the_format_says() -> None:
+    """Known bits for a known id: what is on disk must be read for ever."""
+    filter_ = np.zeros(10, np.uint64)
+    id_filter.add(filter_, np.array([7], np.uint64), np.array([9], np.uint64))
+    mask = 2**64 - 1
+    mixed = 7 * 0x9E3779B97F4A7C15 & mask
+    mixed ^= mixed >> 32 ^ 9
+    mixed = mixed * 0xC2B2AE3D27D4EB4F & mask
+    mixed ^= mixed >> 32
+    mixed = mixed * 0x165667B19E3779F9 & mask
+    mixed ^= mixed >> 32
+    bits = 0
+    for shift in (0, 6, 12, 18):
+        bits |= 1 << (mixed >> shift & 63)
+    expected = [0] * 10
+    expected[(mixed >> 32) * 10 >> 32] = bits
+    assert filter_.tolist() == expected
