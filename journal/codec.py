@@ -93,22 +93,15 @@ class Payload:
         """All rows, ``ACCOUNT[event_count]`` or ``TRANSFER[event_count]``."""
         dtype = _DTYPES[self.kind]
         whole = self.event_count // BLOCK_ROWS
+        parts: list[Rows] = []
         if whole > 1 and all(block[:1] == _TRANSPOSED for block in self.blocks[:whole]):
-            return self._rows_transposed(whole, dtype)
-        parts = [self._open(number, dtype) for number in range(len(self.blocks))]
-        return parts[0] if len(parts) == 1 else _joined(parts, dtype)
-
-    def _rows_transposed(self, whole: int, dtype: np.dtype[np.void]) -> Rows:
-        """The same, many blocks at a time."""
-        opened = [_decode_columns(block, BLOCK_ROWS) for block in self.blocks[:whole]]
-        transposed = np.stack(opened)
-        plain = np.zeros((whole, BLOCK_ROWS, ROW_BYTES), np.uint8)
-        for byte in np.flatnonzero(transposed.any(axis=(0, 2))).tolist():
-            plain[:, :, byte] = transposed[:, byte]
-        parts = [plain.reshape(-1).view(dtype)]
-        if whole < len(self.blocks):
-            parts.append(self._open(whole, dtype))
-        return parts[0] if len(parts) == 1 else _joined(parts, dtype)
+            parts.append(_decode_whole_blocks(self.blocks[:whole]).view(dtype))
+        rest = range(whole if parts else 0, len(self.blocks))
+        parts += [self._open(number, dtype) for number in rest]
+        if len(parts) == 1:
+            return parts[0]
+        # As bytes: numpy would join rows of fields field by field.
+        return np.concatenate([part.view(np.uint8) for part in parts]).view(dtype)
 
     def block(self, number: int) -> Rows:
         """Rows ``512 * number`` to ``512 * number + 511``, or to the end."""
@@ -136,11 +129,6 @@ class Payload:
 
     def _count(self, number: int) -> int:
         return min(BLOCK_ROWS, self.event_count - number * BLOCK_ROWS)
-
-
-def _joined(parts: Sequence[Rows], dtype: np.dtype[np.void]) -> Rows:
-    """Several rows as one; as bytes, since numpy would join rows of fields field by field."""
-    return np.concatenate([part.view(np.uint8) for part in parts]).view(dtype)
 
 
 REFUSAL: Final = np.dtype([("index", "<u4"), ("status", "<u4")])
@@ -384,6 +372,15 @@ def _decode_block(block: bytes | memoryview, count: int, dtype: np.dtype[np.void
     if block[:1] == _PLAIN and len(block) == count * ROW_BYTES + 1:
         return np.frombuffer(block, dtype, offset=1)
     raise DecodeError("a block has an unknown form or the wrong size")
+
+
+def _decode_whole_blocks(blocks: Sequence[bytes | memoryview]) -> npt.NDArray[np.uint8]:
+    """``u8[512 * 128 * n]``, the rows of n transposed blocks of 512."""
+    transposed = np.stack([_decode_columns(block, BLOCK_ROWS) for block in blocks])
+    plain = np.zeros((len(blocks), BLOCK_ROWS, ROW_BYTES), np.uint8)
+    for byte in np.flatnonzero(transposed.any(axis=(0, 2))).tolist():  # as in encoding
+        plain[:, :, byte] = transposed[:, byte]
+    return plain.reshape(-1)
 
 
 def _decode_sparse(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

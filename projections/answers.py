@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import enum
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 import attrs
 import numpy as np
@@ -18,9 +19,8 @@ from journal.model import (
 )
 from projections.posting import Posting
 
-_ACCOUNT_STATUS: Final = {int(status): status for status in CreateAccountStatus}
-_TRANSFER_STATUS: Final = {int(status): status for status in CreateTransferStatus}
-"""By number: calling an enum takes longer than deciding the transfer."""
+R = TypeVar("R")
+S = TypeVar("S", bound=enum.IntEnum)
 
 
 @attrs.frozen
@@ -31,32 +31,31 @@ class TransferWithBalances(CreateTransferResult):
     credit_balance: AccountBalance | None = None
 
 
-def account_results(results: npt.NDArray[np.void]) -> list[CreateAccountResult]:
-    """The objects of ``CREATE_RESULT[n]`` for accounts."""
-    return [
-        CreateAccountResult(timestamp, _ACCOUNT_STATUS[status])
-        for timestamp, status, _ in results.tolist()
+def results_as(
+    make: Callable[[int, S], R], statuses: type[S]
+) -> Callable[[npt.NDArray[np.void]], list[R]]:
+    """Makes objects of ``CREATE_RESULT[n]``: ``make`` is called with timestamp (ns) and status."""
+    by_number = {int(status): status for status in statuses}  # an enum takes longer than a result
+    return lambda results: [
+        make(timestamp, by_number[status]) for timestamp, status, _ in results.tolist()
     ]
 
 
-def transfer_results(results: npt.NDArray[np.void]) -> list[CreateTransferResult]:
-    """The objects of ``CREATE_RESULT[n]`` for transfers."""
-    return [
-        CreateTransferResult(timestamp, _TRANSFER_STATUS[status])
-        for timestamp, status, _ in results.tolist()
-    ]
+account_results: Final = results_as(CreateAccountResult, CreateAccountStatus)
+transfer_results: Final = results_as(CreateTransferResult, CreateTransferStatus)
 
 
 def with_balances(
     results: npt.NDArray[np.void], postings: Sequence[Posting]
 ) -> list[TransferWithBalances]:
     """The same with balances; ``postings`` are of those that were created, in order."""
-    answers: list[TransferWithBalances] = []
     created = iter(postings)
-    for timestamp, status, _ in results.tolist():
+
+    def answer(timestamp: int, status: CreateTransferStatus) -> TransferWithBalances:
         balances: tuple[AccountBalance, ...] = ()
-        if status == CreateTransferStatus.CREATED:
+        if status is CreateTransferStatus.CREATED:
             _, *accounts = next(created)
             balances = tuple(AccountBalance(*account.balances(), timestamp) for account in accounts)
-        answers.append(TransferWithBalances(timestamp, _TRANSFER_STATUS[status], *balances))
-    return answers
+        return TransferWithBalances(timestamp, status, *balances)
+
+    return results_as(answer, CreateTransferStatus)(results)

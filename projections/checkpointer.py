@@ -81,13 +81,13 @@ class Checkpointer:
         """The position of the newest checkpoint; 0 if there is none."""
         return self._last.position if self._last is not None else 0
 
-    def keep_pace(self, position: int) -> None:
-        """Wait, if ``position`` is far ahead of the indexes: what they still lack is in memory.
+    def keep_pace(self) -> None:
+        """Wait, if the state is far ahead of the indexes: what they still lack is in memory.
 
         Not while checkpoints fail: the ledger goes on without them.
         """
         while (
-            position - self._indexed > max(_AHEAD_EVENTS, 3 * self._events)
+            self._state.position - self._indexed > max(_AHEAD_EVENTS, 3 * self._events)
             and not self._retry_at
             and not self._closing.is_set()
             and self._thread is not None

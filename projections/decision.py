@@ -52,6 +52,16 @@ class Decision(NamedTuple):
     known: Known | None = None
     """What is known of ``rows``, if it was found out while deciding and all of them take effect."""
 
+    @property
+    def may_stay_unfolded(self) -> bool:
+        """Whether nobody needs to know of it until the next request or look-up.
+
+        The expiry of a pending transfer comes without either.
+        """
+        if self.known is None or isinstance(self.known, list):
+            return self.known is not None
+        return not self.rows["timeout"].any()
+
     def answer(self) -> npt.NDArray[np.void]:
         """``CREATE_RESULT[n]``, one for each event asked for."""
         if self.results is not None:

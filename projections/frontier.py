@@ -96,7 +96,7 @@ class Frontier:
         self._unmerged.append((draft, position_last))
 
     @property
-    def behind_rows(self) -> int:
+    def unmerged_rows(self) -> int:
         """How many rows :meth:`catch_up` would have to work out."""
         unmerged = [draft for draft, _ in self._unmerged.copy()]
         return sum(len(draft.rows) for draft in unmerged if isinstance(draft, SureDraft))

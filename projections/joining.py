@@ -47,8 +47,7 @@ class Request:
 
     def deliver(self, results: npt.NDArray[np.void]) -> None:
         """Take the results, and give each part its own."""
-        self.results = results
-        self._answer = None
+        self.results, self.error, self._answer = results, None, None
         start = 0
         for part in self.parts:
             end = start + len(part.rows)
@@ -56,7 +55,7 @@ class Request:
             start = end
 
     def fail(self, cause: BaseException) -> None:
-        """It was not carried out, nor was any part."""
+        """It was not carried out, nor was any part, unless it is delivered to later."""
         self.error = cause
         for part in self.parts:
             part.fail(cause)

@@ -298,15 +298,20 @@ class Ledger:
         Raises:
             LedgerClosed, ReadOnly: it was not carried out.
         """
+        self._checkpointer.keep_pace()
+        self._carry_out(request)
+
+    def create(self, request: Request) -> Any:
+        """Carry the request out, and answer; raises what :meth:`create_transfers` does."""
+        self._checkpointer.keep_pace()  # here a signal may interrupt: nothing is done yet
+        uninterrupted(self._carry_out, request)
+        return request.answer()
+
+    def _carry_out(self, request: Request) -> None:
         self._check_open()
         if self._line is None:
             raise ReadOnly(self.path)
         self._line.carry_out(request)
-
-    def create(self, request: Request) -> Any:
-        """Carry the request out, and answer; raises what :meth:`create_transfers` does."""
-        uninterrupted(self.carry_out, request)
-        return request.answer()
 
     # --- reading ---
 

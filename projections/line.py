@@ -73,12 +73,10 @@ class Line:
         try:
             self._decide(joined, own)
         except JournalFull as full:
-            singles = list(joined.singles())
-            if len(singles) == 1:
-                own.fail(full)
-                return
-            for request in singles:  # nothing was created: some of them may do alone
-                self._alone(request)
+            joined.fail(full)
+            if joined.parts:  # nothing was created: some of them may do alone
+                for request in joined.singles():
+                    self._alone(request)
         except Exception as cause:  # noqa: BLE001 - it is the callers', some in other threads
             joined.fail(cause)
         except BaseException as cause:  # from outside, and only for this caller

@@ -186,7 +186,6 @@ class Pipeline:
         self._writer.wait(ticket)
         if not self._may_stay_unfolded(ticket):
             self.settle()
-        self._checkpointer.keep_pace(ticket.position_last)
 
     def _may_stay_unfolded(self, ticket: Ticket) -> bool:
         try:
@@ -197,8 +196,7 @@ class Pipeline:
             last.ticket is ticket
             and last.postings is None
             and isinstance(last.decision, Decision)
-            and last.decision.known is not None
-            and not last.decision.rows["timeout"].any()  # whose expiry nobody would look out for
+            and last.decision.may_stay_unfolded
             and not self._checkpointer.is_waiting_for(ticket.position_last)
         )
 
@@ -283,7 +281,7 @@ class Pipeline:
             if sure is not None:
                 return sure
         self.settle()
-        if frontier.behind_rows >= ROWS_MIN:  # sooner on the disk than seen through one by one
+        if frontier.unmerged_rows >= ROWS_MIN:  # sooner on the disk than seen through one by one
             self._wait_for_all()
         frontier.catch_up()
         draft = Draft(frontier)
@@ -317,10 +315,10 @@ class Pipeline:
     def reached(self) -> tuple[int, int]:
         """Position and highest timestamp of what is durable, folded in or not. Takes no lock."""
         position, timestamp = self._state.position, self._state.timestamp
-        for flying in self._in_flight.copy():
-            if flying.ticket.durable:
-                position = max(position, flying.ticket.position_last)
-                timestamp = max(timestamp, flying.ticket.timestamp_max)
+        for ticket in (item.ticket for item in self._in_flight.copy()):
+            if ticket.durable:
+                position = max(position, ticket.position_last)
+                timestamp = max(timestamp, ticket.timestamp_max)
         return position, timestamp
 
     @property

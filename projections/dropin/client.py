@@ -37,9 +37,9 @@ from projections.dropin.bindings import (
     StateMachineMixin,
 )
 from projections.dropin.lib import c_uint128
-from projections.dropin.requests import BATCH_EVENTS_MAX, Request, TooMuchDataError
+from projections.dropin.requests import Request, TooMuchDataError
 from projections.dropin.shared import data_directory, open_ledgers
-from projections.joining import goes_with, join
+from projections.joining import join
 
 __all__ = [
     "AMOUNT_MAX",
@@ -257,9 +257,14 @@ class ClientAsync(Client, AsyncStateMachineMixin):
     def _next_packets(self) -> list[_AsyncPacket]:
         """Those to be carried out next, as one request; none if none is waiting."""
         packets: list[_AsyncPacket] = []
+        events = 0
         with self._changed:
-            while self._waiting and (not packets or _go_together(packets, self._waiting[0])):
+            while self._waiting:
+                following = self._waiting[0].request
+                if packets and not packets[-1].request.takes_along(following, events):
+                    break
                 packets.append(self._waiting.popleft())
+                events += following.size
         return packets
 
     def _carry_out(self, packets: Sequence[_AsyncPacket]) -> None:
@@ -303,18 +308,6 @@ class ClientAsync(Client, AsyncStateMachineMixin):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-def _go_together(packets: Sequence[_AsyncPacket], following: _AsyncPacket) -> bool:
-    """Whether these and the one after them may be created as one."""
-    last, next_ = packets[-1].request.creation, following.request.creation
-    rows = sum(packet.request.size for packet in packets) + following.request.size
-    return (
-        last is not None
-        and next_ is not None
-        and rows <= BATCH_EVENTS_MAX
-        and goes_with(last, next_)
-    )
 
 
 def _settle_all(packets: Sequence[_AsyncPacket], cause: BaseException) -> None:

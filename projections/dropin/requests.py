@@ -20,6 +20,7 @@ from journal.codec import RecordKind, Rows
 from journal.errors import InvalidField
 from journal.rows import account_rows, transfer_rows
 from projections import joining
+from projections.answers import results_as
 from projections.dropin.bindings import (
     Account,
     AccountBalance,
@@ -98,6 +99,18 @@ class Request:
             return []
         return _ANSWERS[self.operation](ledger, self.payload)
 
+    def takes_along(self, following: Request, events: int) -> bool:
+        """Whether ``following`` is answered the same when it is created along with this one.
+
+        Args:
+            events: how many there are up to and with this request.
+        """
+        if self.creation is None or following.creation is None:
+            return False
+        if events + following.size > BATCH_EVENTS_MAX:
+            return False
+        return joining.goes_with(self.creation, following.creation)
+
 
 @attrs.frozen
 class _Kind:
@@ -142,29 +155,11 @@ def _checked(item: Any, widths: _Widths, make: Callable[..., Any], *, flags_bits
     return make(**fields, flags=index(item.flags) & 2**flags_bits - 1)
 
 
-def _account_results(results: npt.NDArray[np.void]) -> list[CreateAccountResult]:
-    return [
-        CreateAccountResult(timestamp, _ACCOUNT_STATUS[status])
-        for timestamp, status, _ in results.tolist()
-    ]
-
-
-def _transfer_results(results: npt.NDArray[np.void]) -> list[CreateTransferResult]:
-    return [
-        CreateTransferResult(timestamp, _TRANSFER_STATUS[status])
-        for timestamp, status, _ in results.tolist()
-    ]
-
-
 def _remake(make: Callable[..., Any], source: type) -> Callable[[Iterable[Any]], list[Any]]:
     """From the ledger's own frozen objects to the original's classes, which have their fields."""
     fields = attrgetter(*(field.name for field in attrs.fields(source)))
     return lambda items: [make(*fields(item)) for item in items]
 
-
-_ACCOUNT_STATUS: Final = {int(status): status for status in model.CreateAccountStatus}
-_TRANSFER_STATUS: Final = {int(status): status for status in model.CreateTransferStatus}
-"""By number: calling an enum takes longer than creating the result."""
 
 _TAIL: Final = (("user_data_128", 128), ("user_data_64", 64), ("user_data_32", 32))
 _TIMES: Final = (("timestamp_min", 64), ("timestamp_max", 64), ("limit", 32))
@@ -179,7 +174,7 @@ _KINDS: Final = {
         ),
         make=Account,
         pack_rows=account_rows,
-        in_objects=_account_results,
+        in_objects=results_as(CreateAccountResult, model.CreateAccountStatus),
     ),
     Operation.CREATE_TRANSFERS: _Kind(
         kind=RecordKind.TRANSFERS,
@@ -190,7 +185,7 @@ _KINDS: Final = {
         ),
         make=Transfer,
         pack_rows=transfer_rows,
-        in_objects=_transfer_results,
+        in_objects=results_as(CreateTransferResult, model.CreateTransferStatus),
     ),
 }  # fmt: skip
 

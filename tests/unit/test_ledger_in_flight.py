@@ -387,6 +387,7 @@ def test_pending_transfers_that_came_last_expire_in_time(tmp_path: Path) -> None
         ledger.create_transfers(batch)
         clock.now += 5 * 10**9
         until(lambda: Reader(ledger.path).head().position == 2 + 1 + 2 * ROWS_MIN)
+        assert ledger.lookup_accounts([BANK])[0].debits_pending == 0
 
 
 def test_a_reader_that_meets_the_closing_sees_what_was_acknowledged(

@@ -11,8 +11,6 @@ from projections import Ledger
 
 LEDGER: Final = 1
 _LOW: Final = 2**64 - 1
-_START: Final = id() >> 64 << 64
-_taken: Final = [1]
 ACCOUNTS_PER_REQUEST: Final = 8_189
 
 
@@ -26,19 +24,28 @@ def open_accounts(ledger: Ledger, count: int, *, flags: int = 0) -> None:
         ledger.create_accounts(rows)
 
 
-def next_ids(count: int) -> int:
-    """The first of ``count`` ids in a row, all greater than those before, which share a high word.
+class _Ids:
+    """Ids in order of time, many at once.
 
     Asking :func:`journal.id` for each of some million would take longer than what is measured.
     """
-    _taken[0] += count
-    return _START + _taken[0] - count
+
+    def __init__(self) -> None:
+        self._next = (id() >> 64 << 64) + 1
+
+    def take(self, count: int) -> int:
+        """The first of ``count`` in a row, greater than all before, which share a high word."""
+        self._next += count
+        return self._next - count
+
+
+_IDS: Final = _Ids()
 
 
 def transfer_batch(random: np.random.Generator, count: int, *, accounts: int) -> Rows:
     """``TRANSFER[count]``, between two different accounts each, ids in order of time."""
     rows = np.zeros(count, TRANSFER)
-    first = next_ids(count)
+    first = _IDS.take(count)
     rows["id"][:, 0] = np.uint64(first & _LOW) + np.arange(count, dtype=np.uint64)
     rows["id"][:, 1] = first >> 64
     debit = random.integers(1, accounts + 1, count)
@@ -54,7 +61,7 @@ def transfer_batch(random: np.random.Generator, count: int, *, accounts: int) ->
 
 def transfer_objects(random: np.random.Generator, count: int, *, accounts: int) -> list[Transfer]:
     """The same as objects, each with an id of its own."""
-    first = next_ids(count)
+    first = _IDS.take(count)
     debits = random.integers(1, accounts + 1, count).tolist()
     steps = random.integers(1, accounts, count).tolist()
     amounts = random.integers(1, 1_000_000, count).tolist()
