@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from bisect import bisect_left
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from typing import Final
 
@@ -11,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from journal.codec import Rows
-from journal.model import ACCOUNT, ROW_BYTES, AccountFlags
+from journal.errors import DecodeError
+from journal.model import ACCOUNT, ROW_BYTES
 from journal.rows import columns, field_ints
 from projections.id_map import IdMap
 from projections.rules import AccountRow, AccountState
@@ -27,7 +29,6 @@ CREDITS_POSTED: Final = 8
 HIGH_WORDS: Final = (3, 5, 7, 9)
 """The high words of the four."""
 
-_HISTORY: Final = np.uint16(AccountFlags.HISTORY)
 _STATE: Final = struct.Struct("<16x8Q32xI2xHQ")
 """Of a row: the four balances, ledger, flags and timestamp."""
 _BALANCES: Final = struct.Struct("<8Q")
@@ -51,8 +52,9 @@ class Accounts:
         self._map = IdMap(lambda: self._words)
         self.high_max = 0
         """No high word of a balance is greater, or ever was."""
-        self.has_history = False
-        """Whether some account has the HISTORY flag."""
+        self._stretches = array("Q"), array("Q")
+        """Where accounts stand that follow on one another in the journal: the position and the slot
+        of the first of each stretch."""
 
     @property
     def rows(self) -> Rows:
@@ -74,15 +76,61 @@ class Accounts:
         at = bisect_left(range(self.count), timestamp, key=self._timestamp)
         return at < self.count and self._timestamp(at) == timestamp
 
-    def add(self, rows: Rows) -> None:
-        """Append ``ACCOUNT[n]``, balances included, none of which is there yet."""
+    def count_at(self, position: int) -> int:
+        """How many there were after the event at ``position``."""
+        positions, slots = self._stretches
+        at = bisect_right(positions, position)
+        if not at:
+            return 0
+        end = slots[at] if at < len(slots) else self.count
+        return min(slots[at - 1] + position - positions[at - 1] + 1, end)
+
+    def dump(self) -> dict[str, bytes]:
+        """Everything, as CBOR can carry it."""
+        return {
+            "rows": self.rows.tobytes(),
+            "positions": np.array(self._stretches, "<u8").T.tobytes(),
+        }
+
+    @classmethod
+    def load(cls, dump: dict[str, bytes]) -> Accounts:
+        """What :meth:`dump` gave.
+
+        Raises:
+            DecodeError: it is malformed.
+        """
+        rows, stretches = dump["rows"], dump["positions"]
+        if len(rows) % ROW_BYTES or len(stretches) % 16:
+            raise DecodeError("the accounts of a checkpoint are cut short")
+        positions, slots = np.frombuffer(stretches, "<u8").reshape(-1, 2).T
+        accounts = cls()
+        accounts._append(np.frombuffer(rows, ACCOUNT))
+        rise = all(bool(np.all(part[1:] > part[:-1])) for part in (positions, slots))
+        if (
+            not rise
+            or slots.tolist()[:1] != [0][: accounts.count]
+            or np.any(slots >= accounts.count)
+        ):
+            raise DecodeError("the accounts of a checkpoint stand nowhere in the journal")
+        accounts._stretches = array("Q", positions.tolist()), array("Q", slots.tolist())
+        return accounts
+
+    def add(self, rows: Rows, position_first: int) -> None:
+        """Append ``ACCOUNT[n]``, which stand in the journal from a position on."""
+        positions, slots = self._stretches
+        if len(rows) and not (slots and position_first - positions[-1] == self.count - slots[-1]):
+            positions.append(position_first)
+            slots.append(self.count)
+        self._append(rows)
+
+    def _append(self, rows: Rows) -> None:
+        """Take in rows, balances included, none of which is there yet."""
         count = self.count + len(rows)
         if count > len(self._table):
             grown = np.zeros(max(count, 2 * len(self._table)), ACCOUNT)
             grown[: self.count] = self.rows
             self._hold(grown)
         self._table[self.count : count] = rows
-        self.has_history = self.has_history or bool(np.any(rows["flags"] & _HISTORY))
         first, self.count = self.count, count
         self._know_high(slice(first, count))
         # Last: whoever finds a slot, in whatever thread, finds its row too.
@@ -105,11 +153,6 @@ class Accounts:
     def slots_of(self, ids: Words) -> npt.NDArray[np.int64]:
         """``i64[n]`` of ``u64[n, 2]``; MISSING for an account that does not exist."""
         return self._map.find(ids)
-
-    def keep_history(self, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which of these accounts have the HISTORY flag."""
-        kept: npt.NDArray[np.bool_] = self._table["flags"][slots] & _HISTORY != 0
-        return kept
 
     def find(self, ids: Iterable[int]) -> bytes:
         """The rows of those ids that exist, in the order asked for, 128 bytes each."""

@@ -58,9 +58,12 @@ from projections.checkpoint import Checkpoint, checkpoint_witnesses
 from projections.checkpointer import CHECKPOINT_EVENTS, CHECKPOINT_SECONDS, Checkpointer
 from projections.expiry import EXPIRY_SECONDS, ExpiryTimer
 from projections.indexes.index_set import Indexes
+from projections.indexes.posting_index import PostingView
+from projections.indexes.reservation_index import ReservationView
 from projections.joining import Request
 from projections.line import Line
 from projections.past import PastLedger
+from projections.past_balances import Moment, past_accounts
 from projections.pipeline import Pipeline
 from projections.posting import Posting
 from projections.queries import (
@@ -154,7 +157,7 @@ class Ledger:
             indexes = Indexes(storage, directory)
             indexes.load()
             restored = restore_state(
-                storage, directory, history=indexes.balances, observe=indexes.observe
+                storage, directory, reservations=indexes.reservations, observe=indexes.observe
             )
             indexes.complete(restored)
             ledger = cls(storage, directory, writer, restored, indexes, clock, expiry_seconds)
@@ -350,6 +353,8 @@ class Ledger:
     def at(self, *, timestamp: int | None = None, position: int | None = None) -> PastLedger:
         """The ledger at a past moment: at ``timestamp`` (ns) or after ``position``, included.
 
+        Nothing is read yet: see :class:`PastLedger`.
+
         Raises:
             InvalidField: neither or both are given.
             OutOfRange: the journal does not reach that position, or there is no such time.
@@ -366,10 +371,27 @@ class Ledger:
             raise OutOfRange("position", position, self._state.position)
         # At a timestamp too: what is imported later, with an earlier time, stays out of it.
         position_max = self._state.position if position is None else position
-        restored = restore_state(
-            self._storage, self._directory, position_max=position_max, timestamp_max=timestamp
-        )
-        return PastLedger(restored.state, self, position=position_max, timestamp=timestamp)
+        return PastLedger(
+            self, self._storage, self._directory,
+            Moment(position_max, TIMESTAMP_MAX if timestamp is None else timestamp),
+        )  # fmt: skip
+
+    def account_rows_at(self, ids: Iterable[int], moment: Moment) -> Rows:
+        """``ACCOUNT[m]``: the accounts that existed at a past moment, as they were then.
+
+        Raises:
+            LedgerClosed: it cannot be told any more.
+        """
+        self._check_open()
+        with self._settling:
+            accounts = self._state.accounts
+            slots = moment.slots(map(accounts.slots.get, ids), accounts)
+            rows, views = accounts.rows[slots], self._views()
+        self._check_open()
+        return past_accounts(rows, slots, moment, *views)
+
+    def _views(self) -> tuple[PostingView, ReservationView]:
+        return self._indexes.postings.view(), self._indexes.reservations.view()
 
     @property
     def position(self) -> int:
@@ -450,9 +472,10 @@ class Ledger:
             slot = self._state.accounts.slots.get(selection.account_id)
             if slot is None or not self._state.accounts.state(slot).flags & HISTORY:
                 return []
-            postings, balances = self._indexes.postings.view(), self._indexes.balances.view()
+            postings, reservations = self._views()
         self._check_open()
-        return select_balances(selection, slot, postings, balances, self._archive.rows)
+        selection = attrs.evolve(selection, slot=slot)
+        return select_balances(selection, postings, reservations, self._archive.rows)
 
     def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
         """The accounts whose fields are those of the filter, by time; none if it is invalid.
@@ -489,6 +512,11 @@ class Ledger:
             return []
         self._fold()
         with self._settling:
+            if selection.sides:
+                slot = self._state.accounts.slots.get(selection.account_id)
+                if slot is None:
+                    return []
+                selection = attrs.evolve(selection, slot=slot)
             view = self._indexes.postings.view()
         self._check_open()
         return transfers_from_rows(select_transfers(selection, view, self._archive.rows))

@@ -148,7 +148,10 @@ class AsyncLedger:
         return await self._call(self._ledger.accounts)
 
     async def at(self, *, timestamp: int | None = None, position: int | None = None) -> PastLedger:
-        """See :meth:`Ledger.at`."""
+        """See :meth:`Ledger.at`.
+
+        What is asked of the answer reads files in the caller's thread: `await asyncio.to_thread`.
+        """
         return await self._call(lambda: self._ledger.at(timestamp=timestamp, position=position))
 
     async def checkpoint(self) -> Checkpoint:

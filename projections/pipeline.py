@@ -38,7 +38,7 @@ from projections.expiry import Expiry, expire
 from projections.frontier import Draft, Frontier
 from projections.indexes.index_set import Indexes
 from projections.plain import decide_plain
-from projections.posting import Posting
+from projections.posting import Posting, Slots
 from projections.state import LedgerState
 
 Decided = tuple[Decision, Draft]
@@ -346,8 +346,10 @@ class Pipeline:
         if isinstance(decision, Expiry):
             self._state.expire(
                 decision.transfer_ids,
-                position_last=ticket.position_last,
-                timestamp=decision.timestamp_max,
+                positions=range(
+                    ticket.position_last - len(decision.transfer_ids) + 1, ticket.position_last + 1
+                ),
+                timestamps=range(decision.timestamp_min, decision.timestamp_max + 1),
             )
         else:
             self._apply(done.kind, decision, ticket.position_last, done.postings)
@@ -373,7 +375,8 @@ class Pipeline:
             known=decision.known,
         )
         if kind is RecordKind.TRANSFERS:
-            self._indexes.add(first, decision.rows, decision.statuses)
+            slots = decision.known if isinstance(decision.known, Slots) else None
+            self._indexes.add(first, decision.rows, decision.statuses, slots)
 
     def _retreat(self) -> None:
         """The writer refused records in line: forget what was decided on top of the disk."""

@@ -20,13 +20,11 @@ from journal.rows import WORDS_OF_ROW, with_timestamps
 from projections.accounts import HIGH_WORDS, LEDGER_AND_FLAGS, WORDS
 from projections.decision import Decision
 from projections.frontier import Frontier, SureDraft
-from projections.rules import CLOSED, CREDITS_LIMITED, DEBITS_LIMITED, HISTORY
+from projections.rules import CLOSED, CREDITS_LIMITED, DEBITS_LIMITED
 
 HIGH_SAFE: Final = 2**62
 """Balances with smaller high words cannot overflow, whatever is in flight that is not unusual."""
-_LEDGER_AND_RESTRICTED: Final = (
-    DEBITS_LIMITED | CREDITS_LIMITED | CLOSED | HISTORY
-) << 48 | 0xFFFFFFFF
+_LEDGER_AND_RESTRICTED: Final = (DEBITS_LIMITED | CREDITS_LIMITED | CLOSED) << 48 | 0xFFFFFFFF
 """Of the word that holds them both, a ledger, and the flags that keep an account out."""
 
 

@@ -31,17 +31,21 @@ from journal.model import (
     QueryFilterFlags,
 )
 from journal.rows import u128_words
-from projections.indexes.balance_history import BalanceView
+from projections.indexes.group_run import GroupRun
 from projections.indexes.groups import Groups
 from projections.indexes.posting_index import (
     COARSE,
-    INDEXED,
+    SIDES,
     STRETCH,
+    USER_DATA,
     Chunk,
-    PostingRun,
     PostingView,
+    end_of_time,
     fold,
+    positions_of,
 )
+from projections.indexes.reservation_index import ReservationView
+from projections.past_balances import balances_at
 
 RESULTS_MAX: Final = BATCH_EVENTS_MAX
 """The most results of one query; a greater limit is answered with so many. TigerBeetle's is 8,189.
@@ -50,7 +54,8 @@ RESULTS_MAX: Final = BATCH_EVENTS_MAX
 Positions = npt.NDArray[np.int64]
 Fetch = Callable[[Positions], tuple[Rows, npt.NDArray[np.bool_]]]
 """``TRANSFER[n]`` at positions that rise, and which of them are transfers with effect."""
-
+Found = tuple[Rows, Positions]
+"""``TRANSFER[n]``, and where they stand."""
 _STEP_MIN: Final = 64
 _STEP_MAX: Final = 8_192
 _WIDTHS: Final = {
@@ -60,10 +65,9 @@ _WIDTHS: Final = {
 _ACCOUNT_FLAGS: Final = int(
     AccountFilterFlags.DEBITS | AccountFilterFlags.CREDITS | AccountFilterFlags.REVERSED
 )
-_SIDES: Final = {
-    AccountFilterFlags.DEBITS: "debit_account_id",
-    AccountFilterFlags.CREDITS: "credit_account_id",
-}
+_SIDES: Final = dict(
+    zip((AccountFilterFlags.DEBITS, AccountFilterFlags.CREDITS), SIDES, strict=True)
+)
 
 
 @attrs.frozen
@@ -78,6 +82,8 @@ class Selection:
     timestamp_max: int
     limit: int
     is_reversed: bool
+    slot: int = -1
+    """The account's, once it is known: ``sides`` are grouped by it."""
 
     def matches(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Which rows, of accounts or of transfers, are asked for."""
@@ -123,22 +129,7 @@ def query_selection(filter: QueryFilter) -> Selection | None:
 
 def select_transfers(selection: Selection, view: PostingView, fetch: Fetch) -> Rows:
     """``TRANSFER[n]``, n up to the limit: the transfers asked for, by time."""
-    parts: Sequence[PostingRun | Chunk] = (*view.runs, *view.chunks)
-    found: list[Rows] = []
-    wanted = selection.limit
-    for part in reversed(parts) if selection.is_reversed else parts:
-        if isinstance(part, Chunk):
-            batches = iter([_chunk_matches(part, selection)])
-        else:
-            batches = _run_matches(part, selection, fetch, wanted)
-        for rows in batches:
-            found.append(rows[:wanted])
-            wanted -= len(found[-1])
-            if not wanted:
-                break
-        if not wanted:
-            break
-    return np.concatenate(found) if found else np.zeros(0, TRANSFER)
+    return _select(selection, view, fetch)[0]
 
 
 def select_accounts(selection: Selection, rows: Rows) -> Positions:
@@ -148,40 +139,70 @@ def select_accounts(selection: Selection, rows: Rows) -> Positions:
 
 
 def select_balances(
-    selection: Selection, slot: int, postings: PostingView, balances: BalanceView, fetch: Fetch
+    selection: Selection, postings: PostingView, reservations: ReservationView, fetch: Fetch
 ) -> list[AccountBalance]:
-    """The balances after each transfer asked for of the account in ``slot``, by time."""
-    if len(selection.sides) == len(_SIDES) and not selection.values:
-        return balances.between(
-            slot,
-            selection.timestamp_min,
-            selection.timestamp_max,
-            limit=selection.limit,
-            is_reversed=selection.is_reversed,
+    """The balances after each transfer asked for of the account, by time."""
+    rows, positions = _select(selection, postings, fetch)
+    if not len(rows):
+        return []
+    step = -1 if selection.is_reversed else 1
+    found = balances_at(selection.slot, positions[::step], postings, reservations)
+    columns = [totals.integers()[::step] for totals in found[:-1]]
+    return [
+        AccountBalance(
+            timestamp=timestamp,
+            debits_pending=debits_pending,
+            debits_posted=debits_posted,
+            credits_pending=credits_pending,
+            credits_posted=credits_posted,
         )
-    return balances.at(slot, select_transfers(selection, postings, fetch)["timestamp"])
+        for timestamp, debits_pending, debits_posted, credits_pending, credits_posted in zip(
+            rows["timestamp"].tolist(), *columns, strict=True
+        )
+    ]
+
+
+def _select(selection: Selection, view: PostingView, fetch: Fetch) -> Found:
+    parts: Sequence[GroupRun | Chunk] = (*view.runs, *view.chunks)
+    found: list[Found] = [(np.zeros(0, TRANSFER), np.zeros(0, np.int64))]
+    wanted = selection.limit
+    for part in reversed(parts) if selection.is_reversed else parts:
+        if isinstance(part, Chunk):
+            batches = iter([_chunk_matches(part, selection)])
+        else:
+            batches = _run_matches(part, selection, fetch, wanted)
+        for rows, positions in batches:
+            found.append((rows[:wanted], positions[:wanted]))
+            wanted -= len(found[-1][0])
+            if not wanted:
+                break
+        if not wanted:
+            break
+    return (
+        np.concatenate([rows for rows, _ in found]),
+        np.concatenate([positions for _, positions in found]),
+    )
 
 
 # --- one part of the index ---
 
 
-def _chunk_matches(chunk: Chunk, selection: Selection) -> Rows:
-    rows, times = chunk.rows, chunk.rows["timestamp"]
+def _chunk_matches(chunk: Chunk, selection: Selection) -> Found:
+    rows, positions, times = chunk.rows, chunk.positions, chunk.rows["timestamp"]
     if not len(rows) or times[0] > selection.timestamp_max or times[-1] < selection.timestamp_min:
-        return rows[:0]
+        return rows[:0], positions[:0]
     conditions = _indexed(selection)
     if conditions and (groups := chunk.groups()) is not None:
-        lists = [[_positions(groups[field], value) for field in fields]
-                 for value, fields in conditions]  # fmt: skip
+        lists = [[_numbers(groups[field], key) for field in fields] for key, fields in conditions]
         rarest = min(lists, key=lambda alternatives: sum(map(len, alternatives)))
-        rows = rows[np.unique(np.concatenate(rarest))]
-    rows = rows[selection.matches(rows)]
-    return rows[::-1] if selection.is_reversed else rows
+        chosen = np.unique(np.concatenate(rarest))
+        rows, positions = rows[chosen], positions[chosen]
+    kept = selection.matches(rows)
+    step = -1 if selection.is_reversed else 1
+    return rows[kept][::step], positions[kept][::step]
 
 
-def _run_matches(
-    run: PostingRun, selection: Selection, fetch: Fetch, wanted: int
-) -> Iterator[Rows]:
+def _run_matches(run: GroupRun, selection: Selection, fetch: Fetch, wanted: int) -> Iterator[Found]:
     """The matching rows of a run in order, batch by batch."""
     step = max(_STEP_MIN, min(wanted, _STEP_MAX))
     for candidates in _candidates(run, selection, step):
@@ -190,19 +211,22 @@ def _run_matches(
             batch = candidates[done : done + step]
             done += len(batch)
             ascending = batch[::-1] if selection.is_reversed else batch
-            rows, took_effect = fetch(ascending.astype(np.int64) + run.span.position_first)
-            rows = rows[took_effect & selection.matches(rows)]
+            positions = ascending.astype(np.int64) + run.span.position_first
+            rows, took_effect = fetch(positions)
+            kept = took_effect & selection.matches(rows)
+            rows, positions = rows[kept], positions[kept]
             if 2 * len(rows) < len(batch):
                 step = min(2 * step, _STEP_MAX)
-            yield rows[::-1] if selection.is_reversed else rows
+            yield (rows[::-1], positions[::-1]) if selection.is_reversed else (rows, positions)
 
 
-def _candidates(run: PostingRun, selection: Selection, step: int) -> Iterator[Positions]:
+def _candidates(run: GroupRun, selection: Selection, step: int) -> Iterator[Positions]:
     """Positions, from the run's first, where rows asked for may stand; in the answer's order."""
-    low, high = run.bounds(selection.timestamp_min, selection.timestamp_max)
+    low = end_of_time(run, selection.timestamp_min - 1)
+    high = end_of_time(run, selection.timestamp_max)
     conditions = [
-        [_within(run.positions(field, value), low, high) for field in fields]
-        for value, fields in _indexed(selection)
+        [_within(positions_of(run, field, key), low, high) for field in fields]
+        for key, fields in _indexed(selection)
     ]
     conditions.sort(key=lambda lists: sum(map(len, lists)))
     coarse = [
@@ -230,16 +254,18 @@ def _candidates(run: PostingRun, selection: Selection, step: int) -> Iterator[Po
 
 
 def _indexed(selection: Selection) -> list[tuple[int, tuple[str, ...]]]:
-    """The values that positions are grouped by, each with the fields it may stand in."""
+    """The keys that positions are grouped by, each with the fields it may stand in."""
     indexed: list[tuple[int, tuple[str, ...]]] = []
     if selection.sides:
-        indexed.append((selection.account_id, selection.sides))
-    indexed += [(value, (field,)) for field, value in selection.values.items() if field in INDEXED]
+        indexed.append((selection.slot, selection.sides))
+    indexed += [
+        (fold(value), (field,)) for field, value in selection.values.items() if field in USER_DATA
+    ]
     return indexed
 
 
-def _positions(groups: Groups, value: int) -> npt.NDArray[np.uint32]:
-    start, end = groups.bounds(fold(value))
+def _numbers(groups: Groups, key: int) -> npt.NDArray[np.uint32]:
+    start, end = groups.bounds(key)
     return groups.values[0][start:end]
 
 
@@ -279,14 +305,14 @@ def _walk(lists: list[npt.NDArray[np.uint32]], is_reversed: bool, step: int) -> 
         step = min(2 * step, max(step, _STEP_MAX))
 
 
-def _stretches(run: PostingRun, field: str, value: int) -> Positions:
+def _stretches(run: GroupRun, field: str, value: int) -> Positions:
     """The stretches of positions, numbered from position 0, that hold ``value``."""
-    numbers = run.positions(field, value).astype(np.int64)
+    numbers = positions_of(run, field, fold(value)).astype(np.int64)
     return np.unique((numbers + run.span.position_first) // STRETCH)
 
 
 def _stretch_positions(
-    run: PostingRun, stretches: Positions, low: int, high: int, is_reversed: bool
+    run: GroupRun, stretches: Positions, low: int, high: int, is_reversed: bool
 ) -> Iterator[Positions]:
     first = run.span.position_first
     for stretch in (stretches[::-1] if is_reversed else stretches).tolist():

@@ -15,7 +15,7 @@ from journal.events import PendingExpired
 from journal.reader import Cursor, Reader, Record
 from journal.storage import Storage
 from projections.checkpoint import Checkpoint, checkpoint_paths, read_checkpoint
-from projections.indexes.balance_history import BalanceHistory
+from projections.indexes.reservation_index import ReservationIndex
 from projections.runner import holds_frame
 from projections.state import LedgerState, Positions, Trace
 
@@ -43,8 +43,8 @@ def restore_state(
     position_max: int | None = None,
     timestamp_max: int | None = None,
     use_checkpoints: bool = True,
-    history: BalanceHistory | None = None,
-    observe: Callable[[Record], None] | None = None,
+    reservations: ReservationIndex | None = None,
+    observe: Callable[[LedgerState, Record], None] | None = None,
     progress: Progress | None = None,
 ) -> Restored:
     """The ledger's state after every durable event, or as far as the bounds allow.
@@ -52,8 +52,8 @@ def restore_state(
     Args:
         position_max: leave out every event after this position.
         timestamp_max: leave out every event later than this, ns.
-        history: where to record the balances of accounts with HISTORY, after what it holds.
-        observe: called with each record that is replayed.
+        reservations: where to record what pending transfers change, after what it holds.
+        observe: called with each record that is replayed, and the state with it folded in.
 
     Raises:
         Damage: the journal cannot be read up to there.
@@ -74,14 +74,14 @@ def restore_state(
     for record in reader.records(Cursor(position=state.position + 1)):
         if position_max is not None and record.position_first > position_max:
             break
-        if history is not None and record.position_first > history.stack.position:
-            state.history = history
+        if reservations is not None and record.position_first > reservations.stack.position:
+            state.reservations = reservations
         replayed += apply_record(
             state, record, position_max=position_max, timestamp_max=timestamp_max
         )
         frame_sha256 = record.sha256
         if observe is not None:
-            observe(record)
+            observe(state, record)
         if progress is not None:
             progress(record.position_last, min(head.position, position_max or head.position))
     seconds = time.perf_counter() - began
@@ -147,8 +147,8 @@ def _apply_events(
     if expired:
         state.expire(
             [event.transfer_id for event in expired],
-            position_last=expired[-1].position,
-            timestamp=expired[-1].timestamp,
+            positions=[event.position for event in expired],
+            timestamps=[event.timestamp for event in expired],
             trace=trace,
         )
     return len(expired)

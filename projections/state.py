@@ -12,7 +12,6 @@ import numpy.typing as npt
 from journal import codec
 from journal.codec import RecordKind, Rows
 from journal.errors import DecodeError
-from journal.model import ACCOUNT
 from journal.rows import columns, u128_words
 from projections import posting
 from projections.accounts import (
@@ -24,12 +23,19 @@ from projections.accounts import (
     Accounts,
 )
 from projections.id_map import MISSING
-from projections.indexes.balance_history import BalanceHistory
+from projections.indexes.reservation_index import (
+    Quantity,
+    ReservationIndex,
+    change,
+    change_group,
+    changes_by_columns,
+)
 from projections.pendings import Pendings
 from projections.posting import Known, Slots
 from projections.rules import (
     CLOSING,
-    HISTORY,
+    CLOSING_CREDIT,
+    CLOSING_DEBIT,
     PENDING,
     POST,
     RESOLVING,
@@ -38,6 +44,7 @@ from projections.rules import (
     PendingStatus,
     TransferRow,
 )
+from projections.u128 import Words, negative
 
 _COLUMNS_PAY: Final = 64
 """From so many rows on, posting by columns (0.2 ms and hardly more with each row) is faster than
@@ -54,7 +61,7 @@ class LedgerState:
     """All accounts with their balances, and pending transfers, after the events to ``position``."""
 
     name = "ledger"
-    version = 2
+    version = 3
 
     def __init__(self) -> None:
         self.accounts = Accounts()
@@ -65,8 +72,8 @@ class LedgerState:
         self.transfers_timestamp_max = 0
         """The highest timestamp of any transfer that took effect, ns."""
         self.transfer_count = 0
-        self.history: BalanceHistory | None = None
-        """Where to record the balances of accounts with HISTORY; derived, and not in the dump."""
+        self.reservations: ReservationIndex | None = None
+        """Where to record what pending transfers change; derived, and not in the dump."""
 
     def apply(
         self,
@@ -89,7 +96,7 @@ class LedgerState:
             known: what whoever decided on the rows knows of them.
         """
         if kind is RecordKind.ACCOUNTS:
-            self.accounts.add(rows)
+            self._add_accounts(rows, positions)
         elif kind is RecordKind.TRANSFERS and statuses is None:
             self._post(rows, positions, trace, known)
         elif kind is RecordKind.TRANSFERS:
@@ -103,32 +110,36 @@ class LedgerState:
         self,
         transfer_ids: Sequence[int],
         *,
-        position_last: int,
-        timestamp: int,
+        positions: Sequence[int],
+        timestamps: Sequence[int],
         trace: Trace | None = None,
     ) -> None:
         """Fold in that pending transfers ran out of time, in that order.
 
         Args:
+            positions, timestamps: where and when each of them did.
             trace: told of each of them.
         """
-        for id_ in transfer_ids:
+        for id_, position, timestamp in zip(transfer_ids, positions, timestamps, strict=True):
             pending = self._pending(id_)
             debit = self.accounts.state(self.accounts.slots[pending.debit_account_id])
             credit = self.accounts.state(self.accounts.slots[pending.credit_account_id])
             posting.release(pending, debit, credit)
             self.accounts.put(debit)
             self.accounts.put(credit)
+            self._record(
+                pending, debit, credit, position, timestamp, is_released=True, is_expiry=True
+            )
             if trace is not None:
                 trace(pending, debit, credit)
         ids = np.array([u128_words(id_) for id_ in transfer_ids], np.uint64)
         self.pendings.resolve(ids, _statuses(*[PendingStatus.EXPIRED] * len(ids)))
-        self._advance(position_last, timestamp)
+        self._advance(positions[-1], timestamps[-1])
 
     def dump(self) -> dict[str, Any]:
         """Everything, as CBOR can carry it; equal states give equal dumps."""
         return {
-            "accounts": self.accounts.rows.tobytes(),
+            "accounts": self.accounts.dump(),
             "pendings": self.pendings.dump(),
             "position": self.position,
             "timestamp": self.timestamp,
@@ -145,9 +156,7 @@ class LedgerState:
         """
         state = cls()
         try:
-            if len(dump["accounts"]) % ACCOUNT.itemsize:
-                raise DecodeError("the accounts of a checkpoint are cut short")
-            state.accounts.add(np.frombuffer(dump["accounts"], ACCOUNT))
+            state.accounts = Accounts.load(dump["accounts"])
             state.pendings = Pendings.load(dump["pendings"])
             for field in ("position", "timestamp", "transfer_count", "transfers_timestamp_max"):
                 if type(dump[field]) is not int or dump[field] < 0:
@@ -166,6 +175,14 @@ class LedgerState:
     def _advance(self, position: int, timestamp: int) -> None:
         self.position = position
         self.timestamp = max(self.timestamp, timestamp)
+
+    def _add_accounts(self, rows: Rows, positions: Positions) -> None:
+        if isinstance(positions, range):
+            self.accounts.add(rows, positions.start)
+            return
+        follow = np.flatnonzero(np.diff(positions.astype(np.int64)) != 1) + 1
+        for part, places in zip(np.split(rows, follow), np.split(positions, follow), strict=True):
+            self.accounts.add(part, int(places[0]))
 
     def _post(
         self, rows: Rows, positions: Positions, trace: Trace | None, known: Known | None
@@ -191,7 +208,11 @@ class LedgerState:
             posting.post(row, pending, debit, credit)
             accounts.put(debit)
             accounts.put(credit)
-            self._record(row, debit, credit)
+            if pending is not None or row.flags & PENDING:
+                self._record(
+                    pending or row, debit, credit, int(positions[index]), row.timestamp,
+                    is_released=pending is not None, is_posted=bool(row.flags & POST),
+                )  # fmt: skip
             if trace is not None:
                 trace(row, debit, credit)
             if pending is not None:
@@ -201,36 +222,33 @@ class LedgerState:
                 at = _array(positions[index : index + 1])
                 self.pendings.add(rows[index : index + 1], at)
 
-    def _record(self, row: TransferRow, *accounts: AccountState) -> None:
-        if self.history is None:
+    def _record(
+        self,
+        pending: TransferRow,
+        debit: AccountState,
+        credit: AccountState,
+        position: int,
+        timestamp: int,
+        *,
+        is_released: bool,
+        is_posted: bool = False,
+        is_expiry: bool = False,
+    ) -> None:
+        """Record what ``pending`` reserves or, when it is released, no longer does."""
+        if self.reservations is None:
             return
-        for account in accounts:
-            if account.flags & HISTORY:
-                self.history.record(account.slot, row.timestamp, *account.balances())
-
-    def _record_history(self, rows: Rows, slots: Slots) -> None:
-        """Record what accounts with HISTORY go through while ``rows`` are posted by columns.
-
-        Transfers between other accounts are left out, so of those the copies made here go wrong.
-        """
-        if self.history is None or not self.accounts.has_history:
-            return
-        kept = np.flatnonzero(
-            self.accounts.keep_history(slots.debits) | self.accounts.keep_history(slots.credits)
-        )
-        states: dict[int, AccountState] = {}
-        for row, *both in zip(
-            map(TransferRow._make, columns(rows[kept])),
-            slots.debits[kept].tolist(), slots.credits[kept].tolist(),
-            strict=True,
-        ):  # fmt: skip
-            for slot in both:
-                if slot not in states:
-                    states[slot] = self.accounts.state(slot)
-            pair = [states[slot] for slot in both]
-            pending = self._pending(row.pending_id) if row.flags & RESOLVING else None
-            posting.post(row, pending, *pair)
-            self._record(row, *pair)
+        sign = -1 if is_released else 1
+        changes = []
+        for account, quantity, closing in (
+            (debit, Quantity.DEBITS_PENDING, CLOSING_DEBIT),
+            (credit, Quantity.CREDITS_PENDING, CLOSING_CREDIT),
+        ):
+            group = change_group(account.slot, quantity, is_expiry=is_expiry)
+            changes.append(change(group, position, timestamp, sign * pending.amount))
+            if pending.flags & closing and not is_posted:  # what is posted closes for good
+                group = change_group(account.slot, Quantity.CLOSED, is_expiry=is_expiry)
+                changes.append(change(group, position, timestamp, sign))
+        self.reservations.record(changes)
 
     def _post_columns(self, rows: Rows, positions: Positions, slots: Slots | None) -> bool:
         """Post by columns; False, and nothing done, if accounts may close or reopen."""
@@ -243,7 +261,6 @@ class LedgerState:
         if every & (PENDING | RESOLVING):
             # What its own pending transfers reserve is there before anything is taken away.
             return self._post_two_phase(rows, positions, slots)
-        self._record_history(rows, slots)
         self.accounts.add_to(DEBITS_POSTED, slots.debits, rows["amount"])
         self.accounts.add_to(CREDITS_POSTED, slots.credits, rows["amount"])
         return True
@@ -257,7 +274,6 @@ class LedgerState:
             return False
         if pending.any():
             self.pendings.add(_chosen(rows, pending), _array(positions)[pending])
-        self._record_history(rows, slots)
         posted = ~pending & (flags & VOID == 0)
         numbers = self.pendings.numbers_of(ids)
         if np.any(numbers == MISSING):
@@ -270,6 +286,7 @@ class LedgerState:
             accounts.add_to(reserved, side[pending], amounts[pending])
             accounts.add_to(reserved, side[resolving], released, taken=True)
             accounts.add_to(balance, side[posted], amounts[posted])
+        self._record_columns(rows, _array(positions), slots, pending, released)
         statuses = np.where(
             flags[resolving] & VOID != 0,
             np.uint8(PendingStatus.VOIDED),
@@ -277,6 +294,29 @@ class LedgerState:
         )
         self.pendings.resolve(ids, statuses)
         return True
+
+    def _record_columns(
+        self,
+        rows: Rows,
+        positions: npt.NDArray[np.uint64],
+        slots: Slots,
+        pending: npt.NDArray[np.bool_],
+        released: Words,
+    ) -> None:
+        """Record what ``pending`` rows reserve, and what those that resolve one release."""
+        if self.reservations is None:
+            return
+        resolving = rows["flags"] & RESOLVING != 0
+        added = rows["amount"].copy()
+        added[resolving] = negative(released)
+        chosen = pending | resolving
+        for side, quantity in (
+            (slots.debits, Quantity.DEBITS_PENDING),
+            (slots.credits, Quantity.CREDITS_PENDING),
+        ):
+            self.reservations.record(changes_by_columns(
+                side[chosen], quantity, positions[chosen], rows["timestamp"][chosen], added[chosen]
+            ))  # fmt: skip
 
     def _slots(self, rows: Rows) -> Slots:
         debits = self.accounts.slots_of(rows["debit_account_id"])

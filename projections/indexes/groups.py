@@ -2,6 +2,7 @@
 
 ``keys`` are distinct and rise; the values of ``keys[i]`` are those from ``ends[i - 1]`` up to
 ``ends[i]`` of each column. Within a group they keep the order they came in, which is the journal's.
+Beside its values a group may have running totals, which begin at zero with each group.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from projections.indexes.run_file import Column
+from projections.indexes.totals import EMPTY, Totals, join, running_totals
 
 PIECE: Final = 1 << 18
 """How many values are merged at a time."""
+_POSITION_MAX: Final = 2**32 - 1
 
 
 @attrs.frozen(eq=False)
@@ -24,6 +27,7 @@ class Groups:
     keys: npt.NDArray[np.uint64]
     ends: npt.NDArray[np.uint32]
     values: tuple[Column, ...]
+    totals: tuple[Totals, ...] = ()
 
     def bounds(self, key: int) -> tuple[int, int]:
         """Where the values of ``key`` begin and end; equal if it has none."""
@@ -32,14 +36,44 @@ class Groups:
             return 0, 0
         return (int(self.ends[at - 1]) if at else 0), int(self.ends[at])
 
+    def count_up_to(
+        self, start: int, end: int, positions: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """How many of the group from ``start`` to ``end`` stand at or before each position.
 
-def group(keys: npt.NDArray[np.uint64], values: tuple[Column, ...]) -> Groups:
-    """Group ``values``, one for each of ``keys``."""
-    order = np.argsort(keys, kind="stable")
+        The first column of values holds positions, which rise.
+        """
+        numbers = self.values[0][start:end]
+        bounds = np.clip(positions + 1, 0, _POSITION_MAX).astype(numbers.dtype)
+        return np.searchsorted(numbers, bounds)
+
+
+def group(
+    keys: npt.NDArray[np.uint64], values: tuple[Column, ...], amounts: tuple[Totals, ...] = ()
+) -> Groups:
+    """Group ``values``, one for each of ``keys``, and add ``amounts`` up."""
+    order = _order(keys)
     keys = keys[order]
     last = np.append(keys[1:] != keys[:-1], True) if len(keys) else np.zeros(0, np.bool_)
     ends = np.flatnonzero(last) + 1
-    return Groups(keys[last], ends.astype(np.uint32), tuple(value[order] for value in values))
+    return Groups(
+        keys[last],
+        ends.astype(np.uint32),
+        tuple(value[order] for value in values),
+        tuple(running_totals(amount.part(order), ends) for amount in amounts),
+    )
+
+
+def _order(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """What sorts ``keys``; equal ones stay in order."""
+    if not len(keys) or int(keys.max()) >> 32:
+        return np.argsort(keys, kind="stable")
+    # numpy sorts 16 bits by radix, three to five times as fast as 64 bits.
+    order = np.argsort(keys.astype(np.uint16), kind="stable")
+    if int(keys.max()) >> 16:
+        high = (keys >> np.uint64(16)).astype(np.uint16)
+        order = order[np.argsort(high[order], kind="stable")]
+    return order
 
 
 def merged_count(parts: Sequence[Groups]) -> int:
@@ -72,14 +106,17 @@ def merge(parts: Sequence[Groups], shifts: Sequence[int]) -> Iterator[Groups]:
         ]  # fmt: skip
         size = sum(_size(parts[number], at[number], at[number] + 1) for number in chosen)
         if size > PIECE:
+            before = tuple(Totals(np.zeros(1, np.uint64), EMPTY) for _ in parts[0].totals)
             for number in chosen:
-                yield from _slices(parts[number], at[number], shifts[number])
+                for piece in _slices(parts[number], at[number], shifts[number], before):
+                    yield piece
+                before = tuple(totals.part(slice(-1, None)) for totals in piece.totals)
                 at[number] += 1
             total += size
-            yield Groups(
-                np.array([least], np.uint64),
-                np.array([total], np.uint32),
-                tuple(value[:0] for value in parts[0].values),
+            yield attrs.evolve(
+                _none(parts[0]),
+                keys=np.array([least], np.uint64),
+                ends=np.array([total], np.uint32),
             )
             continue
         stopped = stops([part.keys for part in parts], at, [
@@ -88,7 +125,7 @@ def merge(parts: Sequence[Groups], shifts: Sequence[int]) -> Iterator[Groups]:
         ])  # fmt: skip
         piece = _merge_piece(parts, shifts, at, stopped)
         piece_size = len(piece.values[0])
-        yield Groups(piece.keys, (piece.ends + total).astype(np.uint32), piece.values)
+        yield attrs.evolve(piece, ends=(piece.ends + total).astype(np.uint32))
         total += piece_size
         at = stopped
 
@@ -115,21 +152,50 @@ def stops(keys: list[npt.NDArray[np.uint64]], at: list[int], wanted: list[int]) 
 def _merge_piece(
     parts: Sequence[Groups], shifts: Sequence[int], at: list[int], stops: list[int]
 ) -> Groups:
-    keys, counts, values = [], [], []
+    keys, counts, values, totals = [], [], [], []
     for part, shift, a, b in zip(parts, shifts, at, stops, strict=True):
         keys.append(part.keys[a:b])
         counts.append(_counts(part, a, b))
         values.append(_values(part, _start(part, a), _start(part, b), shift))
+        within = slice(_start(part, a), _start(part, b))
+        totals.append([column.part(within) for column in part.totals])
     all_keys, all_counts = np.concatenate(keys), np.concatenate(counts)
     starts = np.cumsum(all_counts) - all_counts
     order = np.argsort(all_keys, kind="stable")
-    all_keys, counts_there = all_keys[order], all_counts[order]
+    all_keys, starts, counts_there = all_keys[order], starts[order], all_counts[order]
     ends = np.cumsum(counts_there)
-    source = np.repeat(starts[order] - (ends - counts_there), counts_there)
+    source = np.repeat(starts - (ends - counts_there), counts_there)
     source += np.arange(len(source))
     last = np.append(all_keys[1:] != all_keys[:-1], True)
     joined = [np.concatenate(column) for column in zip(*values, strict=True)]
-    return Groups(all_keys[last], ends[last], tuple(column[source] for column in joined))
+    return Groups(
+        all_keys[last],
+        ends[last],
+        tuple(column[source] for column in joined),
+        tuple(
+            _carried_on(join(column), starts, counts_there, last, source)
+            for column in zip(*totals, strict=True)
+        ),
+    )
+
+
+def _carried_on(
+    totals: Totals,
+    starts: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+    last: npt.NDArray[np.bool_],
+    source: npt.NDArray[np.int64],
+) -> Totals:
+    """Totals of stretches that begin at zero, as those of the groups that the stretches make.
+
+    Args:
+        starts, counts: where the stretches begin among ``totals``, and how long they are.
+        last: whether a stretch is its group's last.
+        source: where each value of the groups stands among ``totals``.
+    """
+    ending = totals.part(starts + counts - 1)
+    before = running_totals(ending, np.flatnonzero(last) + 1).minus(ending)
+    return totals.part(source).plus(before.repeat(counts))
 
 
 def _counts(part: Groups, start: int, stop: int) -> npt.NDArray[np.int64]:
@@ -137,12 +203,32 @@ def _counts(part: Groups, start: int, stop: int) -> npt.NDArray[np.int64]:
     return ends[1:] - ends[:-1]
 
 
-def _slices(part: Groups, number: int, shift: int) -> Iterator[Groups]:
-    """The values of one large group, without its key and its end."""
-    none = part.keys[:0], part.ends[:0]
+def _slices(part: Groups, number: int, shift: int, before: tuple[Totals, ...]) -> Iterator[Groups]:
+    """The values of one large group, without its key and its end.
+
+    ``before`` is what to add to each of its totals, one entry each.
+    """
     end = int(part.ends[number])
     for start in range(_start(part, number), end, PIECE):
-        yield Groups(*none, _values(part, start, min(start + PIECE, end), shift))
+        stop = min(start + PIECE, end)
+        yield attrs.evolve(
+            _none(part),
+            values=_values(part, start, stop, shift),
+            totals=tuple(
+                totals.part(slice(start, stop)).plus(added.repeat(np.array([stop - start])))
+                for totals, added in zip(part.totals, before, strict=True)
+            ),
+        )
+
+
+def _none(part: Groups) -> Groups:
+    """No group, with columns as those of ``part``."""
+    return Groups(
+        part.keys[:0],
+        part.ends[:0],
+        tuple(value[:0] for value in part.values),
+        tuple(totals.part(slice(0, 0)) for totals in part.totals),
+    )
 
 
 def _values(part: Groups, start: int, end: int, shift: int) -> tuple[Column, ...]:

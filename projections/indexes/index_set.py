@@ -1,6 +1,6 @@
 """A ledger's indexes, as one: loaded from their runs, completed from the journal, kept on disk.
 
-They are derived. What no sound run describes is read from the journal again; for balances that
+They are derived. What no sound run describes is read from the journal again; for reservations that
 means to fold it, from the nearest checkpoint before the gap.
 """
 
@@ -10,30 +10,35 @@ from collections.abc import Iterator
 from itertools import takewhile
 from typing import Any, Final, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from journal.codec import RecordKind, Rows
 from journal.directory import Directory, read_head
 from journal.errors import CorruptCheckpoint
 from journal.reader import Cursor, Reader, Record
 from journal.storage import Storage
-from projections.indexes.balance_history import BalanceHistory
 from projections.indexes.posting_index import PostingIndex
+from projections.indexes.reservation_index import ReservationIndex
 from projections.indexes.run_file import Span
 from projections.indexes.run_stack import Run, RunFiles, RunStack
 from projections.indexes.transfer_index import Column, TransferIndex, run_of_records
+from projections.posting import Slots
 from projections.restore import Restored, apply_record, restore_state
 from projections.runner import holds_frame
+from projections.state import LedgerState
 
 R = TypeVar("R", bound=Run)
 
 _RECENT_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of so many balances recorded while the journal is read again a run is made at once."""
+"""Of so many changes recorded while the journal is read again a run is made at once."""
 
 
 class Indexes:
-    """Ids, postings and balances.
+    """Ids, postings and reservations.
 
     Whoever opens a ledger calls, in this order: :meth:`load`;
-    :func:`projections.restore.restore_state` with :meth:`observe` and ``balances``;
+    :func:`projections.restore.restore_state` with :meth:`observe` and ``reservations``;
     :meth:`complete`.
     """
 
@@ -41,12 +46,13 @@ class Indexes:
         self._storage = storage
         self._directory = directory
         self.transfers = TransferIndex()
-        self.postings = PostingIndex()
-        self.balances = BalanceHistory()
+        self.postings = PostingIndex(self._slots_of)
+        self.reservations = ReservationIndex()
+        self._state = LedgerState()
         self._files = RunFiles(storage, directory.indexes, read_head(storage, directory).ledger_id)
         self._ids: list[tuple[int, Column]] = []
         self._postings_missing_from: int | None = None
-        self._balances_missing_from: int | None = None
+        self._reservations_missing_from: int | None = None
         self._is_observing = False
 
     def load(self) -> None:
@@ -54,43 +60,51 @@ class Indexes:
         reader = Reader(self._directory.path, storage=self._storage)
         _load(reader, self.transfers.stack, self._files)
         _load(reader, self.postings.stack, self._files)
-        _load(reader, self.balances.stack, self._files)
+        _load(reader, self.reservations.stack, self._files)
 
-    def observe(self, record: Record) -> None:
-        """Take in a record that is replayed."""
+    def observe(self, state: LedgerState, record: Record) -> None:
+        """Take in a record that was folded into ``state``."""
+        self._state = state
         self._begin(record.position_first - 1)
         self._take_ids(record)
         self.postings.take(record)
-        if self.balances.recent_bytes > _RECENT_BYTES_MAX:
-            self.balances.freeze()
-            self.balances.finish_freeze(record.position_last, record.sha256)
+        if self.reservations.recent_bytes > _RECENT_BYTES_MAX:
+            self.reservations.freeze()
+            self.reservations.finish_freeze(record.position_last, record.sha256)
 
     def complete(self, restored: Restored) -> None:
         """Make what is still missing: between the runs on disk and what was replayed."""
+        self._state = restored.state
         self._begin(restored.state.position)
         replayed_from = restored.checkpoint.position if restored.checkpoint is not None else 0
         self._complete_ids_and_postings(restored, replayed_from)
-        self._complete_balances(restored, replayed_from)
-        restored.state.history = self.balances
+        self._complete_reservations(restored, replayed_from)
+        restored.state.reservations = self.reservations
 
     # keeping
 
-    def add(self, position_first: int, rows: Rows, statuses: Any) -> None:
-        """Take in a request's transfers, now durable and folded. Call with the writer held off."""
+    def add(
+        self, position_first: int, rows: Rows, statuses: Any, slots: Slots | None = None
+    ) -> None:
+        """Take in a request's transfers, now durable and folded. Call with the writer held off.
+
+        Args:
+            slots: those of all the rows' accounts, if they are known.
+        """
         self.transfers.add(rows["id"], position_first)
-        self.postings.add(position_first, rows, statuses)
+        self.postings.add(position_first, rows, statuses, slots)
 
     def freeze(self) -> None:
         """Set what is newer than the runs aside, to become runs. Call with the writer held off."""
         self.transfers.freeze()
         self.postings.freeze()
-        self.balances.freeze()
+        self.reservations.freeze()
 
     def finish_freeze(self, position_last: int, frame_sha256: bytes) -> None:
         """Make runs of what was set aside, which ends at ``position_last``."""
         self.transfers.finish_freeze(position_last, frame_sha256)
         self.postings.finish_freeze(position_last, frame_sha256)
-        self.balances.finish_freeze(position_last, frame_sha256)
+        self.reservations.finish_freeze(position_last, frame_sha256)
 
     @property
     def are_stored(self) -> bool:
@@ -98,7 +112,7 @@ class Indexes:
         return (
             self.transfers.stack.is_stored
             and self.postings.stack.is_stored
-            and self.balances.stack.is_stored
+            and self.reservations.stack.is_stored
         )
 
     def store(self) -> None:
@@ -111,12 +125,15 @@ class Indexes:
             self._storage.make_directory(self._files.folder)
         self.transfers.stack.store(self._files)
         self.postings.stack.store(self._files)
-        self.balances.stack.store(self._files)
+        self.reservations.stack.store(self._files)
 
     def release(self) -> None:
         """Let go of all files. Nothing is found any more."""
-        for stack in (self.transfers.stack, self.postings.stack, self.balances.stack):
+        for stack in (self.transfers.stack, self.postings.stack, self.reservations.stack):
             stack.release()
+
+    def _slots_of(self, ids: Column) -> npt.NDArray[np.int64]:
+        return self._state.accounts.slots_of(ids)
 
     # completing
 
@@ -128,9 +145,9 @@ class Indexes:
         if self.postings.stack.position < position:
             self._postings_missing_from = self.postings.stack.position + 1
             self.postings.stack.position = position
-        if self.balances.stack.position < position:
-            self._balances_missing_from = self.balances.stack.position + 1
-            self.balances.stack.position = position
+        if self.reservations.stack.position < position:
+            self._reservations_missing_from = self.reservations.stack.position + 1
+            self.reservations.stack.position = position
 
     def _take_ids(self, record: Record) -> None:
         if record.kind is not RecordKind.TRANSFERS:
@@ -143,7 +160,7 @@ class Indexes:
         missing_from = min(
             self.transfers.stack.position + 1, self._postings_missing_from or replayed_from + 1
         )
-        missing = PostingIndex()
+        missing = PostingIndex(self._state.accounts.slots_of)
         missing.stack.position = (self._postings_missing_from or replayed_from + 1) - 1
         for record in self._records(missing_from, replayed_from):
             self._take_ids(record)
@@ -160,24 +177,23 @@ class Indexes:
         self.transfers.know_greatest()
         self._ids = []
 
-    def _complete_balances(self, restored: Restored, replayed_from: int) -> None:
-        if self._balances_missing_from is None:
+    def _complete_reservations(self, restored: Restored, replayed_from: int) -> None:
+        first = self._reservations_missing_from
+        if first is None:
             return
-        missing = BalanceHistory()
-        missing.stack.position = self._balances_missing_from - 1
-        if restored.state.accounts.has_history:
-            before = restore_state(
-                self._storage, self._directory, position_max=self._balances_missing_from - 1
-            )
-            before.state.history = missing
-            for record in self._records(self._balances_missing_from, replayed_from):
+        missing = ReservationIndex()
+        missing.stack.position = first - 1
+        if restored.state.pendings.has_been_any:
+            before = restore_state(self._storage, self._directory, position_max=first - 1)
+            before.state.reservations = missing
+            for record in self._records(first, replayed_from):
                 apply_record(before.state, record)
                 if missing.recent_bytes > _RECENT_BYTES_MAX:
                     missing.freeze()
                     missing.finish_freeze(record.position_last, record.sha256)
         missing.freeze()
         missing.finish_freeze(replayed_from, _frame_sha256(restored))
-        self.balances.stack.insert(missing.stack.runs)
+        self.reservations.stack.insert(missing.stack.runs)
 
     def _records(self, first: int, last: int) -> Iterator[Record]:
         """The records of positions ``first`` to ``last``; both are where records begin and end."""

@@ -4,7 +4,12 @@ A run groups the positions of the transfers that took effect, eight times over: 
 credit account, by each user datum that is not zero, by ledger, by code, and by time. 128-bit values
 are folded into 64 bits, so a group may hold a few positions too many, never one too few: whoever
 reads the rows checks them. Ledgers and codes are few, so their groups hold one position of each
-stretch of 512 only; times hold the first transfer of each stretch.
+stretch of 512 only. Transfers of one request are 1 ns apart, so times hold only the transfers that
+are not 1 ns and one position after the one before them.
+
+Accounts are named by their slots, so their groups are exact. Beside each position stands what the
+account was debited, or credited, within the run so far: past balances are read off, not added up
+again. What pending transfers reserve is in :mod:`projections.indexes.reservation_index`.
 
 Transfers are in order of time, so positions are too.
 
@@ -15,9 +20,8 @@ given a run of its own in memory.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 import attrs
 import numpy as np
@@ -27,30 +31,32 @@ from journal import codec
 from journal.codec import RecordKind, Rows
 from journal.model import TRANSFER
 from journal.reader import Record
-from journal.storage import replacing
-from projections.indexes.groups import Groups, group, merge, merged_count
-from projections.indexes.run_file import Column, Kind, RunWriter, Span, open_run, write_run
-from projections.indexes.run_stack import RunFiles, RunStack
+from projections.indexes.group_run import Columns, GroupFormat, GroupRun
+from projections.indexes.groups import Groups, group
+from projections.indexes.run_file import Column, Span
+from projections.indexes.run_stack import RunStack
+from projections.indexes.totals import EMPTY, Totals, running_totals, zeros
+from projections.posting import Slots
+from projections.rules import PENDING, VOID
+from projections.u128 import Words
 
-INDEXED: Final = (
-    "debit_account_id",
-    "credit_account_id",
-    "user_data_128",
-    "user_data_64",
-    "user_data_32",
-)
+SIDES: Final = ("debit_account_id", "credit_account_id")
+"""Grouped by slot, with running totals of what was posted."""
+USER_DATA: Final = ("user_data_128", "user_data_64", "user_data_32")
 COARSE: Final = ("ledger", "code")
 """Indexed by stretches of positions."""
 TIMES: Final = "timestamp"
 STRETCH: Final = 512
-POSTINGS: Final = Kind(
+POSTINGS: Final = GroupFormat(
     ".postings",
-    tuple(
-        np.dtype(column)
-        for _ in (*INDEXED, *COARSE, TIMES)
-        for column in (np.uint64, np.uint32, np.uint32)
-    ),
+    {
+        **dict.fromkeys(SIDES, Columns((np.uint32,), totals=1)),
+        **dict.fromkeys((*USER_DATA, *COARSE, TIMES), Columns((np.uint32,))),
+    },
 )
+_NOT_POSTED: Final = PENDING | VOID
+_Sides = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
+"""The slots of debit and of credit accounts."""
 
 _CHUNK_ROWS: Final = 2_048
 _CHUNK_ROWS_MAX: Final = 8_192
@@ -67,43 +73,40 @@ def fold(value: int) -> int:
     return ((value >> 64) * _FOLD & _MASK_64) ^ value & _MASK_64
 
 
-@attrs.frozen(eq=False)
-class PostingRun:
-    """The groups of a span; positions count from its first."""
+def positions_of(run: GroupRun, field: str, key: int) -> npt.NDArray[np.uint32]:
+    """Where transfers of a key stand, rising, from the run's first position; a view.
 
-    span: Span
-    groups: dict[str, Groups]
+    ``key`` is a slot for one of :data:`SIDES`, else the folded value.
+    """
+    groups = run.groups[field]
+    start, end = groups.bounds(key)
+    return groups.values[0][start:end]
 
-    @property
-    def size(self) -> int:
-        return len(self.groups["debit_account_id"].values[0])
 
-    def positions(self, field: str, value: int) -> npt.NDArray[np.uint32]:
-        """Where transfers with that value stand, rising; a view."""
-        groups = self.groups[field]
-        start, end = groups.bounds(fold(value))
-        return groups.values[0][start:end]
+def end_of_time(run: GroupRun, timestamp: int) -> int:
+    """How many positions of the run there are up to the last transfer at or before a time.
 
-    def bounds(self, timestamp_min: int, timestamp_max: int) -> tuple[int, int]:
-        """Between which positions, the second excluded, transfers of that time stand at most."""
-        times = self.groups[TIMES]
-        if not len(times.keys):
-            return 0, 0
-        first = int(np.searchsorted(times.keys, np.uint64(timestamp_min), "right")) - 1
-        last = int(np.searchsorted(times.keys, np.uint64(timestamp_max), "right"))
-        starts = times.values[0]
-        return (
-            int(starts[first]) if first >= 0 else 0,
-            (int(starts[last]) if last else 0) if last < len(starts) else len(self.span),
-        )
+    What stands after that transfer and took no effect may be counted too.
+    """
+    times = run.groups[TIMES]
+    count = int(np.searchsorted(times.keys, np.uint64(timestamp), "right"))
+    if not count:
+        return 0
+    starts = times.values[0]
+    end = int(starts[count]) if count < len(starts) else len(run.span)
+    return min(int(starts[count - 1]) + timestamp - int(times.keys[count - 1]) + 1, end)
 
 
 class Chunk:
     """The transfers with effect among some positions after the last run: rows, in memory."""
 
-    def __init__(self, rows: Rows, positions: npt.NDArray[np.int64], counted: int) -> None:
+    def __init__(
+        self, rows: Rows, positions: npt.NDArray[np.int64], slots: _Sides, counted: int
+    ) -> None:
         self.rows = rows
         self.positions = positions
+        self.slots = slots
+        """Of the accounts that each row debits, and credits."""
         self.counted = counted
         """How many rows were taken in, with and without effect."""
         self._searches = 0
@@ -113,39 +116,99 @@ class Chunk:
         """Its transfers grouped by row number, once that pays."""
         self._searches += 1
         if self._groups is None and self._searches > _SEARCHES_PAY:
-            self._groups = {
-                field: _group_field(self.rows, field, np.arange(len(self.rows), dtype=np.uint32))
-                for field in INDEXED
-            }
+            self._groups = _groups(self, np.arange(len(self.rows), dtype=np.uint32))
         return self._groups
+
+    def posted_until(
+        self, field: str, slot: int, positions: npt.NDArray[np.int64]
+    ) -> Totals | None:
+        """What an account was debited, or credited, in the chunk up to each of some positions."""
+        groups = self.groups()
+        if groups is None:
+            chosen = np.flatnonzero(self.slots[SIDES.index(field)] == slot)
+            found, at = slice(0, len(chosen)), self.positions[chosen]
+            totals = running_totals(posted_amounts(self.rows[chosen]), np.array([len(chosen)]))
+        else:
+            found = slice(*groups[field].bounds(slot))
+            at = self.positions[groups[field].values[0][found]]
+            totals = groups[field].totals[0]
+        if not len(at):
+            return None
+        return totals.after(found.start, np.searchsorted(at, positions, "right"))
 
 
 @attrs.frozen(eq=False)
 class PostingView:
     """The index as it was when it was asked for, oldest part first."""
 
-    runs: tuple[PostingRun, ...]
+    runs: tuple[GroupRun, ...]
     chunks: tuple[Chunk, ...]
 
+    def posted(self, field: str, slot: int, positions: npt.NDArray[np.int64]) -> Totals:
+        """What an account was debited, or credited, up to each of some positions.
 
-_Taken = tuple[int, Rows, Any]
-"""First position, rows and statuses of one request."""
+        Args:
+            field: one of :data:`SIDES`.
+        """
+        total = zeros(len(positions))
+        for run in self.runs:
+            groups = run.groups[field]
+            start, end = groups.bounds(slot)
+            if start < end and run.span.position_first <= positions[-1]:
+                counts = groups.count_up_to(start, end, positions - run.span.position_first)
+                total = total.plus(groups.totals[0].after(start, counts))
+        for chunk in self.chunks:
+            if len(chunk.positions) and chunk.positions[0] <= positions[-1]:
+                found = chunk.posted_until(field, slot, positions)
+                total = total if found is None else total.plus(found)
+        return total
+
+    def position_at(self, timestamp: int) -> int:
+        """The position of the last transfer at or before a time, 0 if there is none.
+
+        Or of something after it that took no effect.
+        """
+        for chunk in reversed(self.chunks):
+            count = int(np.searchsorted(chunk.rows[TIMES], np.uint64(timestamp), "right"))
+            if count:
+                return int(chunk.positions[count - 1])
+        for run in reversed(self.runs):
+            if end := end_of_time(run, timestamp):
+                return run.span.position_first + end - 1
+        return 0
+
+
+class _Taken(NamedTuple):
+    """One request, or one record."""
+
+    position_first: int
+    rows: Rows
+    statuses: Any
+    slots: Slots | None
 
 
 class PostingIndex:
     """Runs, and what is newer. One thread adds and freezes; any thread may search a view."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots_of: Callable[[Words], npt.NDArray[np.int64]]) -> None:
+        """``slots_of`` tells the slots of account ids, ``u64[n, 2]``."""
+        self._slots_of = slots_of
         self._lock = threading.Lock()
-        self.stack = RunStack(POSTINGS, _read, _write)
+        self.stack = RunStack(POSTINGS.kind, POSTINGS.read, POSTINGS.write)
         self._frozen: tuple[Chunk, ...] = ()
         self._chunks: list[Chunk] = []
         self._small: list[_Taken] = []
         self._small_rows = 0
 
-    def add(self, position_first: int, rows: Rows, statuses: Any) -> None:
-        """Take in one request's transfers, which nobody changes any more."""
-        self._small.append((position_first, rows, statuses))
+    def add(
+        self, position_first: int, rows: Rows, statuses: Any, slots: Slots | None = None
+    ) -> None:
+        """Take in one request's transfers, which nobody changes any more.
+
+        Args:
+            slots: those of all the rows' accounts, if they are known.
+        """
+        self._small.append(_Taken(position_first, rows, statuses, slots))
         self._small_rows += len(rows)
         if self._small_rows >= _CHUNK_ROWS:
             self._make_chunk()
@@ -190,72 +253,73 @@ class PostingIndex:
 
     def _make_chunk(self) -> None:
         taken, self._small, self._small_rows = self._small, [], 0
-        chunk = _chunk(taken)
+        chunk = self._chunk(taken)
         before = self._chunks[-1] if self._chunks else None
         if before is not None and before.counted + chunk.counted <= _CHUNK_ROWS_MAX:
-            self._chunks[-1] = _join(before, chunk)
+            self._chunks[-1] = _join([before, chunk])
         else:
             self._chunks.append(chunk)
 
+    def _chunk(self, taken: list[_Taken]) -> Chunk:
+        counted = sum(len(request.rows) for request in taken)
+        if len(taken) == 1:
+            first, rows, statuses, slots = taken[0]
+            positions = np.arange(first, first + counted)
+        else:
+            rows, slots = _join_rows([request.rows for request in taken]), None
+            positions = np.concatenate([
+                np.arange(request.position_first, request.position_first + len(request.rows))
+                for request in taken
+            ])  # fmt: skip
+            statuses = _join_statuses(taken)
+        if statuses is not None:
+            created = statuses == codec.CREATED
+            rows, positions, slots = rows[created], positions[created], None
+        if slots is None:
+            slots = Slots(*(self._slots_of(rows[field]) for field in SIDES))
+        debits, credits = (side.astype(np.uint32) for side in slots)
+        return Chunk(rows, positions, (debits, credits), counted)
 
-def run_of_chunks(span: Span, chunks: Sequence[Chunk]) -> PostingRun:
-    rows, positions = _joined(chunks)
-    relative = (positions - span.position_first).astype(np.uint32)
-    stretches = positions // STRETCH
-    groups = {field: _group_field(rows, field, relative) for field in INDEXED}
+
+def run_of_chunks(span: Span, chunks: Sequence[Chunk]) -> GroupRun:
+    chunk = _join(chunks)
+    rows, relative = chunk.rows, (chunk.positions - span.position_first).astype(np.uint32)
+    stretches = chunk.positions // STRETCH
+    groups = _groups(chunk, relative)
     for field in COARSE:
         groups[field] = _group_stretches(rows[field].astype(np.uint64), stretches, relative)
-    first = np.flatnonzero(_differs(stretches))
-    groups[TIMES] = group(rows[TIMES][first], (relative[first],))
-    return PostingRun(span, groups)
+    times = rows[TIMES].copy()
+    first = np.flatnonzero(_differs(times - relative))
+    groups[TIMES] = group(times[first], (relative[first],))
+    return GroupRun(span, groups)
 
 
-def _read(files: RunFiles, path: Path) -> PostingRun:
-    span, columns = open_run(files.storage, path, POSTINGS, ledger_id=files.ledger_id)
+def posted_amounts(rows: Rows) -> Totals:
+    """What each transfer adds to the posted balances of its accounts."""
+    amounts = rows["amount"]
+    is_posted = (rows["flags"] & np.uint16(_NOT_POSTED)) == 0
+    low, high = amounts[:, 0] * is_posted, amounts[:, 1] * is_posted
+    return Totals(low, high if high.any() else EMPTY)
+
+
+def _groups(chunk: Chunk, numbers: npt.NDArray[np.uint32]) -> dict[str, Groups]:
+    """The chunk's transfers by account and by user data; ``numbers`` are what to find there."""
+    amounts = posted_amounts(chunk.rows)
     groups = {
-        field: Groups(columns[3 * number], columns[3 * number + 1], (columns[3 * number + 2],))
-        for number, field in enumerate((*INDEXED, *COARSE, TIMES))
+        field: group(slots.astype(np.uint64), (numbers,), (amounts,))
+        for field, slots in zip(SIDES, chunk.slots, strict=True)
     }
-    return PostingRun(span, groups)
+    return groups | {field: _group_data(chunk.rows, field, numbers) for field in USER_DATA}
 
 
-def _write(files: RunFiles, path: Path, span: Span, runs: Sequence[PostingRun]) -> None:
-    if len(runs) > 1:
-        _write_merged(files, path, span, runs)
-        return
-    columns: list[Column] = []
-    for groups in runs[0].groups.values():
-        columns += [groups.keys, groups.ends, groups.values[0]]
-    write_run(files.storage, path, POSTINGS, span, columns, ledger_id=files.ledger_id)
-
-
-def _write_merged(files: RunFiles, path: Path, span: Span, runs: Sequence[PostingRun]) -> None:
-    fields = [[run.groups[field] for run in runs] for field in (*INDEXED, *COARSE, TIMES)]
-    shifts = [run.span.position_first - span.position_first for run in runs]
-    counts: list[int] = []
-    for parts in fields:
-        keys = merged_count(parts)
-        counts += [keys, keys, sum(len(part.values[0]) for part in parts)]
-    with replacing(files.storage, path) as fd:
-        writer = RunWriter(files.storage, fd, POSTINGS, counts)
-        for number, parts in enumerate(fields):
-            for piece in merge(parts, shifts):
-                writer.append(3 * number, piece.keys)
-                writer.append(3 * number + 1, piece.ends)
-                writer.append(3 * number + 2, piece.values[0])
-        writer.finish(span, ledger_id=files.ledger_id)
-
-
-def _group_field(rows: Rows, field: str, numbers: npt.NDArray[np.uint32]) -> Groups:
+def _group_data(rows: Rows, field: str, numbers: npt.NDArray[np.uint32]) -> Groups:
     values = rows[field]
     if values.ndim == 2:
         keys = values[:, 1] * np.uint64(_FOLD) ^ values[:, 0]
-        kept = None if field in INDEXED[:2] else (values[:, 0] | values[:, 1]) != 0
+        kept = (values[:, 0] | values[:, 1]) != 0
     else:
         keys, kept = values.astype(np.uint64), values != 0
-    if kept is not None:
-        keys, numbers = keys[kept], numbers[kept]
-    return group(keys, (numbers,))
+    return group(keys[kept], (numbers[kept],))
 
 
 def _group_stretches(
@@ -278,43 +342,35 @@ def _differs(column: Column) -> npt.NDArray[np.bool_]:
     return np.append(np.ones(min(1, len(column)), np.bool_), column[1:] != column[:-1])
 
 
-def _chunk(taken: list[_Taken]) -> Chunk:
-    counted = sum(len(rows) for _, rows, _ in taken)
-    if len(taken) == 1:
-        first, rows, statuses = taken[0]
-        positions = np.arange(first, first + counted)
-    else:
-        # Joining the bytes: numpy would copy rows of fields field by field.
-        joined = b"".join([_bytes(rows) for _, rows, _ in taken])
-        rows = np.frombuffer(joined, TRANSFER)
-        positions = np.concatenate([np.arange(p, p + len(part)) for p, part, _ in taken])
-        statuses = _join_statuses(taken)
-    if statuses is not None:
-        created = statuses == codec.CREATED
-        rows, positions = rows[created], positions[created]
-    return Chunk(rows, positions, counted)
-
-
 def _join_statuses(taken: list[_Taken]) -> Any:
-    if all(statuses is None for _, _, statuses in taken):
+    if all(request.statuses is None for request in taken):
         return None
     return np.concatenate([
-        np.full(len(rows), codec.CREATED, np.uint32) if statuses is None else statuses
-        for _, rows, statuses in taken
+        np.full(len(request.rows), codec.CREATED, np.uint32)
+        if request.statuses is None else request.statuses
+        for request in taken
     ])  # fmt: skip
 
 
-def _join(before: Chunk, after: Chunk) -> Chunk:
-    return Chunk(*_joined([before, after]), before.counted + after.counted)
-
-
-def _joined(chunks: Sequence[Chunk]) -> tuple[Rows, npt.NDArray[np.int64]]:
+def _join(chunks: Sequence[Chunk]) -> Chunk:
     if len(chunks) == 1:
-        return chunks[0].rows, chunks[0].positions
-    words = [np.frombuffer(_bytes(chunk.rows), np.uint8) for chunk in chunks if len(chunk.rows)]
-    rows = np.concatenate(words) if words else np.zeros(0, np.uint8)
-    positions = [chunk.positions for chunk in chunks]
-    return rows.view(TRANSFER), np.concatenate([np.zeros(0, np.int64), *positions])
+        return chunks[0]
+    positions = [np.zeros(0, np.int64), *[chunk.positions for chunk in chunks]]
+    none = np.zeros(0, np.uint32)
+    return Chunk(
+        _join_rows([chunk.rows for chunk in chunks]),
+        np.concatenate(positions),
+        (
+            np.concatenate([none, *[chunk.slots[0] for chunk in chunks]]),
+            np.concatenate([none, *[chunk.slots[1] for chunk in chunks]]),
+        ),
+        sum(chunk.counted for chunk in chunks),
+    )
+
+
+def _join_rows(parts: Sequence[Rows]) -> Rows:
+    """Joined as bytes: numpy would copy rows of fields field by field."""
+    return np.frombuffer(b"".join([_bytes(rows) for rows in parts]), TRANSFER)
 
 
 def _bytes(rows: Rows) -> bytes | memoryview:

@@ -34,7 +34,8 @@ from tests.traffic import TIMEOUT, Past, Traffic
 
 ACCOUNT_IDS: Final = range(1, 9)
 FORGOTTEN: Final = (
-    "", "", "*/*.checkpoint", "*/*.ids", "*/*.postings", "*/*.balances", "indexes/*", "MANIFEST",
+    "", "", "*/*.checkpoint", "*/*.ids", "*/*.postings", "*/*.reservations", "indexes/*",
+    "MANIFEST",
 )  # fmt: skip
 TRANSFER_IDS: Final = range(1, 41)
 SECOND: Final = 10**9
@@ -163,8 +164,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def look_back_to_a_position(self, share: float) -> None:
         position = round(share * len(self.model.history))
         past = self.ledger.at(position=position)
-        assert past.position == position
         expected = self.model.at_position(position)
+        assert past.lookup_accounts(ACCOUNT_IDS) == _those(expected, ACCOUNT_IDS)
+        assert past.position == position  # replays it, and what is looked up from here on
         assert past.lookup_accounts(ACCOUNT_IDS) == _those(expected, ACCOUNT_IDS)
         took_effect = [
             event for _, event in self.model.history[:position] if isinstance(event, Transfer)
@@ -179,6 +181,8 @@ class LedgerMachine(RuleBasedStateMachine):
         timestamp = max(0, round(share * last))
         past = self.ledger.at(timestamp=timestamp)
         expected = self.model.at_timestamp(timestamp)
+        assert past.lookup_accounts(ACCOUNT_IDS) == _those(expected, ACCOUNT_IDS)
+        assert past.timestamp <= timestamp
         assert past.lookup_accounts(ACCOUNT_IDS) == _those(expected, ACCOUNT_IDS)
         took_effect = [t for t in self.model.transfers.values() if t.timestamp <= timestamp]
         assert past.lookup_transfers(self.model.transfers) == took_effect

@@ -475,7 +475,7 @@ def test_an_account_that_is_found_has_its_row() -> None:
             assert accounts.rows["code"][accounts.slots_of(ids)].tolist() == [5]
 
     accounts.slots = Watched()
-    accounts.add(account_rows([Account(id=7, ledger=1, code=5)]))
+    accounts.add(account_rows([Account(id=7, ledger=1, code=5)]), 1)
     assert accounts.count == 1
 
 

@@ -10,10 +10,12 @@ import attrs
 import pytest
 
 from journal import (
+    AMOUNT_MAX,
     TIMESTAMP_MAX,
     Account,
     AccountFlags,
     InvalidField,
+    LedgerClosed,
     OutOfRange,
     Transfer,
     TransferFlags,
@@ -134,3 +136,61 @@ def test_a_checkpoint_later_than_the_moment_is_not_used(ledger: Ledger) -> None:
     ledger.checkpoint()
     assert [facts(ledger.at(timestamp=t)) for t in (150, 250, 350)] == found
     assert facts(ledger.at(position=4)) == ([1, 2], [20, 0], [1, 2])
+
+
+def test_many_accounts_are_the_same_as_one_by_one(ledger: Ledger) -> None:
+    """Whether the indexes tell them or a replay."""
+    ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in range(10, 1_500)])
+    ledger.create_transfers([attrs.evolve(ONE, id=id_, credit_account_id=id_) for id_ in (20, 30)])
+    for position in (5, 10, ledger.position - 1):
+        together = ledger.at(position=position).lookup_accounts(range(1, 1_600))
+        past = ledger.at(position=position)
+        one_by_one = [account for id_ in range(1, 60) for account in past.lookup_accounts([id_])]
+        assert together[: len(one_by_one)] == one_by_one
+        assert len(together) == min(position - 3, 1_492)
+
+
+def test_accounts_are_still_told_when_the_ledger_is_closed(ledger: Ledger) -> None:
+    """The journal knows them; transfers are not looked for any more."""
+    past = ledger.at(position=4)
+    ledger.close()
+    assert [account.debits_posted for account in past.lookup_accounts([1, 2])] == [20, 0]
+    with pytest.raises(LedgerClosed):
+        past.lookup_transfers([1])
+
+
+@pytest.mark.parametrize("is_posted", [True, False])
+def test_an_account_is_closed_when_it_was(ledger: Ledger, is_posted: bool) -> None:
+    """From the pending transfer on that closed it; until that is voided, or for good."""
+    closing = TransferFlags.PENDING | TransferFlags.CLOSING_DEBIT
+    ledger.create_transfers([attrs.evolve(ONE, id=4, flags=closing)])
+    resolving = (
+        TransferFlags.POST_PENDING_TRANSFER if is_posted else TransferFlags.VOID_PENDING_TRANSFER
+    )
+    amount = AMOUNT_MAX if is_posted else 0
+    ledger.create_transfers([Transfer(id=5, amount=amount, pending_id=4, flags=resolving)])
+    assert ledger.position == 7
+    closed = [
+        bool(ledger.at(position=position).lookup_accounts([1])[0].flags & AccountFlags.CLOSED)
+        for position in range(1, 8)
+    ]
+    assert closed == [False] * 5 + [True, is_posted]
+
+
+def test_what_was_reserved_is_told_until_it_expired(ledger: Ledger) -> None:
+    """Though the transfer that was imported after the expiry is earlier."""
+    ledger.create_transfers([attrs.evolve(ONE, id=4, flags=TransferFlags.PENDING, timeout=1)])
+    clock = ledger._pipeline._clock  # type: ignore[union-attr]
+    assert isinstance(clock, HandClock)
+    clock.now += 2 * 10**9
+    expired_at = ledger.lookup_accounts([1])[0].debits_pending, ledger.timestamp
+    assert expired_at[0] == 0
+    ledger.create_transfers([imported(5, clock.now - 10**9)])
+    assert ledger.timestamp == expired_at[1]
+    accounts = [
+        ledger.at(timestamp=timestamp).lookup_accounts([1])[0]
+        for timestamp in (clock.now - 10**9 - 1, clock.now - 10**9, clock.now - 1, ledger.timestamp)
+    ]
+    assert [(it.debits_pending, it.debits_posted) for it in accounts] == [
+        (10, 30), (10, 40), (10, 40), (0, 40),
+    ]  # fmt: skip

@@ -62,7 +62,7 @@ def all_of(path: Path, folder: Path, scale: Scale) -> Iterator[Figure]:
     with Ledger.open(path) as ledger:
         yield from _looking_up(ledger, scale)
         yield from _querying(ledger, scale)
-        yield from _going_back(ledger)
+        yield from _going_back(ledger, scale)
     yield from _memory(path, folder, scale)
     yield from _restarting(path, folder)
     yield from _checking(path)
@@ -96,11 +96,22 @@ def _querying(ledger: Ledger, scale: Scale) -> Iterator[Figure]:
     yield Figure("10,000 of an account", 1e3 * min(times), "ms", what, False)
 
 
-def _going_back(ledger: Ledger) -> Iterator[Figure]:
+def _going_back(ledger: Ledger, scale: Scale) -> Iterator[Figure]:
     moments = [ledger.position * share // 10 for share in (2, 5, 8)]
-    times = times_of(lambda position: ledger.at(position=position), moments)
+    times = times_of(lambda position: ledger.at(position=position).accounts(), moments)
     what = f"the whole ledger after 20, 50 and 80 % of {ledger.position:,} events"
     yield Figure("point in time", 1e3 * max(times), "ms", what, False)
+    random, count = np.random.default_rng(6), max(1, scale.lookups // 20)
+    asked = zip(
+        random.integers(ledger.accounts()["timestamp"].max(), ledger.timestamp, count).tolist(),
+        random.integers(1, ACCOUNTS + 1, count).tolist(),
+        strict=True,
+    )
+    times = times_of(lambda at: ledger.at(timestamp=at[0]).lookup_accounts([at[1]]), list(asked))
+    what = f"{count:,} random accounts at random times, {ledger.transfer_count:,} transfers"
+    for share, name in ((0.5, "p50"), (0.99, "p99")):
+        value = 1e3 * quantile(times, share)
+        yield Figure(f"balance at a past time, {name}", value, "ms", what, False)
 
 
 def _memory(path: Path, folder: Path, scale: Scale) -> Iterator[Figure]:

@@ -1,0 +1,179 @@
+"""What pending transfers reserve on each account, over time, and when those close and reopen it.
+
+Whoever folds events into balances calls :meth:`ReservationIndex.record` with the *changes* that a
+pending transfer, one that posts or voids it, or its expiry makes. A run groups them by account and
+quantity, with running totals.
+
+An expiry stands at the ledger's time, and a transfer may be imported after it with an earlier one.
+Therefore transfers and expiries have groups of their own: in each, positions and times both rise.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from journal.rows import u128_words
+from projections.indexes.group_run import Columns, GroupFormat, GroupRun
+from projections.indexes.groups import Groups, group
+from projections.indexes.run_file import Span
+from projections.indexes.run_stack import RunStack
+from projections.indexes.totals import Totals, zeros
+from projections.u128 import Words
+
+RESERVATIONS: Final = GroupFormat(".reservations", {"change": Columns((np.uint32, np.uint64), 1)})
+_MODULUS: Final = 2**128
+_CHANGE_BYTES: Final = 40
+
+
+class Quantity(enum.IntEnum):
+    """What of an account changes."""
+
+    DEBITS_PENDING = 0
+    CREDITS_PENDING = 1
+    CLOSED = 2
+    """1 while a pending transfer keeps the account closed."""
+
+
+def change_group(slot: int, quantity: Quantity, *, is_expiry: bool = False) -> int:
+    """The group of an account's changes; transfers and expiries have each their own."""
+    return slot << 3 | quantity << 1 | is_expiry
+
+
+def change(group: int, position: int, timestamp: int, amount: int) -> tuple[int, ...]:
+    """A row of changes: five u64, the amount in two of them, modulo 2**128."""
+    return group, position, timestamp, *u128_words(amount % _MODULUS)
+
+
+def changes_by_columns(
+    slots: npt.NDArray[np.int64], quantity: Quantity, positions: Words, times: Words, amounts: Words
+) -> Words:
+    """``u64[n, 5]``: what transfers add to one quantity; ``amounts`` are ``u64[n, 2]``."""
+    changes = np.empty((len(slots), 5), np.uint64)
+    changes[:, 0] = slots.astype(np.uint64) << np.uint64(3) | np.uint64(quantity << 1)
+    changes[:, 1] = positions
+    changes[:, 2] = times
+    changes[:, 3:] = amounts
+    return changes
+
+
+@attrs.frozen(eq=False)
+class ReservationView:
+    """The index as it was when it was asked for."""
+
+    runs: tuple[GroupRun, ...]
+    recent: tuple[Words, ...]
+
+    def total(
+        self,
+        slot: int,
+        quantity: Quantity,
+        positions: npt.NDArray[np.int64],
+        expiry_positions: npt.NDArray[np.int64],
+        timestamp_max: int,
+    ) -> Totals:
+        """The quantity after each of some moments, one entry each.
+
+        Args:
+            positions: the last to count, of transfers.
+            expiry_positions: the last to count, of expiries.
+            timestamp_max: later expiries do not count, ns.
+        """
+        total = zeros(len(positions))
+        for is_expiry, bounds in ((False, positions), (True, expiry_positions)):
+            key = change_group(slot, quantity, is_expiry=is_expiry)
+            parts = [
+                (run.groups["change"], run.span.position_first) for run in self.runs if run.size
+            ]
+            for recent in self.recent:
+                chosen = recent[recent[:, 0] == np.uint64(key)]
+                if len(chosen):
+                    first = int(chosen[0, 1])
+                    parts.append((_grouped(chosen, first), first))
+            for groups, first in parts:
+                found = _before(groups, key, bounds - first, timestamp_max if is_expiry else None)
+                if found is not None:
+                    total = total.plus(found)
+        return total
+
+
+class ReservationIndex:
+    """One thread records and freezes; any thread may search a view."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.stack = RunStack(RESERVATIONS.kind, RESERVATIONS.read, RESERVATIONS.write)
+        self._frozen: tuple[Words, ...] = ()
+        self._chunks: list[Words] = []
+        self._open: list[tuple[int, ...]] = []
+
+    def record(self, changes: Words | Sequence[tuple[int, ...]]) -> None:
+        """Take in changes, by columns or one by one: those of events that follow on one another."""
+        if isinstance(changes, np.ndarray):
+            self._close()
+            self._chunks.append(changes)
+        else:
+            self._open += changes
+
+    @property
+    def recent_bytes(self) -> int:
+        """How much is kept that no run holds."""
+        return _CHANGE_BYTES * (sum(map(len, self._chunks)) + len(self._open))
+
+    def view(self) -> ReservationView:
+        """Everything recorded so far. Call with the writer held off."""
+        with self._lock:
+            self._close()
+            return ReservationView(self.stack.runs, (*self._frozen, *self._chunks))
+
+    def freeze(self) -> None:
+        """Set what is newer than the runs aside, to become one. Call with the writer held off.
+
+        What was set aside before and never finished becomes a part of the same run.
+        """
+        with self._lock:
+            self._close()
+            self._frozen, self._chunks = (*self._frozen, *self._chunks), []
+
+    def finish_freeze(self, position_last: int, frame_sha256: bytes) -> None:
+        """Make what was set aside, which ends at ``position_last``, a run."""
+        run = None
+        if position_last > self.stack.position:
+            span = Span(self.stack.position + 1, position_last, frame_sha256)
+            changes = np.concatenate([np.zeros((0, 5), np.uint64), *self._frozen])
+            run = GroupRun(span, {"change": _grouped(changes, span.position_first)})
+        with self._lock:
+            if run is not None:
+                self.stack.append(run)
+            self._frozen = ()
+
+    def _close(self) -> None:
+        """Make columns of what was recorded one by one."""
+        if self._open:
+            self._chunks.append(np.array(self._open, np.uint64))
+            self._open = []
+
+
+def _grouped(changes: Words, position_first: int) -> Groups:
+    positions = (changes[:, 1] - np.uint64(position_first)).astype(np.uint32)
+    return group(changes[:, 0], (positions, changes[:, 2]), (Totals(changes[:, 3], changes[:, 4]),))
+
+
+def _before(
+    groups: Groups, key: int, bounds: npt.NDArray[np.int64], timestamp_max: int | None
+) -> Totals | None:
+    """The totals up to each of ``bounds``, positions within the groups; None if there are none."""
+    start, end = groups.bounds(key)
+    if start == end:
+        return None
+    counts = groups.count_up_to(start, end, bounds)
+    if timestamp_max is not None:
+        times = groups.values[1][start:end]
+        counts = np.minimum(counts, np.searchsorted(times, np.uint64(timestamp_max), "right"))
+    return groups.totals[0].after(start, counts)
