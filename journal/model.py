@@ -180,7 +180,7 @@ TRANSIENT_STATUSES: Final = frozenset(
 that a retry of the same request can never succeed later. The journal records them."""
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class Account:
     id: int = 0
     debits_pending: int = 0
@@ -196,7 +196,7 @@ class Account:
     timestamp: int = 0
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class Transfer:
     id: int = 0
     debit_account_id: int = 0
@@ -213,19 +213,19 @@ class Transfer:
     timestamp: int = 0
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class CreateAccountResult:
     timestamp: int
     status: CreateAccountStatus
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class CreateTransferResult:
     timestamp: int
     status: CreateTransferStatus
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class AccountBalance:
     debits_pending: int
     debits_posted: int

@@ -154,11 +154,16 @@ class Accounts:
         """``i64[n]`` of ``u64[n, 2]``; MISSING for an account that does not exist."""
         return self._map.find(ids)
 
-    def find(self, ids: Iterable[int]) -> bytes:
+    def find(self, ids: Iterable[int]) -> bytearray:
         """The rows of those ids that exist, in the order asked for, 128 bytes each."""
-        table = self._bytes
-        places = [slot * ROW_BYTES for slot in map(self.slots.get, ids) if slot is not None]
-        return b"".join([table[at : at + ROW_BYTES] for at in places])
+        found = bytearray()
+        table, slot_of = self._bytes, self.slots.get
+        for id_ in ids:
+            slot = slot_of(id_)
+            if slot is not None:
+                at = slot * ROW_BYTES
+                found += table[at : at + ROW_BYTES]
+        return found
 
     def add_to(
         self, balance: int, slots: npt.NDArray[np.int64], amounts: Words, *, taken: bool = False

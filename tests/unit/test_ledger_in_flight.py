@@ -435,7 +435,7 @@ def test_a_signal_handler_may_read(ledger: Ledger, monkeypatch: pytest.MonkeyPat
     find = ledger._state.accounts.find
     seen = []
 
-    def interrupted(ids: list[int]) -> bytes:
+    def interrupted(ids: list[int]) -> bytearray:
         monkeypatch.undo()
         request = Thread(target=ledger.create_transfers, args=([PLAIN],))
         request.start()
