@@ -211,6 +211,8 @@ class Lock:
         except BaseException:
             storage.close(self._fd)
             raise
+        self.is_abandoned = False
+        """Whether this is a forked child's copy of it: the lock is the parent's."""
         _held.add(self)
 
     def release(self) -> None:
@@ -218,6 +220,7 @@ class Lock:
         self._storage.close(self._fd)
 
     def abandon_in_child(self) -> None:
+        self.is_abandoned = True
         os.close(self._fd)  # the parent's lock stays; the child must not prolong it
 
 

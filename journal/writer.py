@@ -13,7 +13,6 @@ became of the group is known after reopening.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -134,7 +133,6 @@ class Writer:
         self._storage = storage
         self._lock_file = lock
         self._strict = sync == "strict"
-        self._pid = os.getpid()
         self._sealed: list[SealedSegment] = sealed_segments(recovered.files)
         place = recovered.place
         self._head = recovered.head._replace(
@@ -171,7 +169,7 @@ class Writer:
     @property
     def is_in_child(self) -> bool:
         """Whether this is a forked child's copy: files and lock are the parent's."""
-        return os.getpid() != self._pid
+        return self._lock_file.is_abandoned
 
     @property
     def head(self) -> Head:

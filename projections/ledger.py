@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -197,7 +196,6 @@ class Ledger:
         self._archive = Archive(directory.path, storage)
         self._settling = threading.RLock()  # a signal handler may read within a look-up
         self._closed = threading.Event()
-        self._pid = None if writer is None else os.getpid()
         self._checkpointer = Checkpointer(
             storage, directory, self._state, indexes, self._settling,
             frame_sha256=restored.frame_sha256, ledger_id=restored.ledger_id,
@@ -419,7 +417,8 @@ class Ledger:
     @property
     def is_open(self) -> bool:
         """Whether :meth:`close` has not been called yet, in this process."""
-        return (self._pid is None or self._pid == os.getpid()) and not self._closed.is_set()
+        in_child = self._writer is not None and self._writer.is_in_child
+        return not in_child and not self._closed.is_set()
 
     def get_change_events(
         self,
@@ -568,8 +567,11 @@ class Ledger:
     def _prepare_to_read(self) -> None:
         """What was acknowledged is folded in from here on, and what has run out of time expired."""
         self._check_open()
-        self._fold()
-        if self._pipeline is not None and self._pipeline.is_expiry_due:
+        if self._pipeline is None:
+            return
+        if self._pipeline.is_behind:
+            self._fold()
+        if self._pipeline.is_expiry_due:
             with contextlib.suppress(JournalError):  # what is read is still what is durable
                 uninterrupted(self._pipeline.expire)
 
@@ -588,5 +590,5 @@ class Ledger:
             self._writer.sync_head()
 
     def _check_open(self) -> None:
-        if not self.is_open:
+        if self._closed.is_set() or (self._writer is not None and self._writer.is_in_child):
             raise LedgerClosed(self.path)

@@ -324,9 +324,10 @@ class Pipeline:
     @property
     def is_behind(self) -> bool:
         """Whether something durable is not in the state yet."""
+        in_flight = self._in_flight
         try:
-            return self._in_flight[0].ticket.durable
-        except IndexError:
+            return bool(in_flight) and in_flight[0].ticket.durable
+        except IndexError:  # another thread has just settled the last
             return False
 
     def settle(self) -> None:
