@@ -26,7 +26,7 @@ import enum
 import struct
 import threading
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import attrs
 import cbor2
@@ -65,6 +65,8 @@ _SMALL: Final = [bytes([number]) for number in range(24)]
 _VERSION_LAST: Final = b"av" + bytes([PAYLOAD_VERSION])
 _FEW_MAX: Final = 24
 """Smaller numbers are one byte of CBOR."""
+_COLUMNS_PAY: Final = 16
+"""From one in so many rows of a block on, picking by columns is faster."""
 _SCRATCH_BLOCKS: Final = 16
 """So many blocks are turned at once."""
 _local = threading.local()
@@ -97,24 +99,13 @@ class Payload:
         if whole > 1 and all(block[:1] == _TRANSPOSED for block in self.blocks[:whole]):
             parts.append(_decode_whole_blocks(self.blocks[:whole]).view(dtype))
         rest = range(whole if parts else 0, len(self.blocks))
-        parts += [self._open(number, dtype) for number in rest]
+        parts += [
+            _decode_block(self.blocks[number], self.block_rows(number), dtype) for number in rest
+        ]
         if len(parts) == 1:
             return parts[0]
         # As bytes: numpy would join rows of fields field by field.
         return np.concatenate([part.view(np.uint8) for part in parts]).view(dtype)
-
-    def block(self, number: int) -> Rows:
-        """Rows ``512 * number`` to ``512 * number + 511``, or to the end."""
-        return self._open(number, _DTYPES[self.kind])
-
-    def pick(self, number: int, within: npt.NDArray[np.int64]) -> Rows:
-        """Some rows of block ``number``, counted from its first."""
-        dtype, block = _DTYPES[self.kind], self.blocks[number]
-        count = self._count(number)
-        if block[:1] != _TRANSPOSED or 8 * len(within) > count:
-            return _decode_block(block, count, dtype)[within]
-        picked = _decode_columns(block, count)[:, within]
-        return np.ascontiguousarray(picked.T).reshape(-1).view(dtype)
 
     def statuses(self) -> npt.NDArray[np.uint32] | None:
         """``u32[event_count]``, CREATED where the event took effect; None when all did."""
@@ -124,11 +115,41 @@ class Payload:
         statuses[self.refusals["index"]] = self.refusals["status"]
         return statuses
 
-    def _open(self, number: int, dtype: np.dtype[np.void]) -> Rows:
-        return _decode_block(self.blocks[number], self._count(number), dtype)
-
-    def _count(self, number: int) -> int:
+    def block_rows(self, number: int) -> int:
+        """How many rows a block holds."""
         return min(BLOCK_ROWS, self.event_count - number * BLOCK_ROWS)
+
+
+class OpenBlock(NamedTuple):
+    """A block, decompressed, to take single rows from."""
+
+    content: bytes
+    row_count: int
+    is_transposed: bool
+
+    def rows(self, numbers: Sequence[int]) -> bytes:
+        """Those rows, counted from the block's first, 128 bytes each."""
+        content, count = self.content, self.row_count
+        if not self.is_transposed:
+            return b"".join([content[at * ROW_BYTES : (at + 1) * ROW_BYTES] for at in numbers])
+        if len(numbers) == 1:
+            return content[numbers[0] :: count]
+        if len(numbers) * _COLUMNS_PAY < count:
+            return b"".join([content[at::count] for at in numbers])
+        columns = np.frombuffer(content, np.uint8).reshape(ROW_BYTES, count)
+        return columns.T[list(numbers)].tobytes()
+
+
+def open_block(block: bytes | memoryview, row_count: int) -> OpenBlock:
+    """The block of so many rows.
+
+    Raises:
+        DecodeError: it is none.
+    """
+    if block[:1] == _TRANSPOSED:
+        return OpenBlock(_decompress_block(block, row_count), row_count, is_transposed=True)
+    rows = _decode_block(block, row_count, TRANSFER)
+    return OpenBlock(rows.tobytes(), row_count, is_transposed=False)
 
 
 REFUSAL: Final = np.dtype([("index", "<u4"), ("status", "<u4")])
@@ -199,8 +220,8 @@ def _payload(body: Any) -> Payload:
     return _row_payload(RecordKind(kind), count, body["b"], body.get("s"))
 
 
-def view_payload(data: memoryview) -> Payload:
-    """The payload in ``data``, its blocks views of it; for look-ups of a few rows.
+def view_payload(data: memoryview) -> tuple[Payload, list[int]]:
+    """The payload in ``data``, its blocks views of it, and where each begins; for look-ups.
 
     What this program wrote it reads as :func:`decode_payload` does, in a tenth of the time. It does
     not ask whether the CBOR is canonical, so ``data`` must have passed its CRC.
@@ -209,11 +230,15 @@ def view_payload(data: memoryview) -> Payload:
         DecodeError: these bytes are not a payload of a version this program knows.
     """
     if len(data) < 4 or data[0] & 0xF0 != _CBOR_MAP or bytes(data[1:3]) != b"ab":
-        return decode_payload(data)  # no rows come first
+        payload = decode_payload(data)
+        if payload.blocks:
+            raise DecodeError("the rows of a payload do not come first")
+        return payload, []
     major, count, at = _cbor_head(data, 3)
     if major != _CBOR_ARRAY or count > BATCH_EVENTS_MAX:
         raise DecodeError("the rows of a payload are not blocks of bytes")
-    blocks = []
+    blocks: list[memoryview] = []
+    starts: list[int] = []
     for _ in range(count):
         if at + 3 <= len(data) and data[at] == _CBOR_BYTES_LONG:  # as most are
             major, size, start = _CBOR_BYTES, data[at + 1] << 8 | data[at + 2], at + 3
@@ -223,10 +248,11 @@ def view_payload(data: memoryview) -> Payload:
         if major != _CBOR_BYTES or at > len(data):
             raise DecodeError("the rows of a payload are not blocks of bytes")
         blocks.append(data[start:at])
+        starts.append(start)
     rest = decode_cbor(bytes([data[0] - 1]) + data[at:])
     if not isinstance(rest, dict) or "b" in rest:
         raise DecodeError("a payload has its rows twice")
-    return _payload({**rest, "b": blocks})
+    return _payload({**rest, "b": blocks}), starts
 
 
 def _cbor_head(data: memoryview, at: int) -> tuple[int, int, int]:
@@ -396,11 +422,15 @@ def _decode_sparse(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def _decode_columns(block: bytes | memoryview, count: int) -> npt.NDArray[np.uint8]:
     """``u8[128, count]`` of a transposed block."""
+    return np.frombuffer(_decompress_block(block, count), np.uint8).reshape(ROW_BYTES, count)
+
+
+def _decompress_block(block: bytes | memoryview, count: int) -> bytes:
     size = count * ROW_BYTES
     content = decompress(memoryview(block)[1:], size_bytes_max=size)
     if len(content) != size:
         raise DecodeError("a block does not hold the rows it should")
-    return np.frombuffer(content, np.uint8).reshape(ROW_BYTES, count)
+    return content
 
 
 def _row_payload(kind: RecordKind, count: int, blocks: Any, refusals: Any) -> Payload:

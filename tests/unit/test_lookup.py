@@ -1,0 +1,163 @@
+"""Rows by position: each as it was written, whatever was read before, and damage is seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from journal import codec, lookup
+from journal.codec import BLOCK_ROWS, CREATED, RecordKind, Rows, encode_domain_events
+from journal.errors import CorruptFrame, MissingSegment
+from journal.lookup import TransferLookup
+from journal.model import TRANSFER, CreateTransferStatus
+from journal.storage import Storage
+from tests.journals import open_writer, transfers
+from tests.storages import ObservedStorage, Operation
+
+COUNTS = (1, 3, 700, 0, 1_300, 1, 2 * BLOCK_ROWS)
+"""Of transfers in a record; 0 is one domain event."""
+REFUSED = {5: 5, 706: 2, 2_007: BLOCK_ROWS}
+"""By the first position of a record: which of its transfers took no effect."""
+
+
+class Counting(ObservedStorage):
+    """Counts the bytes that are read."""
+
+    bytes_read = 0
+
+    def before(self, operation: Operation) -> None:
+        if operation.name == "read":
+            self.bytes_read += operation.count
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A journal of several segments, with frames of all sizes."""
+    path = tmp_path_factory.mktemp("lookup") / "journal"
+    writer = open_writer(path, segment_bytes_max=32_768)
+    first = 1
+    for count in COUNTS:
+        statuses = np.full(count, CREATED, np.uint32)
+        if first in REFUSED:
+            statuses[REFUSED[first]] = CreateTransferStatus.EXCEEDS_CREDITS
+        ticket = writer.append(
+            codec.encode_rows(RecordKind.TRANSFERS, transfers(first, count), statuses)
+            if count
+            else encode_domain_events([{"t": "nothing", "v": 1}]),
+            event_count=count or 1,
+            timestamp_min=first,
+            timestamp_max=first,
+            generation=0,
+        )
+        assert ticket is not None
+        writer.wait(ticket)
+        first = ticket.position_last + 1
+    writer.close()
+    return path
+
+
+def expected() -> tuple[Rows, list[bool]]:
+    """What stands at each position from 1 on."""
+    rows: list[Rows] = []
+    took_effect: list[bool] = []
+    for count in COUNTS:
+        first = len(took_effect) + 1
+        rows.append(transfers(first, count) if count else np.zeros(1, TRANSFER))
+        took_effect += [count > 0 and REFUSED.get(first) != n for n in range(max(count, 1))]
+    return np.concatenate(rows), took_effect
+
+
+ROWS, TOOK_EFFECT = expected()
+POSITIONS = st.lists(
+    st.lists(st.integers(1, len(ROWS)), unique=True, max_size=40).map(sorted), max_size=6
+)
+
+
+def test_the_workload_has_what_it_is_for(path: Path) -> None:
+    """Several segments, three refusals, one of them in a later block, and no transfer at 705."""
+    assert len(list((path / "segments").iterdir())) > 2
+    assert sum(not it for it in TOOK_EFFECT) == 4
+    assert not ROWS[704]["id"].any()
+
+
+@given(POSITIONS)
+def test_rows_are_those_that_were_written(path: Path, asked: list[list[int]]) -> None:
+    """In any order of look-ups, of one row or of many."""
+    found = TransferLookup(path, Storage())
+    for positions in asked:
+        rows, took_effect = found.rows(np.array(positions, np.int64))
+        at = np.array(positions, np.int64) - 1
+        assert rows.tobytes() == ROWS[at].tobytes()
+        assert took_effect.tolist() == [TOOK_EFFECT[n] for n in at]
+        for position in positions:
+            if ROWS[position - 1]["id"].any():
+                row, has = found.row(position)
+                assert row.tobytes() == ROWS[position - 1].tobytes()
+                assert has == TOOK_EFFECT[position - 1]
+
+
+@pytest.mark.parametrize("step", [1, 2, 15, 16, 17])
+def test_many_rows_at_once(path: Path, step: int) -> None:
+    """Whole blocks, and so many rows of each that they are picked by columns, or hardly so many."""
+    at = np.arange(0, len(ROWS), step)
+    rows, took_effect = TransferLookup(path, Storage()).rows(at + 1)
+    assert rows.tobytes() == ROWS[at].tobytes()
+    assert took_effect.tolist() == TOOK_EFFECT[::step]
+
+
+def test_little_is_remembered_of_frames(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was used longest ago is forgotten, and read again when it is asked for."""
+    monkeypatch.setattr(lookup, "_BYTES_KEPT", 2_000)
+    found = TransferLookup(path, Storage())
+    rng = np.random.default_rng(1)
+    for position in rng.integers(1, len(ROWS) + 1, 200).tolist():
+        rows, _ = found.rows(np.array([position]))
+        assert rows.tobytes() == ROWS[position - 1].tobytes()
+        assert len(found._known) == len(found._firsts) <= 2
+        assert found._known_bytes == sum(known.memory_bytes for known in found._known.values())
+    assert sorted(found._known) == found._firsts
+
+
+def test_a_known_frame_is_not_read_whole_again(path: Path) -> None:
+    """Only the block that a row stands in is."""
+    storage = Counting()
+    found = TransferLookup(path, storage)
+    found.rows(np.array([len(ROWS)]))
+    whole, storage.bytes_read = storage.bytes_read, 0
+    found.rows(np.array([len(ROWS) - BLOCK_ROWS]))
+    assert 0 < storage.bytes_read < whole / 2
+
+
+def test_a_block_that_is_no_longer_what_it_was_is_damage(tmp_path: Path) -> None:
+    """Every byte of it is checked each time, though its frame was sound when it was first read."""
+    path = tmp_path / "journal"
+    writer = open_writer(path)
+    rows = transfers(1, 600)
+    ticket = writer.append(
+        codec.encode_rows(RecordKind.TRANSFERS, rows, None),
+        event_count=600, timestamp_min=1, timestamp_max=1, generation=0,
+    )  # fmt: skip
+    assert ticket is not None
+    writer.wait(ticket)
+    writer.close()
+    found = TransferLookup(path, Storage())
+    found.rows(np.array([600]))
+    [segment] = (path / "segments").iterdir()
+    sound = segment.read_bytes()
+    known = found._known[1]
+    for at in (known.starts[0], known.starts[0] + 100, known.starts[0] + known.sizes[0] - 1):
+        segment.write_bytes(sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :])
+        for call in (lambda: found.rows(np.array([1])), lambda: found.row(1)):
+            with pytest.raises(CorruptFrame, match="no longer what it was") as damage:
+                call()
+            assert (damage.value.path, damage.value.offset_bytes) == (segment, 512)
+    segment.write_bytes(sound[: known.starts[0] + 10])
+    with pytest.raises(CorruptFrame):
+        found.rows(np.array([1]))
+    segment.unlink()
+    with pytest.raises(MissingSegment):
+        found.rows(np.array([1]))
