@@ -35,7 +35,7 @@ from projections.indexes.group_run import Columns, GroupFormat, GroupRun
 from projections.indexes.groups import Groups, group
 from projections.indexes.run_file import Column, Span
 from projections.indexes.run_stack import RunStack
-from projections.indexes.totals import EMPTY, Totals, running_totals, zeros
+from projections.indexes.totals import EMPTY, Totals, join, running_totals, zeros
 from projections.posting import Slots
 from projections.rules import PENDING, VOID
 from projections.u128 import Words
@@ -57,6 +57,8 @@ POSTINGS: Final = GroupFormat(
 _NOT_POSTED: Final = PENDING | VOID
 _Sides = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
 """The slots of debit and of credit accounts."""
+_Keyed = tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]
+"""Keys, and the number to find under each."""
 
 _CHUNK_ROWS: Final = 2_048
 _CHUNK_ROWS_MAX: Final = 8_192
@@ -116,7 +118,7 @@ class Chunk:
         """Its transfers grouped by row number, once that pays."""
         self._searches += 1
         if self._groups is None and self._searches > _SEARCHES_PAY:
-            self._groups = _groups(self, np.arange(len(self.rows), dtype=np.uint32))
+            self._groups = _groups([self], np.arange(len(self.rows), dtype=np.uint32))
         return self._groups
 
     def posted_until(
@@ -256,7 +258,7 @@ class PostingIndex:
         chunk = self._chunk(taken)
         before = self._chunks[-1] if self._chunks else None
         if before is not None and before.counted + chunk.counted <= _CHUNK_ROWS_MAX:
-            self._chunks[-1] = _join([before, chunk])
+            self._chunks[-1] = _join(before, chunk)
         else:
             self._chunks.append(chunk)
 
@@ -282,13 +284,15 @@ class PostingIndex:
 
 
 def run_of_chunks(span: Span, chunks: Sequence[Chunk]) -> GroupRun:
-    chunk = _join(chunks)
-    rows, relative = chunk.rows, (chunk.positions - span.position_first).astype(np.uint32)
-    stretches = chunk.positions // STRETCH
-    groups = _groups(chunk, relative)
+    relative = np.concatenate([
+        np.zeros(0, np.uint32),
+        *[(chunk.positions - span.position_first).astype(np.uint32) for chunk in chunks],
+    ])  # fmt: skip
+    groups = _groups(chunks, relative)
+    stretches = (relative + np.int64(span.position_first)) // STRETCH
     for field in COARSE:
-        groups[field] = _group_stretches(rows[field].astype(np.uint64), stretches, relative)
-    times = rows[TIMES].copy()
+        groups[field] = _group_stretches(_column(chunks, field), stretches, relative)
+    times = _column(chunks, TIMES)
     first = np.flatnonzero(_differs(times - relative))
     groups[TIMES] = group(times[first], (relative[first],))
     return GroupRun(span, groups)
@@ -302,24 +306,40 @@ def posted_amounts(rows: Rows) -> Totals:
     return Totals(low, high if high.any() else EMPTY)
 
 
-def _groups(chunk: Chunk, numbers: npt.NDArray[np.uint32]) -> dict[str, Groups]:
-    """The chunk's transfers by account and by user data; ``numbers`` are what to find there."""
-    amounts = posted_amounts(chunk.rows)
-    groups = {
-        field: group(slots.astype(np.uint64), (numbers,), (amounts,))
-        for field, slots in zip(SIDES, chunk.slots, strict=True)
-    }
-    return groups | {field: _group_data(chunk.rows, field, numbers) for field in USER_DATA}
+def _groups(chunks: Sequence[Chunk], numbers: npt.NDArray[np.uint32]) -> dict[str, Groups]:
+    """The chunks' transfers by account and by user data; ``numbers`` are what to find there."""
+    amounts = [Totals(EMPTY, EMPTY)]
+    keyed: dict[str, list[_Keyed]] = {field: [(EMPTY, numbers[:0])] for field in USER_DATA}
+    at = 0
+    for chunk in chunks:  # one by one: a processor's cache holds a chunk, and not all rows
+        mine = numbers[at : at + len(chunk.rows)]
+        at += len(mine)
+        amounts.append(posted_amounts(chunk.rows))
+        for field, parts in keyed.items():
+            parts.append(_keyed(chunk.rows, field, mine))
+    groups = {}
+    for side, field in enumerate(SIDES):
+        slots = np.concatenate([EMPTY, *[chunk.slots[side].astype(np.uint64) for chunk in chunks]])
+        groups[field] = group(slots, (numbers,), (join(amounts),))
+    for field, parts in keyed.items():
+        keys, places = (np.concatenate(column) for column in zip(*parts, strict=True))
+        groups[field] = group(keys, (places,))
+    return groups
 
 
-def _group_data(rows: Rows, field: str, numbers: npt.NDArray[np.uint32]) -> Groups:
+def _keyed(rows: Rows, field: str, numbers: npt.NDArray[np.uint32]) -> _Keyed:
+    """The keys that rows have by a user datum, and the numbers of those that have one."""
     values = rows[field]
     if values.ndim == 2:
         keys = values[:, 1] * np.uint64(_FOLD) ^ values[:, 0]
         kept = (values[:, 0] | values[:, 1]) != 0
     else:
         keys, kept = values.astype(np.uint64), values != 0
-    return group(keys[kept], (numbers[kept],))
+    return keys[kept], numbers[kept]
+
+
+def _column(chunks: Sequence[Chunk], field: str) -> Words:
+    return np.concatenate([EMPTY, *[chunk.rows[field].astype(np.uint64) for chunk in chunks]])
 
 
 def _group_stretches(
@@ -352,19 +372,15 @@ def _join_statuses(taken: list[_Taken]) -> Any:
     ])  # fmt: skip
 
 
-def _join(chunks: Sequence[Chunk]) -> Chunk:
-    if len(chunks) == 1:
-        return chunks[0]
-    positions = [np.zeros(0, np.int64), *[chunk.positions for chunk in chunks]]
-    none = np.zeros(0, np.uint32)
+def _join(before: Chunk, after: Chunk) -> Chunk:
+    debits, credits = (
+        np.concatenate(sides) for sides in zip(before.slots, after.slots, strict=True)
+    )
     return Chunk(
-        _join_rows([chunk.rows for chunk in chunks]),
-        np.concatenate(positions),
-        (
-            np.concatenate([none, *[chunk.slots[0] for chunk in chunks]]),
-            np.concatenate([none, *[chunk.slots[1] for chunk in chunks]]),
-        ),
-        sum(chunk.counted for chunk in chunks),
+        _join_rows([before.rows, after.rows]),
+        np.concatenate([before.positions, after.positions]),
+        (debits, credits),
+        before.counted + after.counted,
     )
 
 

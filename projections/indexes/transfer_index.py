@@ -24,6 +24,7 @@ from journal.storage import replacing
 from projections.id_map import MISSING, IdMap
 from projections.indexes import id_filter
 from projections.indexes.groups import PIECE, stops
+from projections.indexes.order import order_of_pairs
 from projections.indexes.run_file import Kind, RunWriter, Span, open_run, write_run
 from projections.indexes.run_stack import RunFiles, RunStack
 
@@ -221,7 +222,7 @@ def run_of_records(span: Span, records: Sequence[tuple[int, Column]]) -> Run:
             *[np.arange(first, first + len(ids), dtype=np.uint64) for first, ids in records],
         ]
     )
-    order = np.lexsort((ids[:, 0], ids[:, 1]))
+    order = order_of_pairs(ids[:, 1], ids[:, 0])
     low, high = ids[order, 0], ids[order, 1]
     filter_ = np.zeros(id_filter.words_for(len(ids)), np.uint64)
     id_filter.add(filter_, low, high)
@@ -266,7 +267,7 @@ def _merged(runs: Sequence[Run]) -> Iterator[tuple[Column, Column, Column]]:
             np.concatenate([column[part] for column, part in zip(columns, parts, strict=True)])
             for columns in zip(*((run.high, run.low, run.positions) for run in runs), strict=True)
         )
-        order = np.lexsort((low, high))
+        order = order_of_pairs(high, low)
         yield high[order], low[order], positions[order]
         at = ends
 
