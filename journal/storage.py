@@ -76,7 +76,7 @@ class Storage:
         """The whole file as memory, read-only; it outlives ``fd`` and the file's name."""
         return mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
 
-    def write(self, fd: int, data: bytes, offset_bytes: int) -> None:
+    def write(self, fd: int, data: bytes | memoryview, offset_bytes: int) -> None:
         written = os.pwrite(fd, data, offset_bytes)
         while written < len(data):  # a disk that fills up takes a part
             written += os.pwrite(fd, memoryview(data)[written:], offset_bytes + written)

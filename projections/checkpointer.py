@@ -13,6 +13,7 @@ from journal.directory import Directory
 from journal.storage import Storage
 from projections.checkpoint import Checkpoint, write_checkpoint
 from projections.indexes.index_set import Indexes
+from projections.indexes.merger import Merger
 from projections.state import LedgerState
 
 CHECKPOINT_EVENTS: Final = 500_000
@@ -22,14 +23,17 @@ RETRY_SECONDS: Final = 10.0
 _AHEAD_EVENTS: Final = 1_500_000
 """So many events may be in memory, or three times those of a checkpoint if that is more."""
 _PATIENCE_SECONDS: Final = 0.1
+STATE_REST: Final = 4
+"""A state that took some time to write is not written again before so many times that time."""
 _log = logging.getLogger("nostro")
 
 
 class Checkpointer:
-    """Writes checkpoints of ``state`` and the runs of ``indexes``.
+    """Writes checkpoints of ``state`` and the runs of ``indexes``, and has the runs merged.
 
     Writers are held off only while the state is copied; encoding, compressing and writing happen
-    on this object's thread.
+    on this object's thread. A state of many accounts takes longer than the events between two
+    checkpoints: then most times only the runs are written, and a restart replays the more.
     """
 
     def __init__(
@@ -72,6 +76,9 @@ class Checkpointer:
         self._thread: threading.Thread | None = None
         self._indexed = self._state.position
         """Where what the indexes have in runs ends."""
+        self._state_from = 0.0
+        """The state is not written any sooner, unless somebody asks for it."""
+        self._merger = Merger(indexes.stacks, indexes.files)
         self._has_indexed = threading.Event()
         self._events = CHECKPOINT_EVENTS
         self._seconds = CHECKPOINT_SECONDS
@@ -84,22 +91,26 @@ class Checkpointer:
     def keep_pace(self) -> None:
         """Wait, if the state is far ahead of the indexes: what they still lack is in memory.
 
-        Not while checkpoints fail: the ledger goes on without them.
+        Or if they have many runs, and merges are under way. Not while checkpoints or merges fail:
+        the ledger goes on without them.
         """
-        while (
-            self._state.position - self._indexed > max(_AHEAD_EVENTS, 3 * self._events)
-            and not self._retry_at
-            and not self._closing.is_set()
-            and self._thread is not None
-            and self._thread.is_alive()
-        ):
+        while (self._is_behind or self._merger.is_behind) and not self._closing.is_set():
             self._wake.set()
             self._has_indexed.wait(_PATIENCE_SECONDS)
             self._has_indexed.clear()
 
+    @property
+    def _is_behind(self) -> bool:
+        return (
+            self._state.position - self._indexed > max(_AHEAD_EVENTS, 3 * self._events)
+            and not self._retry_at
+            and self._thread is not None
+            and self._thread.is_alive()
+        )
+
     def is_waiting_for(self, position: int) -> bool:
         """Whether that event, once it is in the state, makes a checkpoint due, now or in time."""
-        return self._dirty_since is None or position - self.position >= self._events
+        return self._dirty_since is None or position - self._indexed >= self._events
 
     def start(self, events: int, seconds: float) -> None:
         """Begin writing a checkpoint whenever so many events or seconds have gone by."""
@@ -108,6 +119,7 @@ class Checkpointer:
         self._events, self._seconds = events, seconds
         self._thread = threading.Thread(target=self._run, name="nostro-checkpoint", daemon=True)
         self._thread.start()
+        self._merger.start()
 
     def advance(self, position: int, frame_sha256: bytes) -> None:
         """The state now holds the events up to ``position``; called under the settling lock."""
@@ -115,43 +127,55 @@ class Checkpointer:
         if self._dirty_since is None:
             self._dirty_since = time.monotonic()
             self._wake.set()
-        if position - self.position >= self._events and not self._retry_at:
+        if position - self._indexed >= self._events and not self._retry_at:
             self._wake.set()
 
     def checkpoint(self) -> Checkpoint:
         """Write one now, unless the newest already is of this state, and whole."""
         with self._writing:
-            try:
-                written = self._write()
-            except BaseException:
-                now = time.monotonic()
-                self._dirty_since = self._dirty_since or now
-                self._retry_at = now + min(RETRY_SECONDS, self._seconds)
-                self._wake.set()
-                raise
-            self._retry_at = 0.0
-            return written
+            self._write_noting_failure(with_state=True)
+            if self._last is None:
+                raise AssertionError("a checkpoint was written, and there is none")
+            return self._last
 
-    def _write(self) -> Checkpoint:
+    def _write_noting_failure(self, *, with_state: bool) -> None:
+        try:
+            self._write(with_state=with_state)
+        except BaseException:
+            now = time.monotonic()
+            self._dirty_since = self._dirty_since or now
+            self._retry_at = now + min(RETRY_SECONDS, self._seconds)
+            self._wake.set()
+            raise
+        self._retry_at = 0.0
+
+    def _write(self, *, with_state: bool) -> None:
+        """Write the new runs, and after them the state."""
         self._catch_up()
         with self._settling:
             position, frame_sha256 = self._state.position, self._frame_sha256
-            last = self._last if self.position == position else None
-            if last is not None and self._indexes.are_stored:
-                return last
-            dump = self._state.dump()
+            is_written = self._last is not None and self.position == position
+            if is_written and self._indexes.are_stored:
+                self._dirty_since = None
+                return
+            began = time.monotonic()
+            dump = self._state.dump() if with_state and not is_written else None
+            seconds = time.monotonic() - began
             self._indexes.freeze()
-            self._dirty_since = None
+            if with_state:
+                self._dirty_since = None
         self._catch_up()  # who did not wait for this one to end waits for the next
         self._indexes.finish_freeze(position, frame_sha256)
         self._indexed = position
         self._has_indexed.set()
         self._before()
         self._indexes.store()
-        if last is None:
+        self._merger.wake()
+        if dump is not None:
+            began = time.monotonic() - seconds
             encoded = codec.encode_cbor(dump)
             del dump  # both are as large as all accounts
-            last = self._last = write_checkpoint(
+            self._last = write_checkpoint(
                 self._storage,
                 self._directory,
                 projection=LedgerState.name,
@@ -161,18 +185,22 @@ class Checkpointer:
                 frame_sha256=frame_sha256,
                 encoded=encoded,
             )
-        return last
+            now = time.monotonic()
+            self._state_from = now + STATE_REST * (now - began)
 
     def close(self) -> None:
-        """Stop the thread and write a last checkpoint; a failure to is logged, not raised."""
+        """Stop the threads and write a last checkpoint; a failure to is logged, not raised."""
         self._closing.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
-        if self._writable and not (
-            self._state.position <= self.position and self._indexes.are_stored
-        ):
-            self._try()
+        try:
+            if self._writable and not (
+                self._state.position <= self.position and self._indexes.are_stored
+            ):
+                self._try(with_state=True)
+        finally:
+            self._merger.close()
 
     def _run(self) -> None:
         while True:
@@ -180,24 +208,25 @@ class Checkpointer:
             self._wake.clear()
             if self._closing.is_set():
                 return
-            if self._is_due():
-                self._try()
-
-    def _is_due(self) -> bool:
-        return self._seconds_left() == 0.0
+            if self._seconds_left() == 0.0:
+                self._try(with_state=time.monotonic() >= self._state_from)
 
     def _seconds_left(self) -> float | None:
+        """Until there is something to write; None while there is nothing new."""
         since = self._dirty_since
         if since is None:
             return None
         many = self._state.position - self.position >= self._events
-        due = max(since if many else since + self._seconds, self._retry_at)
-        return max(0.0, due - time.monotonic())
+        due = max(since if many else since + self._seconds, self._state_from)
+        if self._state.position - self._indexed >= self._events:
+            due = since  # the runs, with the state or without
+        return max(0.0, max(due, self._retry_at) - time.monotonic())
 
-    def _try(self) -> None:
+    def _try(self, *, with_state: bool) -> None:
         """A checkpoint only saves time at the next start: a failure must not stop the ledger."""
         try:
-            self.checkpoint()
+            with self._writing:
+                self._write_noting_failure(with_state=with_state)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told and tried again
             reason = str(error) or repr(error)
             _log.warning("no checkpoint at position %d: %s", self._state.position, reason)

@@ -76,7 +76,7 @@ class ObservedStorage(Storage):
         self.before(operation)
         return super().read(fd, count, offset_bytes)
 
-    def write(self, fd: int, data: bytes, offset_bytes: int) -> None:
+    def write(self, fd: int, data: bytes | memoryview, offset_bytes: int) -> None:
         operation = Operation("write", self._paths[fd], offset_bytes, len(data), bytes(data))
         self.before(operation)
         super().write(fd, data, offset_bytes)
@@ -224,7 +224,7 @@ class FaultyStorage(ObservedStorage):
                 self.failed.append(operation)
                 raise OSError(self._code, os.strerror(self._code), str(operation.path))
 
-    def write(self, fd: int, data: bytes, offset_bytes: int) -> None:
+    def write(self, fd: int, data: bytes | memoryview, offset_bytes: int) -> None:
         path = self.path_of(fd)
         old = Storage.read(self, fd, len(data), offset_bytes)
         self._unsynced.setdefault(path, []).append((offset_bytes, old.ljust(len(data), b"\0")))

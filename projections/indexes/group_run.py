@@ -84,9 +84,9 @@ class GroupFormat:
         shifts = [run.span.position_first - span.position_first for run in runs]
         counts: list[int] = []
         for parts in fields:
-            counts += _counts(parts)
+            counts += _counts(parts, files)
         with replacing(files.storage, path) as fd:
-            writer = RunWriter(files.storage, fd, self.kind, counts)
+            writer = RunWriter(files.storage, fd, self.kind, counts, pause=files.pause)
             first = 0
             for parts, columns in zip(fields, self.fields.values(), strict=True):
                 width = len(columns.dtypes())
@@ -97,9 +97,9 @@ class GroupFormat:
             writer.finish(span, ledger_id=files.ledger_id)
 
 
-def _counts(parts: Sequence[Groups]) -> list[int]:
+def _counts(parts: Sequence[Groups], files: RunFiles) -> list[int]:
     """How many entries each column of ``parts`` together will have."""
-    keys = len(parts[0].keys) if len(parts) == 1 else merged_count(parts)
+    keys = len(parts[0].keys) if len(parts) == 1 else merged_count(parts, pause=files.pause)
     size = sum(len(part.values[0]) for part in parts)
     counts = [keys, keys, *[size] * len(parts[0].values)]
     for totals in zip(*(part.totals for part in parts), strict=True):

@@ -7,7 +7,7 @@ Beside its values a group may have running totals, which begin at zero with each
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -65,8 +65,8 @@ def group(
     )
 
 
-def merged_count(parts: Sequence[Groups]) -> int:
-    """How many different keys ``parts`` have together."""
+def merged_count(parts: Sequence[Groups], *, pause: Callable[[], None]) -> int:
+    """How many different keys ``parts`` have together; ``pause`` is called now and then."""
     count = 0
     at = [0] * len(parts)
     while any(start < len(part.keys) for start, part in zip(at, parts, strict=True)):
@@ -77,6 +77,7 @@ def merged_count(parts: Sequence[Groups]) -> int:
         keys.sort(kind="stable")  # a few sorted stretches: linear, and np.unique is not
         count += 1 + int(np.count_nonzero(keys[1:] != keys[:-1]))
         at = stopped
+        pause()
     return count
 
 

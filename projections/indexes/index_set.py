@@ -32,6 +32,8 @@ R = TypeVar("R", bound=Run)
 
 _RECENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of so many changes recorded while the journal is read again a run is made at once."""
+_LISTINGS_MAX: Final = 10
+"""A writer may merge runs, and remove them, while they are read: then what they became is there."""
 
 
 class Indexes:
@@ -49,7 +51,7 @@ class Indexes:
         self.postings = PostingIndex(self._slots_of)
         self.reservations = ReservationIndex()
         self._state = LedgerState()
-        self._files = RunFiles(storage, directory.indexes, read_head(storage, directory).ledger_id)
+        self.files = RunFiles(storage, directory.indexes, read_head(storage, directory).ledger_id)
         self._ids: list[tuple[int, Column]] = []
         self._postings_missing_from: int | None = None
         self._reservations_missing_from: int | None = None
@@ -58,9 +60,8 @@ class Indexes:
     def load(self) -> None:
         """Take the runs on disk that are sound and follow on one another."""
         reader = Reader(self._directory.path, storage=self._storage)
-        _load(reader, self.transfers.stack, self._files)
-        _load(reader, self.postings.stack, self._files)
-        _load(reader, self.reservations.stack, self._files)
+        for stack in self.stacks:
+            _load(reader, stack, self.files)
 
     def observe(self, state: LedgerState, record: Record) -> None:
         """Take in a record that was folded into ``state``."""
@@ -107,29 +108,28 @@ class Indexes:
         self.reservations.finish_freeze(position_last, frame_sha256)
 
     @property
+    def stacks(self) -> tuple[RunStack[Any], ...]:
+        return self.transfers.stack, self.postings.stack, self.reservations.stack
+
+    @property
     def are_stored(self) -> bool:
         """Whether each run of each index is in a file."""
-        return (
-            self.transfers.stack.is_stored
-            and self.postings.stack.is_stored
-            and self.reservations.stack.is_stored
-        )
+        return all(stack.is_stored for stack in self.stacks)
 
     def store(self) -> None:
-        """Merge runs of similar size, write the new, remove the merged.
+        """Write the new runs.
 
         Raises:
             OSError: something could not be written; the next time writes it.
         """
-        if not self._storage.exists(self._files.folder):
-            self._storage.make_directory(self._files.folder)
-        self.transfers.stack.store(self._files)
-        self.postings.stack.store(self._files)
-        self.reservations.stack.store(self._files)
+        if not self._storage.exists(self.files.folder):
+            self._storage.make_directory(self.files.folder)
+        for stack in self.stacks:
+            stack.store(self.files)
 
     def release(self) -> None:
         """Let go of all files. Nothing is found any more."""
-        for stack in (self.transfers.stack, self.postings.stack, self.reservations.stack):
+        for stack in self.stacks:
             stack.release()
 
     def _slots_of(self, ids: Column) -> npt.NDArray[np.int64]:
@@ -206,20 +206,32 @@ class Indexes:
         )
 
 
-def _load(reader: Reader, stack: RunStack[R], files: RunFiles) -> None:
-    runs: list[R] = []
-    for name in files.names(stack.kind.suffix):
-        try:
-            runs.append(stack.read(files, name))
-        except (CorruptCheckpoint, OSError):
-            continue  # damaged, or just merged by a writer: it is made from the journal again
-    runs.sort(key=lambda run: (run.span.position_first, -run.span.position_last))
-    for run in runs:
+def _load(reader: Reader, stack: RunStack[Any], files: RunFiles) -> None:
+    found = _sound_runs(stack, files)
+    for run in sorted(found, key=lambda run: (run.span.position_first, -run.span.position_last)):
         span = run.span
         if span.position_first == stack.position + 1 and holds_frame(
             reader, span.position_last, span.frame_sha256
         ):
             stack.append(run, stored=True)
+
+
+def _sound_runs(stack: RunStack[R], files: RunFiles) -> list[R]:
+    """Those in files. One that is damaged is left out: it is made from the journal again."""
+    found: dict[str, R] = {}
+    for _ in range(_LISTINGS_MAX):
+        vanished = False
+        for name in files.names(stack.kind.suffix):
+            if name not in found:
+                try:
+                    found[name] = stack.read(files, name)
+                except FileNotFoundError:
+                    vanished = True
+                except (CorruptCheckpoint, OSError):
+                    continue
+        if not vanished:
+            break
+    return list(found.values())
 
 
 def _frame_sha256(restored: Restored) -> bytes:

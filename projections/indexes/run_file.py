@@ -1,7 +1,7 @@
 """Runs: the files that indexes are kept in. Each describes consecutive positions of the journal.
 
 An index grows like a log-structured tree: what is new is frozen into a run at each checkpoint, runs
-of similar size are merged, and no run ever changes. So there are only about log2(n) of them. A run
+of similar size are merged, and no run ever changes. So there are about 3 log4(n) of them. A run
 is a header and columns of numbers; it is verified once, when it is opened, and then mapped, so that
 what is resident of it is what the system's cache has room for.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +32,9 @@ _HEADER: Final = struct.Struct("<8s32sII16s32sQQ")
 _COLUMN: Final = struct.Struct("<Q32s")
 _ALIGNMENT_BYTES: Final = 8
 _CHUNK_BYTES: Final = 1 << 20
-_NUMBER_MAX: Final = 2**32 - 1
+FAN_OUT: Final = 4
+"""So many runs of the same size become one."""
+NUMBER_MAX: Final = 2**32 - 1
 """The most positions and entries of one run: columns number both from its first, in 32 bits."""
 
 
@@ -64,28 +66,51 @@ def merged_span(spans: Sequence[Span]) -> Span:
     return Span(spans[0].position_first, spans[-1].position_last, spans[-1].frame_sha256)
 
 
-def first_to_merge(sizes: Sequence[int], spans: Sequence[Span]) -> int:
-    """Which run, and all after it, are to become one; the last one, if none is.
+def first_to_merge(
+    sizes: Sequence[int], spans: Sequence[Span], *, size_max: int = NUMBER_MAX
+) -> int:
+    """Which run, and all after it, are to become one; ``len(sizes)`` if none is.
 
-    Afterwards each is at least twice as large as the one after it, and empty ones are gone.
+    The oldest that becomes at least :data:`FAN_OUT` times as large that way. So entries are written
+    about log(n) times to that base, and of runs that are not to be merged each holds more than a
+    third of all that follows it.
+
+    Args:
+        size_max: what is larger is not made; at most :data:`NUMBER_MAX`.
     """
-    at = len(sizes) - 1
-    total, positions = sizes[at] + 1, len(spans[at])
-    while at and sizes[at - 1] < 2 * total:
-        if max(len(spans[at - 1]) + positions, sizes[at - 1] + total) > _NUMBER_MAX:
+    first = len(sizes)
+    newer = positions = 0
+    for number in reversed(range(len(sizes))):
+        size = sizes[number] + 1  # empty ones are not kept for ever
+        positions += len(spans[number])
+        if positions > NUMBER_MAX or newer + size > size_max:
             break
-        at -= 1
-        total += sizes[at] + 1
-        positions += len(spans[at])
-    return at
+        if newer >= (FAN_OUT - 1) * size:
+            first = number
+        newer += size
+    return first
 
 
 class RunWriter:
     """Writes one run, column by column or piece by piece of several columns in turn."""
 
-    def __init__(self, storage: Storage, fd: int, kind: Kind, counts: Sequence[int]) -> None:
-        """``counts`` says how many entries each column will have."""
+    def __init__(
+        self,
+        storage: Storage,
+        fd: int,
+        kind: Kind,
+        counts: Sequence[int],
+        *,
+        pause: Callable[[], None] | None = None,
+    ) -> None:
+        """Nothing is written yet.
+
+        Args:
+            counts: how many entries each column will have.
+            pause: called after each piece.
+        """
         self._storage = storage
+        self._pause = pause
         self._fd = fd
         self._kind = kind
         self._counts = counts
@@ -94,10 +119,16 @@ class RunWriter:
         self._written = list(self._offsets)
 
     def append(self, column: int, entries: Column) -> None:
-        data = entries.astype(self._kind.dtypes[column].base, copy=False).tobytes()
-        self._digests[column].update(data)
-        self._storage.write(self._fd, data, self._written[column])
-        self._written[column] += len(data)
+        if entries.size:
+            dtype = self._kind.dtypes[column].base
+            data = np.ascontiguousarray(entries, dtype).reshape(-1).view(np.uint8).data
+            self._digests[column].update(data)
+            self._storage.write(self._fd, data, self._written[column])
+            # Or the sync at the end would be a large one, in the way of the journal's.
+            self._storage.begin_sync(self._fd, self._written[column], len(data))
+            self._written[column] += len(data)
+        if self._pause is not None:
+            self._pause()
 
     def finish(self, span: Span, *, ledger_id: bytes) -> None:
         """Write the header, which says that the rest is complete."""

@@ -1,7 +1,8 @@
-"""The runs of one index, oldest first: loaded, added to, merged and stored in step with files."""
+"""The runs of one index, oldest first: loaded, added to, stored and merged in step with files."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -9,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 import attrs
 
 from journal.storage import Storage
-from projections.indexes.run_file import Kind, Span, first_to_merge, merged_span
+from projections.indexes.run_file import NUMBER_MAX, Kind, Span, first_to_merge, merged_span
 
 
 class Run(Protocol):
@@ -25,6 +26,10 @@ class Run(Protocol):
 R = TypeVar("R", bound=Run)
 
 
+def _go_on() -> None:
+    pass
+
+
 @attrs.frozen
 class RunFiles:
     """Where the runs of a ledger's indexes are."""
@@ -32,6 +37,8 @@ class RunFiles:
     storage: Storage
     folder: Path
     ledger_id: bytes
+    pause: Callable[[], None] = _go_on
+    """Called between the pieces of a run that is written; what it raises undoes that run."""
 
     def names(self, suffix: str) -> list[str]:
         if not self.storage.exists(self.folder):
@@ -40,9 +47,10 @@ class RunFiles:
 
 
 class RunStack(Generic[R]):
-    """Runs that follow on one another from position 1. Changed by one thread at a time.
+    """Runs that follow on one another from position 1.
 
-    ``runs`` is replaced and never changed, so that any thread may read it.
+    One thread appends and stores, another merges. ``runs`` is replaced and never changed, so that
+    any thread may read it.
     """
 
     def __init__(
@@ -59,6 +67,7 @@ class RunStack(Generic[R]):
         self._read = read
         self._write = write
         self._stored: set[Span] = set()
+        self._lock = threading.Lock()
 
     def read(self, files: RunFiles, name: str) -> R:
         """The run in a file.
@@ -69,45 +78,76 @@ class RunStack(Generic[R]):
         return self._read(files, files.folder / name)
 
     def append(self, run: R, *, stored: bool = False) -> None:
-        self.runs = (*self.runs, run)
-        self.position = run.span.position_last
-        if stored:
-            self._stored.add(run.span)
+        with self._lock:
+            self.runs = (*self.runs, run)
+            self.position = run.span.position_last
+            if stored:
+                self._stored.add(run.span)
 
     def release(self) -> None:
         """Let go of the runs, and so of the files that nobody is looking at."""
-        self.runs = ()
+        with self._lock:
+            self.runs = ()
 
     def insert(self, runs: Sequence[R]) -> None:
         """Put runs that were missing where they belong."""
-        self.runs = tuple(sorted((*self.runs, *runs), key=lambda run: run.span.position_first))
-        self.position = max(self.position, self.runs[-1].span.position_last)
+        with self._lock:
+            self.runs = tuple(sorted((*self.runs, *runs), key=lambda run: run.span.position_first))
+            self.position = max(self.position, self.runs[-1].span.position_last)
 
     @property
     def is_stored(self) -> bool:
         """Whether each run is in a file."""
-        return all(run.span in self._stored for run in self.runs)
+        return not self._not_stored()
 
     def store(self, files: RunFiles) -> None:
-        """Merge runs of similar size, write those that no file holds, remove all other files.
+        """Write the runs that no file holds.
 
         Raises:
             OSError: something could not be written; the runs are as they were.
         """
-        runs = list(self.runs)
-        if runs:
-            at = first_to_merge([run.size for run in runs], [run.span for run in runs])
-            for number, run in enumerate(runs[:at]):
-                if run.span not in self._stored:
-                    runs[number] = self._store(files, [run])
-            if len(runs) - at > 1 or runs[-1].span not in self._stored:
-                runs[at:] = [self._store(files, runs[at:])]
-            self.runs = tuple(runs)
-        self._stored = {run.span for run in runs}
-        wanted = {self.kind.name(run.span) for run in runs}
-        for name in files.names(self.kind.suffix):
+        for run in self._not_stored():
+            self._replace([run], self._store(files, [run]))
+
+    def due(self, *, after: int = 0, size_max: int = NUMBER_MAX) -> tuple[R, ...]:
+        """The runs after that position that are to become one now; none if it does not pay yet.
+
+        All are in files, and they hold ``size_max`` entries at most.
+        """
+        with self._lock:
+            runs = [run for run in self.runs if run.span.position_first > after]
+            stored = next(
+                (n for n, run in enumerate(runs) if run.span not in self._stored), len(runs)
+            )
+        runs = runs[:stored]
+        sizes, spans = [run.size for run in runs], [run.span for run in runs]
+        first = first_to_merge(sizes, spans, size_max=size_max)
+        return tuple(runs[first:])
+
+    def merge(self, files: RunFiles, runs: Sequence[R]) -> None:
+        """Write runs that follow on one another as one, which takes their place.
+
+        Raises:
+            OSError: it could not be written; the runs are as they were.
+        """
+        self._replace(runs, self._store(files, runs))
+
+    def sweep(self, files: RunFiles) -> None:
+        """Remove what was merged. Call from the thread that merges.
+
+        Raises:
+            OSError: some of it is still there.
+        """
+        names = files.names(self.kind.suffix)  # first: what is written from here on is kept
+        with self._lock:
+            wanted = {self.kind.name(run.span) for run in self.runs}
+        for name in names:
             if name not in wanted:
                 files.storage.unlink(files.folder / name)
+
+    def _not_stored(self) -> list[R]:
+        with self._lock:
+            return [run for run in self.runs if run.span not in self._stored]
 
     def _store(self, files: RunFiles, runs: Sequence[R]) -> R:
         """Write ``runs`` as one, and open it as it is then: mapped."""
@@ -115,3 +155,11 @@ class RunStack(Generic[R]):
         path = files.folder / self.kind.name(span)
         self._write(files, path, span, runs)
         return self._read(files, path)
+
+    def _replace(self, runs: Sequence[R], stored: R) -> None:
+        """Put a run that a file holds in the place of those it was made of."""
+        with self._lock:
+            at = self.runs.index(runs[0])
+            self.runs = (*self.runs[:at], stored, *self.runs[at + len(runs) :])
+            self._stored -= {run.span for run in runs}
+            self._stored.add(stored.span)

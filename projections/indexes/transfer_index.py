@@ -242,7 +242,8 @@ def _write(files: RunFiles, path: Path, span: Span, runs: Sequence[Run]) -> None
     size = sum(run.size for run in runs)
     filter_ = np.zeros(id_filter.words_for(size), np.uint64)
     with replacing(files.storage, path) as fd:
-        writer = RunWriter(files.storage, fd, IDS, [size] * 3 + [len(filter_)])
+        counts = [size] * 3 + [len(filter_)]
+        writer = RunWriter(files.storage, fd, IDS, counts, pause=files.pause)
         for high, low, positions in _merged(runs):
             for number, column in enumerate((high, low, positions)):
                 writer.append(number, column)
