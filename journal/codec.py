@@ -279,6 +279,23 @@ def encode_cbor(value: object) -> bytes:
         raise InvalidField("value", type(value).__name__, f"is no CBOR: {error}") from None
 
 
+def encode_cbor_parts(value: object) -> list[bytes]:
+    """What :func:`encode_cbor` gives, in parts: long byte strings are not copied.
+
+    Raises:
+        InvalidField: it holds something that CBOR does not carry.
+    """
+    if isinstance(value, dict):
+        parts = [_long_head(_CBOR_MAP, len(value))]
+        encoded = ((encode_cbor(key), item) for key, item in value.items())
+        for key, item in sorted(encoded, key=lambda pair: (len(pair[0]), pair[0])):
+            parts += [key, *encode_cbor_parts(item)]
+        return parts
+    if isinstance(value, bytes):
+        return [_long_head(_CBOR_BYTES, len(value)), value]
+    return [encode_cbor(value)]
+
+
 def decode_cbor(data: bytes | memoryview) -> Any:
     """The value of canonical CBOR: ints, byte and text strings, booleans, null, lists, maps.
 
@@ -300,6 +317,12 @@ def decode_cbor(data: bytes | memoryview) -> Any:
 def compress(data: bytes) -> bytes:
     """One zstd frame that declares its size."""
     return _compressor().compress(data)
+
+
+def compress_parts(parts: Sequence[bytes]) -> bytes:
+    """One zstd frame of all parts, one after another, that declares its size."""
+    frame = _compressor().compressobj(size=sum(map(len, parts)))
+    return b"".join([*(frame.compress(part) for part in parts), frame.flush()])
 
 
 def decompress(data: bytes | memoryview, *, size_bytes_max: int) -> bytes:
@@ -479,6 +502,16 @@ def _check_plain(value: Any) -> None:
             raise DecodeError(f"CBOR holds a {type(item).__name__}, which no event contains")
         elif type(item) is int and not -(2**63) <= item < 2**64:
             raise DecodeError("CBOR holds a tagged integer; wider numbers are byte strings here")
+
+
+def _long_head(kind: int, length: int) -> bytes:
+    """What begins a map or a byte string of any length."""
+    if length < _FEW_MAX:
+        return bytes([kind | length])
+    for more, size in ((24, 1), (25, 2), (26, 4), (27, 8)):
+        if length < 1 << 8 * size:
+            return bytes([kind | more]) + length.to_bytes(size, "big")
+    raise AssertionError("CBOR counts with 64 bits")
 
 
 def _compressor() -> zstandard.ZstdCompressor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,24 +54,27 @@ def write_checkpoint(
     ledger_id: bytes,
     position: int,
     frame_sha256: bytes,
-    encoded: bytes,
+    encoded: Sequence[bytes],
 ) -> Checkpoint:
     """Write one, durably, and remove the oldest if there are more than two.
 
     Args:
-        encoded: the state in canonical CBOR.
+        encoded: the state in canonical CBOR, in parts.
 
     Raises:
         OSError: it could not be written; those that were there still are.
     """
-    state_sha256 = hashlib.sha256(encoded).digest()
+    digest = hashlib.sha256()
+    for part in encoded:
+        digest.update(part)
+    state_sha256 = digest.digest()
     body = {
         "frame_sha256": frame_sha256,
         "ledger": ledger_id,
         "position": position,
         "projection": projection,
         "projection_version": projection_version,
-        "state": codec.compress(encoded),
+        "state": codec.compress_parts(encoded),
         "state_sha256": state_sha256,
         "type": FILE_TYPE,
         "version": VERSION,

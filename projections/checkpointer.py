@@ -173,8 +173,6 @@ class Checkpointer:
         self._merger.wake()
         if dump is not None:
             began = time.monotonic() - seconds
-            encoded = codec.encode_cbor(dump)
-            del dump  # both are as large as all accounts
             self._last = write_checkpoint(
                 self._storage,
                 self._directory,
@@ -183,7 +181,7 @@ class Checkpointer:
                 ledger_id=self._ledger_id,
                 position=position,
                 frame_sha256=frame_sha256,
-                encoded=encoded,
+                encoded=codec.encode_cbor_parts(dump),
             )
             now = time.monotonic()
             self._state_from = now + STATE_REST * (now - began)

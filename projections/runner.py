@@ -104,7 +104,7 @@ class Runner(Generic[State]):
             ledger_id=self._ledger_id,
             position=self.position,
             frame_sha256=self._frame_sha256,
-            encoded=encoded,
+            encoded=[encoded],
         )
 
     def _apply(self, record: Record) -> None:

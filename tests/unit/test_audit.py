@@ -49,7 +49,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], None], which: int = -
         ledger_id=old.ledger_id,
         position=old.position,
         frame_sha256=old.frame_sha256,
-        encoded=encode_cbor(state),
+        encoded=[encode_cbor(state)],
     )
 
 

@@ -14,8 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journal import codec
-from journal.codec import decode_cbor, encode_cbor
-from journal.errors import DecodeError
+from journal.codec import (
+    compress_parts,
+    decode_cbor,
+    decompress,
+    encode_cbor,
+    encode_cbor_parts,
+)
+from journal.errors import DecodeError, InvalidField
 from journal.model import CreateTransferStatus
 
 KIB = 1024
@@ -176,3 +182,19 @@ def test_what_is_not_one_whole_zstd_frame_is_refused(data: bytes) -> None:
     """Exactly one frame, which declares its size, and nothing around it."""
     with pytest.raises(DecodeError):
         codec.decompress(data, size_bytes_max=KIB)
+
+
+@pytest.mark.parametrize("size", [0, 1, 23, 24, 255, 256, 65_535, 65_536, 70_000])
+def test_parts_are_the_whole(size: int) -> None:
+    """Joined they are the canonical CBOR, and so is what their frame holds; nothing is copied."""
+    long = bytes(size)
+    value = {"b": long, "a": {"zz": long, "y": 1, "": [b"", None]}, "long key": -size, "c": {}}
+    parts = encode_cbor_parts(value)
+    assert b"".join(parts) == encode_cbor(value)
+    assert any(part is long for part in parts)
+    frame = compress_parts(parts)
+    assert decompress(frame, size_bytes_max=10**6) == encode_cbor(value)
+    many = {str(number): number for number in range(300)}
+    assert b"".join(encode_cbor_parts(many)) == encode_cbor(many)
+    with pytest.raises(InvalidField):
+        encode_cbor_parts({"a": object()})

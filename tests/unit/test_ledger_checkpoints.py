@@ -6,6 +6,7 @@ import errno
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -391,3 +392,43 @@ def test_writers_wait_for_indexes_that_fall_far_behind(
         writer.join(TIMEOUT_SECONDS)
         assert ledger.position == 102
         storage.is_broken = False
+
+
+def test_a_state_that_takes_long_to_write_is_written_less_often(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runs are written all the same; a restart replays the rest, and finds everything."""
+    monkeypatch.setattr("projections.checkpointer.STATE_REST", 10**6)
+    with Ledger.open(path, checkpoint_events=2, checkpoint_seconds=0.01) as ledger:
+        ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
+        until(lambda: len(checkpoints(path)) == 1)
+        indexed = ledger._indexes.transfers.stack
+        for first in (1, 2, 3):
+            move(ledger, first, first + 10)
+            ledger.lookup_accounts([1])
+            until(lambda: indexed.position == ledger.position and indexed.is_stored)
+        assert len(checkpoints(path)) == 1
+        shutil.copytree(path, tmp_path / "killed")
+        with Ledger.open(tmp_path / "killed", read_only=True) as again:
+            assert again.report.events_replayed == 6
+            assert everything(again) == [1, 11, 2, 12, 3, 13]
+            assert [t.id for t in again.lookup_transfers([1, 13])] == [1, 13]
+            assert again.state_sha256() == ledger.state_sha256()
+        assert ledger.checkpoint().position == 8
+        assert len(checkpoints(path)) == 2
+        move(ledger, 4)
+    assert checkpoints(path)[-1].stem.endswith("-00000000000000000009")
+
+
+def test_a_state_is_written_once_its_rest_is_over(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though no event comes any more that would make the next checkpoint due."""
+    monkeypatch.setattr("projections.checkpointer.STATE_REST", 0)
+    with Ledger.open(path, checkpoint_events=2, checkpoint_seconds=3_600) as ledger:
+        ledger._checkpointer._state_from = time.monotonic() + 0.3
+        ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
+        stack = ledger._indexes.postings.stack
+        until(lambda: stack.position == 2 and stack.is_stored)
+        until(lambda: len(checkpoints(path)) == 1)
+        assert time.monotonic() >= ledger._checkpointer._state_from

@@ -145,7 +145,7 @@ def test_a_useless_checkpoint_is_passed_over(path: Path, ledger: Ledger) -> None
         ledger_id=older.ledger_id,
         position=older.position,
         frame_sha256=bytes(32),
-        encoded=encode_cbor([[1, 999]]),
+        encoded=[encode_cbor([[1, 999]])],
     )
     assert Runner(path, TurnoverByCode()).state == {}
 
