@@ -2,8 +2,8 @@
 
 New ids wait in the order they came, and go into a hash table once one is looked for. Now and then
 they are frozen into a *run*: three sorted columns and a filter, which are written to a file of
-their own and never change. Runs of similar size are merged, so there are only about log2(n) of
-them. A run whose range of ids does not meet the batch's costs nothing: time-ordered ids hardly ever
+their own and never change. Runs of similar size are merged, so there are about 3 log4(n) of them.
+A run whose range of ids does not meet the batch's costs nothing: time-ordered ids hardly ever
 touch an old run. Of other ids the filter tells nearly always that they are not in it.
 """
 
