@@ -197,18 +197,18 @@ def test_new_runs_are_merged_before_a_large_merge_ends(held: Fixture) -> None:
     for _ in range(4):
         put(index, files, 10)
     merger.wake()
-    merged: list[int] = []
+    merged: list[tuple[int, int]] = []
     merge = index.stack.merge
 
     def noting(files: RunFiles, runs: Sequence[Any]) -> None:
         merge(files, runs)
-        merged.append(runs[0].span.position_first)
+        merged.append((runs[0].span.position_first, len(index.stack.runs)))
 
     index.stack.merge = noting  # type: ignore[method-assign]
     storage.gate.set()
     until(lambda: len(index.stack.runs) == 2)
     merger.close()
-    assert merged == [41], "the one that was under way began before it was looked at"
+    assert merged == [(41, 5)], "while the first four were still four"
     assert [run.size for run in index.stack.runs] == [40, 40]
     assert_whole(index)
     assert_whole(loaded(files.folder))
