@@ -97,6 +97,20 @@ def test_there_are_never_many_runs_and_little_is_written_twice(
         assert len(sizes) <= (FAN_OUT - 1) * (levels + 1)
 
 
+def test_only_what_is_in_files_is_merged(tmp_path: Path) -> None:
+    """Nor what comes after it: what is merged must follow on one another."""
+    index, files = TransferIndex(), RunFiles(Storage(), tmp_path, OWNER)
+    for position in range(1, 5):
+        index.add(column([position]), position)
+        index.freeze()
+        index.finish_freeze(position, FRAME)
+        assert index.stack.due() == ()
+    index.stack.store(files)
+    assert len(index.stack.due()) == 4
+    assert index.stack.due(after=1) == ()
+    assert index.stack.due(size_max=4) == ()
+
+
 # --- the thread ---
 
 
