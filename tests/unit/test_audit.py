@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import ACCOUNT, Account, NotALedger, Transfer, codec
+from journal import ACCOUNT, Account, DecodeError, NotALedger, Transfer, codec
 from journal.codec import encode_cbor
 from journal.directory import Directory
 from journal.storage import Storage
@@ -55,16 +55,16 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], None], which: int = -
 
 def move_money(state: dict[str, Any]) -> None:
     """Debits and credits still agree."""
-    rows = np.frombuffer(state["accounts"], ACCOUNT).copy()
+    rows = np.frombuffer(state["accounts"]["rows"], ACCOUNT).copy()
     rows["debits_posted"][:, 0] += np.uint64(5)
     rows["credits_posted"][:, 0] += np.uint64(5)
-    state["accounts"] = rows.tobytes()
+    state["accounts"]["rows"] = rows.tobytes()
 
 
 def relabel(state: dict[str, Any]) -> None:
-    rows = np.frombuffer(state["accounts"], ACCOUNT).copy()
+    rows = np.frombuffer(state["accounts"]["rows"], ACCOUNT).copy()
     rows["code"][0] = 2
-    state["accounts"] = rows.tobytes()
+    state["accounts"]["rows"] = rows.tobytes()
 
 
 def miscount(state: dict[str, Any]) -> None:
@@ -156,3 +156,26 @@ def test_the_state_in_a_checkpoint_is_canonical(path: Path) -> None:
         assert checkpoint.state_sha256 == ledger.state_sha256()
     assert LedgerState.load(state).dump() == state
     assert codec.decode_cbor(codec.encode_cbor(state)) == state
+
+
+@pytest.mark.parametrize(
+    "stretches",
+    [
+        pytest.param([], id="nowhere"),
+        pytest.param([(1, 1)], id="the first is not there"),
+        pytest.param([(1, 0), (1, 1)], id="two at one position"),
+        pytest.param([(5, 0), (3, 1)], id="falling"),
+        pytest.param([(1, 0), (9, 99)], id="more than there are"),
+        pytest.param([(1,)], id="cut short"),
+    ],
+)
+def test_accounts_that_stand_nowhere_are_refused(
+    path: Path, stretches: list[tuple[int, ...]]
+) -> None:
+    """A checkpoint that says so would let accounts appear in a past they had no part in."""
+    with Ledger.open(path, read_only=True) as ledger:
+        dump = ledger._state.dump()
+    words = [word for stretch in stretches for word in stretch]
+    dump["accounts"]["positions"] = np.array(words, "<u8").tobytes()
+    with pytest.raises(DecodeError):
+        LedgerState.load(dump)
