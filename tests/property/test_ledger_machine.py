@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -27,6 +26,7 @@ from journal import (
 from projections import Ledger, audit
 from tests.clocks import HandClock
 from tests.filters import account_filter, query_filter
+from tests.ledgers import copy_while_open
 from tests.property import model_queries
 from tests.property.model import Model
 from tests.property.model_books import Balances
@@ -204,7 +204,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def be_killed_and_reopen(self) -> None:
         """The files as they lie, without a close: what a kill would leave behind."""
         copy = self.path.with_name(str(int(self.path.name) + 1))
-        _copy_while_open(self.path, copy)
+        copy_while_open(self.path, copy)
         self.ledger.close()
         shutil.rmtree(self.path)
         self.path = copy
@@ -246,17 +246,6 @@ class LedgerMachine(RuleBasedStateMachine):
 
 def _those(accounts: Balances, ids: Iterable[int]) -> list[Account]:
     return [accounts[id_] for id_ in ids if id_ in accounts]
-
-
-def _copy_while_open(source: Path, target: Path) -> None:
-    """A copy, file by file; what a checkpoint in the background removes meanwhile is left out."""
-    target.mkdir(mode=0o700)
-    for path in sorted(source.iterdir()):
-        if path.is_dir():
-            _copy_while_open(path, target / path.name)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                (target / path.name).write_bytes(path.read_bytes())
 
 
 TestLedgerMachine = LedgerMachine.TestCase

@@ -20,6 +20,7 @@ from projections import Ledger, OpenReport, audit
 from tests.clocks import HandClock
 from tests.descriptors import open_descriptors
 from tests.disks import FullDisk
+from tests.ledgers import copy_while_open
 from tests.waiting import TIMEOUT_SECONDS, until
 
 ONE: Final = Transfer(id=1, debit_account_id=1, credit_account_id=2, amount=10, ledger=1, code=1)
@@ -409,7 +410,7 @@ def test_a_state_that_takes_long_to_write_is_written_less_often(
             ledger.lookup_accounts([1])
             until(lambda: indexed.position == ledger.position and indexed.is_stored)
         assert len(checkpoints(path)) == 1
-        shutil.copytree(path, tmp_path / "killed")
+        copy_while_open(path, tmp_path / "killed")
         with Ledger.open(tmp_path / "killed", read_only=True) as again:
             assert again.report.events_replayed == 6
             assert everything(again) == [1, 11, 2, 12, 3, 13]
