@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -30,6 +30,7 @@ from projections.u128 import Words
 RESERVATIONS: Final = GroupFormat(".reservations", {"change": Columns((np.uint32, np.uint64), 1)})
 _MODULUS: Final = 2**128
 _CHANGE_BYTES: Final = 40
+_CHUNK: Final = 8_192
 
 
 class Quantity(enum.IntEnum):
@@ -54,12 +55,12 @@ def change(group: int, position: int, timestamp: int, amount: int) -> tuple[int,
 def changes_by_columns(
     slots: npt.NDArray[np.int64], quantity: Quantity, positions: Words, times: Words, amounts: Words
 ) -> Words:
-    """``u64[n, 5]``: what transfers add to one quantity; ``amounts`` are ``u64[n, 2]``."""
-    changes = np.empty((len(slots), 5), np.uint64)
-    changes[:, 0] = slots.astype(np.uint64) << np.uint64(3) | np.uint64(quantity << 1)
-    changes[:, 1] = positions
-    changes[:, 2] = times
-    changes[:, 3:] = amounts
+    """``u64[5, n]``: what transfers add to one quantity; ``amounts`` are ``u64[n, 2]``."""
+    changes = np.empty((5, len(slots)), np.uint64)
+    changes[0] = slots.astype(np.uint64) << np.uint64(3) | np.uint64(quantity << 1)
+    changes[1] = positions
+    changes[2] = times
+    changes[3:] = amounts.T
     return changes
 
 
@@ -88,19 +89,23 @@ class ReservationView:
         total = zeros(len(positions))
         for is_expiry, bounds in ((False, positions), (True, expiry_positions)):
             key = change_group(slot, quantity, is_expiry=is_expiry)
-            parts = [
-                (run.groups["change"], run.span.position_first) for run in self.runs if run.size
-            ]
-            for recent in self.recent:
-                chosen = recent[recent[:, 0] == np.uint64(key)]
-                if len(chosen):
-                    first = int(chosen[0, 1])
-                    parts.append((_grouped(chosen, first), first))
-            for groups, first in parts:
+            for groups, first in self._parts(key):
                 found = _before(groups, key, bounds - first, timestamp_max if is_expiry else None)
                 if found is not None:
                     total = total.plus(found)
         return total
+
+    def _parts(self, key: int) -> Iterator[tuple[Groups, int]]:
+        """Groups that may hold ``key``, each with the position that its positions count from."""
+        for run in self.runs:
+            if run.size:
+                yield run.groups["change"], run.span.position_first
+        for recent in self.recent:
+            chosen = np.flatnonzero(recent[0] == np.uint64(key))
+            if len(chosen):
+                changes = recent[:, chosen]
+                first = int(changes[1, 0])
+                yield _grouped(changes, first), first
 
 
 class ReservationIndex:
@@ -117,14 +122,15 @@ class ReservationIndex:
         """Take in changes, by columns or one by one: those of events that follow on one another."""
         if isinstance(changes, np.ndarray):
             self._close()
-            self._chunks.append(changes)
+            self._add_chunk(changes)
         else:
             self._open += changes
 
     @property
     def recent_bytes(self) -> int:
         """How much is kept that no run holds."""
-        return _CHANGE_BYTES * (sum(map(len, self._chunks)) + len(self._open))
+        count: int = sum(changes.shape[1] for changes in self._chunks)
+        return _CHANGE_BYTES * (count + len(self._open))
 
     def view(self) -> ReservationView:
         """Everything recorded so far. Call with the writer held off."""
@@ -146,7 +152,7 @@ class ReservationIndex:
         run = None
         if position_last > self.stack.position:
             span = Span(self.stack.position + 1, position_last, frame_sha256)
-            changes = np.concatenate([np.zeros((0, 5), np.uint64), *self._frozen])
+            changes = np.concatenate([np.zeros((5, 0), np.uint64), *self._frozen], axis=1)
             run = GroupRun(span, {"change": _grouped(changes, span.position_first)})
         with self._lock:
             if run is not None:
@@ -156,13 +162,21 @@ class ReservationIndex:
     def _close(self) -> None:
         """Make columns of what was recorded one by one."""
         if self._open:
-            self._chunks.append(np.array(self._open, np.uint64))
-            self._open = []
+            changes, self._open = np.array(self._open, np.uint64).T, []
+            self._add_chunk(changes)
+
+    def _add_chunk(self, changes: Words) -> None:
+        """Add columns, to those before if both are short."""
+        if self._chunks and self._chunks[-1].shape[1] + changes.shape[1] <= _CHUNK:
+            self._chunks[-1] = np.concatenate([self._chunks[-1], changes], axis=1)
+        else:
+            self._chunks.append(np.ascontiguousarray(changes))
 
 
 def _grouped(changes: Words, position_first: int) -> Groups:
-    positions = (changes[:, 1] - np.uint64(position_first)).astype(np.uint32)
-    return group(changes[:, 0], (positions, changes[:, 2]), (Totals(changes[:, 3], changes[:, 4]),))
+    keys, positions, times, low, high = changes
+    numbers = (positions - np.uint64(position_first)).astype(np.uint32)
+    return group(keys, (numbers, times), (Totals(low, high),))
 
 
 def _before(
