@@ -66,7 +66,7 @@ plots: $(BENCH)  ## Draw into docs/plots how throughput changes; PLOTS_FLAGS="--
 	@$(VENV)/bin/nostro bench --plots docs/plots $(PLOTS_FLAGS)
 
 lock: $(UV)  ## Write requirements-dev.lock anew; LOCK_FLAGS=--upgrade takes newer versions.
-	$(UV) pip compile pyproject.toml --group dev --extra tigerbeetle \
+	$(UV) pip compile pyproject.toml --group dev --extra sign --extra tigerbeetle \
 		--universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--quiet $(LOCK_FLAGS) --output-file $(LOCK)
@@ -75,7 +75,7 @@ lock: $(UV)  ## Write requirements-dev.lock anew; LOCK_FLAGS=--upgrade takes new
 lowest: $(UV)  ## Run the fast tests with the lowest versions that pyproject.toml allows.
 	$(UV) venv --quiet --clear --python $(PYTHON) $(LOWEST)
 	$(UV) pip install --quiet --python $(LOWEST) --resolution lowest-direct \
-		--editable '.[tigerbeetle]' --group test
+		--editable '.[sign,tigerbeetle]' --group test
 	$(UV) pip list --python $(LOWEST)
 	$(LOWEST)/bin/python -m pytest -m "not slow"
 

@@ -2,6 +2,8 @@
 
 from journal.codec import RecordKind, Rows
 from journal.errors import (
+    AlreadyThere,
+    BadSignature,
     BatchTooLarge,
     CorruptCheckpoint,
     CorruptFrame,
@@ -10,11 +12,17 @@ from journal.errors import (
     CorruptSegment,
     Damage,
     DecodeError,
+    ForeignRoot,
     ForeignSegment,
+    InvalidEvidence,
     InvalidField,
+    InvalidKey,
+    InvalidProof,
     JournalError,
     JournalFull,
     JournalTruncated,
+    KeyBesideLedger,
+    KeyExposed,
     LedgerClosed,
     LedgerLocked,
     MissingSegment,
@@ -22,6 +30,9 @@ from journal.errors import (
     NotOwner,
     OutOfRange,
     ReadOnly,
+    RootBeyondEnd,
+    RootDiffers,
+    SigningUnavailable,
     UnsupportedFormat,
     UnsupportedPlatform,
     WriterPoisoned,
@@ -58,8 +69,12 @@ from journal.model import (
     Transfer,
     TransferFlags,
 )
+from journal.proofs import ConsistencyProof, InclusionProof, Proof, decode_proof
 from journal.reader import Cursor, Reader, Record
 from journal.recovery import RecoveryReport
+from journal.root import Root
+from journal.signing import SigningKey, new_key, read_key
+from journal.tree import EventTree
 from journal.verification import VerifyReport, verify
 from journal.writer import Writer
 
@@ -78,7 +93,10 @@ __all__ = [
     "AccountFilter",
     "AccountFilterFlags",
     "AccountFlags",
+    "AlreadyThere",
+    "BadSignature",
     "BatchTooLarge",
+    "ConsistencyProof",
     "CorruptCheckpoint",
     "CorruptFrame",
     "CorruptHead",
@@ -92,12 +110,20 @@ __all__ = [
     "Damage",
     "DecodeError",
     "Event",
+    "EventTree",
+    "ForeignRoot",
     "ForeignSegment",
     "Head",
+    "InclusionProof",
+    "InvalidEvidence",
     "InvalidField",
+    "InvalidKey",
+    "InvalidProof",
     "JournalError",
     "JournalFull",
     "JournalTruncated",
+    "KeyBesideLedger",
+    "KeyExposed",
     "LedgerClosed",
     "LedgerLocked",
     "MissingSegment",
@@ -105,6 +131,7 @@ __all__ = [
     "NotOwner",
     "OutOfRange",
     "PendingExpired",
+    "Proof",
     "QueryFilter",
     "QueryFilterFlags",
     "ReadOnly",
@@ -112,7 +139,12 @@ __all__ = [
     "Record",
     "RecordKind",
     "RecoveryReport",
+    "Root",
+    "RootBeyondEnd",
+    "RootDiffers",
     "Rows",
+    "SigningKey",
+    "SigningUnavailable",
     "Transfer",
     "TransferCreated",
     "TransferFlags",
@@ -122,6 +154,9 @@ __all__ = [
     "VerifyReport",
     "Writer",
     "WriterPoisoned",
+    "decode_proof",
     "id",
+    "new_key",
+    "read_key",
     "verify",
 ]

@@ -8,6 +8,7 @@
     segments/…….segment      journal/segment.py, the journal itself
     checkpoints/             projections/checkpoint.py (derived)
     indexes/                 projections/transfer_index.py (derived)
+    tree/                    journal/tree_file.py (derived)
     quarantine/              torn tails, kept for whoever wants to look
 """
 
@@ -67,12 +68,20 @@ class Directory:
         return self.path / "indexes"
 
     @property
+    def tree(self) -> Path:
+        return self.path / "tree"
+
+    @property
+    def subtrees(self) -> Path:
+        return self.tree / "subtrees"
+
+    @property
     def quarantine(self) -> Path:
         return self.path / "quarantine"
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        return self.segments, self.checkpoints, self.indexes, self.quarantine
+        return self.segments, self.checkpoints, self.indexes, self.tree, self.quarantine
 
     def segment(self, position_first: int) -> Path:
         return self.segments / segment.segment_name(position_first)

@@ -156,6 +156,130 @@ class WriterPoisoned(JournalError):
         )
 
 
+# --- evidence: roots, proofs and keys -------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class InvalidProof(JournalError):
+    """A proof that does not prove what it says."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the proof does not hold: {self.reason}"
+
+
+@attrs.define(eq=False)
+class InvalidEvidence(JournalError):
+    """Text that is no root or proof as this program writes them."""
+
+    what: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"not a {self.what}: {self.reason}"
+
+
+@attrs.define(eq=False)
+class BadSignature(JournalError):
+    """A root that its key did not sign, or that another key signed, or none."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the root cannot be trusted: {self.reason}"
+
+
+@attrs.define(eq=False)
+class ForeignRoot(JournalError):
+    """A root, or a proof, of another ledger."""
+
+    ledger_id: bytes
+    ledger_id_expected: bytes
+
+    def __str__(self) -> str:
+        return f"this is of ledger {self.ledger_id.hex()}, not of {self.ledger_id_expected.hex()}"
+
+
+@attrs.define(eq=False)
+class RootDiffers(JournalError):
+    """The events up to ``position`` are not those that the root was taken of."""
+
+    position: int
+    root: bytes
+    root_expected: bytes
+
+    def __str__(self) -> str:
+        return (
+            f"history was rewritten: the root of the first {self.position:,} events is"
+            f" {self.root.hex()}, and it was {self.root_expected.hex()}"
+        )
+
+
+@attrs.define(eq=False)
+class RootBeyondEnd(JournalError):
+    """The journal ends before the position that the root was taken at."""
+
+    position: int
+    position_last: int
+
+    def __str__(self) -> str:
+        return (
+            f"history was cut off: the root is of {self.position:,} events, and the journal has"
+            f" {self.position_last:,}"
+        )
+
+
+@attrs.define(eq=False)
+class InvalidKey(JournalError):
+    """A file or a text that is no key to sign or to check with."""
+
+    source: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason}"
+
+
+@attrs.define(eq=False)
+class KeyExposed(JournalError):
+    """Others than its owner may read or write a key file."""
+
+    path: Path
+    mode: int
+
+    def __str__(self) -> str:
+        return f"{self.path}: others may use this key: its mode is {self.mode:04o}, not 0600"
+
+
+@attrs.define(eq=False)
+class KeyBesideLedger(JournalError):
+    """A key file where whoever can rewrite the ledger finds it."""
+
+    path: Path
+    ledger: Path
+
+    def __str__(self) -> str:
+        return f"{self.path}: a key does not belong inside a ledger's directory, {self.ledger}"
+
+
+@attrs.define(eq=False)
+class AlreadyThere(JournalError):
+    """A file that would be overwritten, and is not."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.path}: there already; it is not overwritten"
+
+
+class SigningUnavailable(JournalError):
+    """The package that signs is not installed."""
+
+    def __str__(self) -> str:
+        return "keys and signatures need the package cryptography: pip install 'nostro[sign]'"
+
+
 # --- damaged data ---------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from journal.errors import NotALedger, NotOwner, UnsupportedPlatform
+from journal.errors import AlreadyThere, NotALedger, NotOwner, UnsupportedPlatform
 
 SUPPORTED_PLATFORMS: Final = ("linux", "darwin")
 NO_SPACE_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -50,6 +50,10 @@ class Storage:
     def create(self, path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | _OPEN_FLAGS, 0o600)
 
+    def create_new(self, path: Path) -> int:
+        """As :meth:`create`, but never a file that is there: FileExistsError."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS, 0o600)
+
     def open_read(self, path: Path) -> int:
         return os.open(path, os.O_RDONLY | _OPEN_FLAGS)
 
@@ -61,6 +65,10 @@ class Storage:
 
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size
+
+    def mode(self, fd: int) -> int:
+        """Type and permissions, as in stat(2)."""
+        return os.fstat(fd).st_mode
 
     def read(self, fd: int, count: int, offset_bytes: int) -> bytes:
         """Up to ``count`` bytes from ``offset_bytes``; fewer only at end of file."""
@@ -177,6 +185,30 @@ def replace_file(storage: Storage, path: Path, data: bytes) -> None:
     """Put ``data`` at ``path``, whole or not at all, and durably once this returns."""
     with replacing(storage, path) as fd:
         storage.write(fd, data, 0)
+
+
+def write_new_file(storage: Storage, path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path``, where nothing is yet, durably once this returns.
+
+    Raises:
+        AlreadyThere: something is, and stays as it is.
+        OSError: it could not be written; nothing is there.
+    """
+    try:
+        fd = storage.create_new(path)
+    except FileExistsError:
+        raise AlreadyThere(path) from None
+    try:
+        try:
+            storage.write(fd, data, 0)
+            storage.sync(fd)
+        finally:
+            storage.close(fd)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            storage.unlink(path)
+        raise
+    storage.sync_directory(path.parent)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,8 @@ from journal.storage import Storage
 
 SYNCS: Final = frozenset({"sync", "sync_data", "sync_directory"})
 CHANGES: Final = SYNCS | {
-    "create", "open_write", "write", "allocate", "truncate", "make_directory", "rename", "unlink",
+    "create", "create_new", "open_write", "write", "allocate", "truncate", "make_directory",
+    "rename", "unlink",
 }  # fmt: skip
 """Everything that an unwritable or a full disk may refuse. (Reading and closing: not here.)"""
 
@@ -56,6 +57,9 @@ class ObservedStorage(Storage):
 
     def open_read(self, path: Path) -> int:
         return self._opened(Operation("open_read", path))
+
+    def create_new(self, path: Path) -> int:
+        return self._opened(Operation("create_new", path))
 
     def open_write(self, path: Path) -> int:
         return self._opened(Operation("open_write", path))
