@@ -342,6 +342,16 @@ class Ledger:
         places = places[took_effect[places]]
         return rows[places], rising[places].tolist()
 
+    def transfer_position(self, id_: int) -> int | None:
+        """Where the transfer with this id, or its refusal, stands in the journal; None: nowhere."""
+        self._check_open()
+        [id_] = check_ids([id_])
+        self._fold()
+        durable = self._state.position
+        found = self._indexes.transfers.find(id_)
+        self._check_open()
+        return found if found is not None and found <= durable else None
+
     def accounts(self) -> Rows:
         """``ACCOUNT[n]``: every account with its balances, in order of creation."""
         self._prepare_to_read()

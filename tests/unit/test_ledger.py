@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import attrs
 import pytest
 
 from journal import (
@@ -62,6 +63,17 @@ def test_a_ledger_remembers_what_it_answered(path: Path, ledger: Ledger) -> None
         assert again.ledger_id == ledger.ledger_id
 
 
+def test_a_transfer_is_where_the_journal_has_it(path: Path, ledger: Ledger) -> None:
+    """Created or refused for good, before closing and after; an unused id is nowhere."""
+    ledger.create_transfers([ONE, attrs.evolve(ONE, id=2, credit_account_id=99)])
+    ledger.create_transfers([attrs.evolve(ONE, id=3, amount=11)])
+    wanted = [4, 5, 6, None]
+    assert [ledger.transfer_position(id_) for id_ in (1, 2, 3, 4)] == wanted
+    ledger.close()
+    with Ledger.open(path, read_only=True) as again:
+        assert [again.transfer_position(id_) for id_ in (1, 2, 3, 4)] == wanted
+
+
 def test_closing_twice_is_closing(ledger: Ledger) -> None:
     """The second close does nothing."""
     ledger.close()
@@ -72,6 +84,7 @@ def test_closing_twice_is_closing(ledger: Ledger) -> None:
 USES: Final[dict[str, Callable[[Ledger], object]]] = {
     "create_accounts": lambda ledger: ledger.create_accounts(ACCOUNTS),
     "create_transfers": lambda ledger: ledger.create_transfers([ONE]),
+    "transfer_position": lambda ledger: ledger.transfer_position(1),
     "an empty request": lambda ledger: ledger.create_transfers([]),
     "lookup_accounts": lambda ledger: ledger.lookup_accounts([1]),
     "lookup_transfers": lambda ledger: ledger.lookup_transfers([1]),

@@ -46,6 +46,9 @@ COMMANDS: Final[dict[str, Entry]] = {
     "log": Entry("tools.cli.log:log", "Read"),
     "replay": Entry("tools.cli.replay:replay", "Check"),
     "verify": Entry("tools.cli.verify:verify", "Check"),
+    "root": Entry("tools.cli.root:root", "Check"),
+    "prove": Entry("tools.cli.prove:prove", "Check"),
+    "key": Entry("tools.cli.key:key", "Check"),
     "bench": Entry("tools.cli.bench:bench", "Check"),
 }
 

@@ -20,6 +20,10 @@ class DocumentedCommand(click.Command):
         super().format_epilog(ctx, formatter)
 
 
+class DocumentedGroup(DocumentedCommand, click.Group):
+    """A group of commands whose help ends with examples."""
+
+
 def write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:
     """Write the section "Examples"; nothing when there are none."""
     if not examples:

@@ -41,12 +41,24 @@ class Failure:
 _DAMAGE: Final = "nothing was changed; `nostro log DIR` still reads what lies before"
 _BEGIN: Final = "check the path, or begin a ledger with `nostro init DIR`"
 _AGAIN: Final = "what was acknowledged is safe; run the same command again to continue"
+_REWRITTEN: Final = "compare it with a backup: what was signed is not what is here"
 
 FAILURES: Final = (  # the first that matches counts, so a subclass stands before its base
     Failure(journal.ForeignSegment, DAMAGED, "move the foreign file out of the directory"),
     Failure(journal.MissingSegment, DAMAGED, "put the file back, from a backup if need be"),
     Failure(journal.Damage, DAMAGED, _DAMAGE),
     Failure(journal.DecodeError, DAMAGED, _DAMAGE),
+    Failure(journal.RootDiffers, DAMAGED, _REWRITTEN),
+    Failure(journal.RootBeyondEnd, DAMAGED, _REWRITTEN),
+    Failure(journal.BadSignature, CHECK_FAILED, "use a root file that you kept elsewhere yourself"),
+    Failure(journal.InvalidProof, CHECK_FAILED, "ask for the proof again"),
+    Failure(journal.ForeignRoot, WRONG_USE, "name the ledger that it was taken of"),
+    Failure(journal.InvalidEvidence, WRONG_USE, "name a file that `nostro root --out` has written"),
+    Failure(
+        journal.KeyExposed, WRONG_USE, "chmod 600 FILE, if nobody else has read it; else a new key"
+    ),
+    Failure(journal.KeyBesideLedger, WRONG_USE, "keep it where who writes the ledger cannot"),
+    Failure(journal.AlreadyThere, WRONG_USE, "name another file"),
     Failure(journal.NotALedger, WRONG_USE, _BEGIN),
     Failure(journal.NotOwner, WRONG_USE, "run the command as the ledger's owner"),
     Failure(

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 import journal
-from tools.cli import parameters, screen
+from journal import Root
+from tools.cli import evidence, parameters, screen
 from tools.cli.documented import DocumentedCommand
 from tools.cli.failures import DAMAGED, FAILURES
 from tools.cli.meter import meter
@@ -18,17 +19,37 @@ from tools.cli.meter import meter
     short_help="Check every byte of the journal.",
     examples=(
         "nostro verify books",
+        "nostro verify books --root 2026-01-31.root --public-key 0f3c…",
         "nostro verify books --decode",
         "nostro verify books --json --quiet",
     ),
 )
 @parameters.directory
 @click.option("--decode", is_flag=True, help="Decode every event too; ten times as slow.")
+@click.option(
+    "--root",
+    type=evidence.RootFile(),
+    metavar="FILE",
+    help="Prove that what this root was taken of is here, unchanged.",
+)
+@click.option(
+    "--public-key",
+    type=evidence.PublicKey(),
+    metavar="HEX",
+    help="The root must be signed by this key.",
+)
 @parameters.quiet
 @parameters.as_json
 @click.pass_context
 def verify(
-    context: click.Context, directory: Path, *, decode: bool, quiet: bool, as_json: bool
+    context: click.Context,
+    directory: Path,
+    *,
+    decode: bool,
+    root: Root | None,
+    public_key: bytes | None,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Read every byte of the journal in DIR and check it.
 
@@ -37,19 +58,21 @@ def verify(
     the exit code is 3, and file, byte, position and cause are named.
 
     What passes is what was written. `nostro replay --check` shows that balances follow from it.
+
+    All that can be made anew by whoever can write to DIR. With --root every event is hashed
+    again and held against a root that was kept elsewhere.
     """
-    with meter("verify", "bytes", quiet=quiet) as progress:
-        try:
-            report = journal.verify(
-                directory,
-                decode=decode,
-                progress=lambda done, total: progress.update(done, total, done),
-            )
-        except journal.Damage as damage:
-            if not as_json:
-                raise
-            screen.json_line(_damage_json(damage))
-            context.exit(DAMAGED)
+    if public_key is not None and root is None:
+        raise click.UsageError("--public-key goes with --root")
+    if root is not None and public_key is not None:
+        root.check_signature(public_key)
+    try:
+        report = _verify(directory, root, decode=decode, quiet=quiet)
+    except (journal.Damage, journal.RootDiffers, journal.RootBeyondEnd) as error:
+        if not as_json:
+            raise
+        screen.json_line(_failure_json(error))
+        context.exit(DAMAGED)
     if as_json:
         screen.json_line(
             {
@@ -62,6 +85,7 @@ def verify(
                 "position": report.position,
                 "chain_hash": report.frame_sha256.hex(),
                 "bytes_past_head": report.bytes_past_head,
+                **({} if root is None else {"root": root.shown()}),
             }
         )
         return
@@ -80,16 +104,39 @@ def verify(
             ),
         ]
     )
+    if root is not None:
+        screen.line(
+            f"The first {root.position:,} events are those of the root.", style="bold green"
+        )
+        taken = root.shown()["time"]
+        screen.facts([("taken", taken), ("signed by", evidence.signed_by(root))])
 
 
-def _damage_json(damage: journal.Damage) -> dict[str, object]:
-    hint = next(failure.hint for failure in FAILURES if isinstance(damage, failure.kind))
-    return {
-        "sound": False,
-        "kind": type(damage).__name__,
-        "path": str(damage.path),
-        "offset_bytes": damage.offset_bytes,
-        "position": damage.position,
-        "cause": damage.cause,
-        "hint": hint,
-    }
+def _verify(
+    directory: Path, root: Root | None, *, decode: bool, quiet: bool
+) -> journal.VerifyReport:
+    with meter("verify", "bytes", quiet=quiet) as progress:
+        report = journal.verify(
+            directory,
+            decode=decode,
+            progress=lambda done, total: progress.update(done, total, done),
+        )
+    if root is not None:
+        with evidence.event_tree(directory, "root", quiet=quiet, use_kept=False) as tree:
+            tree.check(root)
+    return report
+
+
+def _failure_json(error: journal.JournalError) -> dict[str, object]:
+    hint = next(failure.hint for failure in FAILURES if isinstance(error, failure.kind))
+    shown: dict[str, object] = {"sound": False, "kind": type(error).__name__}
+    if isinstance(error, journal.Damage):
+        shown |= {
+            "path": str(error.path),
+            "offset_bytes": error.offset_bytes,
+            "position": error.position,
+            "cause": error.cause,
+        }
+    else:
+        shown["cause"] = str(error)
+    return {**shown, "hint": hint}
