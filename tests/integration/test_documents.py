@@ -15,6 +15,17 @@ from projections import Ledger
 from tests.documents import ROOT, blocks, run_python
 
 
+def commands_of(document: str) -> list[str]:
+    """The command lines that the document shows, without the prompt."""
+    return [
+        line.removeprefix("$ ")
+        for language, text in blocks(document)
+        if language == "console"
+        for line in text.splitlines()
+        if line.startswith("$ ")
+    ]
+
+
 def test_the_readme_is_a_story_that_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -28,13 +39,7 @@ def test_the_readme_is_a_story_that_runs(
         "True\n",
         "10000\n",
     ]
-    commands = [
-        line.removeprefix("$ ")
-        for language, text in blocks("README.md")
-        if language == "console"
-        for line in text.splitlines()
-        if line.startswith("$ nostro")
-    ]
+    commands = [line for line in commands_of("README.md") if line.startswith("nostro ")]
     assert len(commands) >= 6
     for command in commands:
         arguments = shlex.split(command)[1:]
@@ -102,6 +107,37 @@ def test_the_guide_to_changes_runs(
     """Every posting is told as the guide shows, and the answer carries the balances."""
     monkeypatch.chdir(tmp_path)
     assert len(run_python("docs/guides/changes.md", capsys)) == 3
+
+
+def test_the_guide_to_tamper_evidence_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands, in order, with the public key that the first of them printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "verify_proof.py").write_bytes((ROOT / "docs/guides/verify_proof.py").read_bytes())
+    with Ledger.open("books") as ledger:
+        ledger.create_accounts([Account(id=number, ledger=1, code=1) for number in (1, 2)])
+        ledger.create_transfers(
+            [Transfer(id=number, debit_account_id=1, credit_account_id=2, amount=1, ledger=1,
+                      code=1) for number in range(1, 30)]
+        )  # fmt: skip
+    printed: list[str] = []
+    for command in commands_of("docs/guides/tamper-evidence.md"):
+        if command.endswith("--out elsewhere/tuesday.root"):
+            with Ledger.open("books") as ledger:
+                ledger.create_accounts([Account(id=3, ledger=1, code=1)])
+        program, *arguments = shlex.split(command)
+        if "PUBLIC_KEY" in arguments:
+            arguments[arguments.index("PUBLIC_KEY")] = printed[0].split()[-1]
+        start = {"nostro": ["-m", "tools.cli"], "python": []}[program]
+        done = subprocess.run(
+            [sys.executable, *start, *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (command, done.stderr)
+        printed.append(done.stdout)
+    assert "The first 31 events are those of the root." in printed[3]
+    assert '"kind": "transfer"' in printed[5]
+    assert "The first 31 events are those of the older root." in printed[-1]
 
 
 @pytest.mark.parametrize(
