@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import Final
 
 from journal.directory import Directory
 from journal.errors import NotALedger
 from journal.frame import GENESIS_SHA256
-from journal.head import Head, encode_slot
+from journal.head import Head, encode_slots
 from journal.segment import (
     SEGMENT_HEADER_BYTES,
     SegmentHeader,
     encode_segment_header,
     segment_name,
 )
-from journal.storage import Storage, check_directory, replace_file
+from journal.storage import Storage, check_directory, make_directories, replace_file
 
 _LEDGER_ID_BYTES: Final = 16
 _FIRST_SEGMENT: Final = segment_name(1)
@@ -31,7 +30,7 @@ def prepare_directory(storage: Storage, directory: Directory) -> None:
         NotOwner: it belongs to another user.
     """
     if not storage.exists(directory.path):
-        _make_directories(storage, directory.path)
+        make_directories(storage, directory.path)
     check_directory(directory.path)
     known = {directory.lock.name, directory.head.name, directory.manifest.name}
     known |= {folder.name for folder in directory.folders}
@@ -74,22 +73,17 @@ def create_journal(storage: Storage, directory: Directory) -> None:
         created_at_ns=time.time_ns(),
     )
     replace_file(storage, directory.segments / _FIRST_SEGMENT, encode_segment_header(header))
-    slots = [
-        encode_slot(
-            Head(
-                ledger_id=ledger_id,
-                sequence=sequence,
-                position=0,
-                timestamp=0,
-                segment_position=1,
-                offset_bytes=SEGMENT_HEADER_BYTES,
-                frame_sha256=GENESIS_SHA256,
-                closed=True,
-            )
-        )
-        for sequence in (0, 1)
-    ]
-    replace_file(storage, directory.head, b"".join(slots))
+    head = Head(
+        ledger_id=ledger_id,
+        sequence=0,
+        position=0,
+        timestamp=0,
+        segment_position=1,
+        offset_bytes=SEGMENT_HEADER_BYTES,
+        frame_sha256=GENESIS_SHA256,
+        closed=True,
+    )
+    replace_file(storage, directory.head, encode_slots(head))
 
 
 def _holds_more_than_a_beginning(storage: Storage, directory: Directory) -> bool:
@@ -98,16 +92,3 @@ def _holds_more_than_a_beginning(storage: Storage, directory: Directory) -> bool
         sizes = [os.lstat(directory.segments / name).st_size for name in names]
         return any(size > SEGMENT_HEADER_BYTES for size in sizes)
     return True
-
-
-def _make_directories(storage: Storage, path: Path) -> None:
-    """Create ``path`` and what is missing above it, each durable in its parent."""
-    missing = [path]
-    while not storage.exists(missing[-1].parent):
-        missing.append(missing[-1].parent)
-    for directory in reversed(missing):
-        try:
-            storage.make_directory(directory)
-        except FileExistsError:
-            continue  # somebody else made it first
-        storage.sync_directory(directory.parent)

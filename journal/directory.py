@@ -154,7 +154,7 @@ def list_segments(storage: Storage, directory: Directory, *, ledger_id: bytes) -
         CorruptSegment: a header is damaged, or a sealed segment has another size than it had.
     """
     files = [
-        _read_segment_header(storage, directory.segments / name)
+        read_segment_header(storage, directory.segments / name)
         for name in storage.names(directory.segments)
         if name.endswith(segment.SUFFIX)
     ]
@@ -176,7 +176,12 @@ def list_segments(storage: Storage, directory: Directory, *, ledger_id: bytes) -
     return files
 
 
-def _read_segment_header(storage: Storage, path: Path) -> SegmentFile:
+def read_segment_header(storage: Storage, path: Path) -> SegmentFile:
+    """The segment at ``path``, its header checked.
+
+    Raises:
+        UnsupportedFormat, CorruptSegment: see :func:`journal.segment.decode_segment_header`.
+    """
     fd = storage.open_read(path)
     try:
         header = decode_segment_header(storage.read(fd, SEGMENT_HEADER_BYTES, 0), path=path)

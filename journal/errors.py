@@ -121,6 +121,52 @@ class OutOfRange(JournalError, ValueError):
         return f"{self.what} {self.value} lies outside the journal (0 to {self.value_max})"
 
 
+@attrs.define(eq=False)
+class DestinationInside(JournalError):
+    """What is to be written lies in the directory that is read, or is it."""
+
+    path: Path
+    source: Path
+
+    def __str__(self) -> str:
+        return f"{self.path}: lies in {self.source}, which is read; name a place outside"
+
+
+@attrs.define(eq=False)
+class DestinationTaken(JournalError):
+    """Something is there already that must not be written over."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: nothing is written over what is there: {self.reason}"
+
+
+@attrs.define(eq=False)
+class OtherLedger(JournalError):
+    path: Path
+    ledger_id: bytes
+    ledger_id_expected: bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: holds ledger {self.ledger_id.hex()}, not {self.ledger_id_expected.hex()}"
+        )
+
+
+@attrs.define(eq=False)
+class OtherHistory(JournalError):
+    """The same ledger, but with events that the source does not have."""
+
+    path: Path
+    position: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: holds another history (position {self.position}): {self.reason}"
+
+
 # --- the machine failed: what was acknowledged is safe --------------------------------------------
 
 
@@ -278,6 +324,15 @@ class SigningUnavailable(JournalError):
 
     def __str__(self) -> str:
         return "keys and signatures need the package cryptography: pip install 'nostro[sign]'"
+@attrs.define(eq=False)
+class CopyFailed(JournalError):
+    """A file could not be written, or reads back differently; it was not put in place."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: could not be written: {self.reason}"
 
 
 # --- damaged data ---------------------------------------------------------------------------------

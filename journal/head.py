@@ -62,6 +62,12 @@ def encode_slot(head: Head) -> bytes:
     return MAGIC + crc.to_bytes(4, "little") + sector[_CRC_START:]
 
 
+def encode_slots(head: Head) -> bytes:
+    """A whole HEAD that says ``head`` twice, the second time with the next sequence number."""
+    pair = sorted((head, head._replace(sequence=head.sequence + 1)), key=_slot_offset)
+    return b"".join(map(encode_slot, pair))
+
+
 def decode_slots(data: bytes, *, path: Path) -> tuple[Head | None, Head | None]:
     """Both slots; None for one that is not whole.
 
@@ -82,6 +88,10 @@ def newest(data: bytes, *, path: Path) -> Head:
     if not heads:
         raise CorruptHead(path, 0, "neither of its two slots is readable")
     return max(heads, key=lambda head: head.sequence)
+
+
+def _slot_offset(head: Head) -> int:
+    return head.slot_offset_bytes
 
 
 def _decode_slot(data: bytes, number: int, path: Path) -> Head | None:

@@ -99,6 +99,16 @@ class Storage:
     def truncate(self, fd: int, size_bytes: int) -> None:
         os.ftruncate(fd, size_bytes)
 
+    def read_once(self, fd: int) -> None:
+        """A hint: what is read from this descriptor should push nothing else out of memory."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_NOREUSE)
+
+    def forget(self, fd: int) -> None:
+        """A hint: what is synced of the file need not stay in memory; the disk is read next."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
     def begin_sync(self, fd: int, offset_bytes: int, count: int) -> None:
         """Let the disk begin with what was written there; a hint that promises nothing.
 
@@ -141,8 +151,15 @@ class Storage:
     def rename(self, source: Path, target: Path) -> None:
         os.rename(source, target)
 
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name on its file system."""
+        os.link(source, target, follow_symlinks=False)
+
     def unlink(self, path: Path) -> None:
         os.unlink(path)
+
+    def remove_directory(self, path: Path) -> None:
+        os.rmdir(path)
 
     # locks
 
@@ -171,6 +188,36 @@ def check_directory(path: Path) -> None:
         raise NotALedger(path=path, reason="it is not a directory")
     if status.st_uid != os.geteuid():
         raise NotOwner(path=path, owner_uid=status.st_uid, process_uid=os.geteuid())
+
+
+def lies_within(path: Path, directory: Path) -> bool:
+    """Whether ``path`` is ``directory`` or below it, by whatever name; it need not exist.
+
+    Files are compared by device and number: links, mounts and letters of either case are seen
+    through.
+    """
+    there = os.stat(directory)
+    real = Path(os.path.realpath(path))
+    for place in (real, *real.parents):
+        try:
+            if os.path.samestat(os.stat(place), there):
+                return True
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return False
+
+
+def make_directories(storage: Storage, path: Path) -> None:
+    """Create ``path`` and what is missing above it, each durable in its parent."""
+    missing = [path]
+    while not storage.exists(missing[-1].parent):
+        missing.append(missing[-1].parent)
+    for directory in reversed(missing):
+        try:
+            storage.make_directory(directory)
+        except FileExistsError:
+            continue  # somebody else made it first
+        storage.sync_directory(directory.parent)
 
 
 def read_file(storage: Storage, path: Path) -> bytes:

@@ -18,6 +18,8 @@ SYNCS: Final = frozenset({"sync", "sync_data", "sync_directory"})
 CHANGES: Final = SYNCS | {
     "create", "create_new", "open_write", "write", "allocate", "truncate", "make_directory",
     "rename", "unlink",
+    "create", "open_write", "write", "allocate", "truncate", "make_directory", "rename", "unlink",
+    "link", "remove_directory",
 }  # fmt: skip
 """Everything that an unwritable or a full disk may refuse. (Reading and closing: not here.)"""
 
@@ -135,6 +137,18 @@ class ObservedStorage(Storage):
         operation = Operation("rename", source, target=target)
         self.before(operation)
         super().rename(source, target)
+        self.after(operation)
+
+    def link(self, source: Path, target: Path) -> None:
+        operation = Operation("link", source, target=target)
+        self.before(operation)
+        super().link(source, target)
+        self.after(operation)
+
+    def remove_directory(self, path: Path) -> None:
+        operation = Operation("remove_directory", path)
+        self.before(operation)
+        super().remove_directory(path)
         self.after(operation)
 
     def unlink(self, path: Path) -> None:

@@ -49,6 +49,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "root": Entry("tools.cli.root:root", "Check"),
     "prove": Entry("tools.cli.prove:prove", "Check"),
     "key": Entry("tools.cli.key:key", "Check"),
+    "backup": Entry("tools.cli.backup:backup", "Keep"),
     "bench": Entry("tools.cli.bench:bench", "Check"),
 }
 

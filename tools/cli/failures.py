@@ -40,6 +40,7 @@ class Failure:
 
 _DAMAGE: Final = "nothing was changed; `nostro log DIR` still reads what lies before"
 _BEGIN: Final = "check the path, or begin a ledger with `nostro init DIR`"
+_ELSEWHERE: Final = "nothing was changed; name a new or an empty directory"
 _AGAIN: Final = "what was acknowledged is safe; run the same command again to continue"
 _REWRITTEN: Final = "compare it with a backup: what was signed is not what is here"
 
@@ -67,6 +68,15 @@ FAILURES: Final = (  # the first that matches counts, so a subclass stands befor
     Failure(journal.UnsupportedFormat, WRONG_USE, "nothing was changed"),
     Failure(journal.UnsupportedPlatform, WRONG_USE, "use Linux or macOS"),
     Failure(journal.OutOfRange, WRONG_USE, "`nostro log DIR` shows what there is"),
+    Failure(journal.DestinationInside, WRONG_USE, "nothing was changed"),
+    Failure(journal.DestinationTaken, WRONG_USE, _ELSEWHERE),
+    Failure(journal.OtherLedger, WRONG_USE, _ELSEWHERE),
+    Failure(journal.OtherHistory, WRONG_USE, _ELSEWHERE),
+    Failure(
+        journal.CopyFailed,
+        CHECK_FAILED,
+        "make room or check the disk; what was there before is still usable",
+    ),
     Failure(journal.JournalFull, CHECK_FAILED, f"make room on the disk: {_AGAIN}"),
     Failure(journal.WriterPoisoned, CHECK_FAILED, f"check the disk: {_AGAIN}"),
     Failure(journal.LedgerClosed, CHECK_FAILED, _AGAIN),

@@ -1,0 +1,175 @@
+"""``nostro backup`` and ``nostro restore``, beside a writer that goes on writing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import journal
+from journal import BackupReport, verify
+from projections import Ledger, audit
+from tests.integration.test_cli import contents, good, objects, run
+from tests.integration.test_cli_processes import ROOT, err, nostro, out
+from tests.ledgers import open_ledger, transfers_in, write_ledger
+
+WRITER = """
+import sys
+from tests.ledgers import create_accounts, create_transfers, open_ledger
+
+ledger = open_ledger(sys.argv[1])
+create_accounts(ledger)
+first = 1
+while True:
+    create_transfers(ledger, first, 1 + first % 7)
+    first += 1 + first % 7
+    print(first - 1, flush=True)
+"""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that writes all the time, and says what was acknowledged."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:
+        try:
+            out(process).readline()
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Path:
+    write_ledger(tmp_path / "books", records=30)
+    return tmp_path / "books"
+
+
+def test_backups_beside_a_running_writer_are_prefixes(tmp_path: Path) -> None:
+    """Each holds at least what was acknowledged before it began, sound and in balance."""
+    books, copy = tmp_path / "books", tmp_path / "copy"
+    last, found = 0, list[int]()
+    with writing(books) as process:
+        for _ in range(5):
+            acknowledged = [int(out(process).readline()) for _ in range(40)]
+            (told,) = objects("backup", books, copy, "--json", "--quiet")
+            found = transfers_in(copy)
+            assert found == list(range(1, len(found) + 1))
+            assert len(found) >= acknowledged[-1] > last
+            assert verify(copy).position == told["position"] == len(found) + 8
+            last = acknowledged[-1]
+            assert process.poll() is None
+    assert audit(copy).passed
+    assert transfers_in(books)[: len(found)] == found
+
+
+def test_what_a_backup_did_is_told(books: Path, tmp_path: Path) -> None:
+    """As text and as JSON; the second time there is nothing to copy."""
+    copy = tmp_path / "copy"
+    text = good("backup", books, copy)
+    assert f"{copy} holds every event up to position 68." in text
+    (told,) = objects("backup", books, copy, "--json")
+    (source,) = objects("verify", books, "--json")
+    assert told["chain_hash"] == source["chain_hash"]
+    assert (told["position_before"], told["position"], told["bytes_copied"]) == (68, 68, 0)
+    assert "linked       " in good("backup", books, tmp_path / "linked", "--link")
+    assert "Sound" in good("verify", copy)
+    assert good("accounts", copy, "--json") == good("accounts", books, "--json")
+
+
+def test_a_backup_to_a_bad_place_is_wrong_use(books: Path, tmp_path: Path) -> None:
+    """Exit code 2, a word on what to do, and nothing changed anywhere."""
+    other = tmp_path / "other"
+    Ledger.open(other).close()
+    before = contents(tmp_path)
+    for destination in (books, books / "copy", other, tmp_path):
+        result = run("backup", books, destination)
+        assert result.exit_code == 2, result.output
+        assert "hint: nothing was changed" in result.stderr
+    assert run("backup", tmp_path / "none", tmp_path / "copy").exit_code == 2
+    assert contents(tmp_path) == before
+
+
+def test_a_damaged_source_ends_a_backup_with_3(books: Path, tmp_path: Path) -> None:
+    """File, byte and cause are named; the backup before is as it was."""
+    copy = tmp_path / "copy"
+    good("backup", books, copy)
+    with open_ledger(books) as ledger:
+        position = ledger.position
+    damaged = min((books / "segments").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    result = run("backup", books, tmp_path / "new", "-q")
+    assert result.exit_code == 3
+    assert str(damaged) in result.stderr
+    assert verify(copy).position == position
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_backup_leaves_nothing_half(tmp_path: Path, number: signal.Signals) -> None:
+    """Exit code 1, no traceback, no temporary file, and the one before is there."""
+    books, copy = tmp_path / "books", tmp_path / "copy"
+    with writing(books) as process:
+        for _ in range(20):
+            out(process).readline()
+        good("backup", books, copy)
+        before = len(transfers_in(copy))
+        for _ in range(1_000):
+            out(process).readline()
+    slow = (
+        "import os, signal\n"
+        "from journal.storage import Storage\n"
+        "real = Storage.begin_sync\n"
+        "def begin_sync(self, *place):\n"
+        f"    os.kill(os.getpid(), {int(number)})\n"
+        "    return real(self, *place)\n"
+        "Storage.begin_sync = begin_sync\n"
+        "from tools.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", slow, "backup", str(books), str(copy)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stderr.strip()) == (1, "nostro: interrupted")
+    assert verify(copy).position == before + 8
+    assert not list(copy.rglob("*.tmp"))
+    (told,) = objects("backup", books, copy, "--json")
+    assert verify(copy).position == told["position"]
+
+
+def test_progress_goes_to_standard_error(books: Path, tmp_path: Path) -> None:
+    """Standard output has the answer alone."""
+    with nostro("backup", books, tmp_path / "copy", "--json") as process:
+        (line,) = out(process).read().splitlines()
+        assert json.loads(line)["path"] == str(tmp_path / "copy")
+        assert err(process).read() == ""
+
+
+def test_the_backup_lets_the_writer_go_first(
+    books: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it copies, its priority is the lowest."""
+    seen = set()
+
+    def watched(*paths: Path, **options: object) -> BackupReport:
+        seen.add(os.getpriority(os.PRIO_PROCESS, 0))
+        return real(*paths, **options)  # type: ignore[arg-type]
+
+    real = journal.backup
+    monkeypatch.setattr(journal, "backup", watched)
+    good("backup", books, tmp_path / "copy")
+    assert seen == {19}
