@@ -46,6 +46,8 @@ from journal.errors import (
 from journal.events import (
     AccountCreated,
     Event,
+    LedgerRepaired,
+    LedgerRestored,
     PendingExpired,
     TransferCreated,
     TransferRefused,
@@ -81,6 +83,7 @@ from journal.recovery import RecoveryReport
 from journal.root import Root
 from journal.signing import SigningKey, new_key, read_key
 from journal.tree import EventTree
+from journal.restoration import RestoreReport, restore
 from journal.verification import VerifyReport, verify
 from journal.writer import Writer
 
@@ -137,6 +140,8 @@ __all__ = [
     "KeyExposed",
     "LedgerClosed",
     "LedgerLocked",
+    "LedgerRepaired",
+    "LedgerRestored",
     "MissingSegment",
     "NotALedger",
     "NotOwner",
@@ -155,6 +160,7 @@ __all__ = [
     "Root",
     "RootBeyondEnd",
     "RootDiffers",
+    "RestoreReport",
     "Rows",
     "SigningKey",
     "SigningUnavailable",
@@ -172,5 +178,6 @@ __all__ = [
     "id",
     "new_key",
     "read_key",
+    "restore",
     "verify",
 ]

@@ -52,10 +52,44 @@ class PendingExpired:
     transfer_id: int
 
 
-DomainEvent = PendingExpired
+@attrs.frozen
+class LedgerRestored:
+    """Here the ledger was cut short by a restore, and got an identity of its own."""
+
+    position: int
+    timestamp: int
+    ledger_id: bytes
+    """The ledger that it was restored from."""
+    position_kept: int
+    """The last event that was kept; those after it were left out."""
+    frame_sha256: bytes
+    """The hash of the frame that ends there, in that ledger; zero if nothing was kept."""
+
+
+@attrs.frozen
+class LedgerRepaired:
+    """Here the ledger was cut short by a repair, and got an identity of its own."""
+
+    position: int
+    timestamp: int
+    ledger_id: bytes
+    """The damaged ledger."""
+    position_kept: int
+    frame_sha256: bytes
+    events_lost: int
+    """So many events after ``position_kept`` are known to have been there."""
+    cause: str
+    """What was damaged, and where."""
+
+
+DomainEvent = PendingExpired | LedgerRestored | LedgerRepaired
 Event = AccountCreated | TransferCreated | TransferRefused | DomainEvent
 
-DOMAIN_EVENT_VERSIONS: Final[dict[str, int]] = {"pending_expired": 1}
+DOMAIN_EVENT_VERSIONS: Final[dict[str, int]] = {
+    "ledger_repaired": 1,
+    "ledger_restored": 1,
+    "pending_expired": 1,
+}
 """The version of each domain event that this program writes."""
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
@@ -63,14 +97,27 @@ UPCASTS: Final[dict[tuple[str, int], Upcast]] = {}
 """(type, version) -> the function that turns that version's map into the next one's."""
 
 
+_CAUSE_CHARACTERS_MAX: Final = 1_000
+_FIELDS: Final[dict[str, dict[str, type | int]]] = {
+    "ledger_repaired": {"from": 16, "kept": int, "frame": 32, "lost": int, "why": str},
+    "ledger_restored": {"from": 16, "kept": int, "frame": 32},
+    "pending_expired": {"id": 16},
+}
+"""The fields of each type but "t", "v" and "at": their types, or how many bytes they have."""
+
+
 def encode_domain_event(event: DomainEvent) -> dict[str, Any]:
     """The map that is stored; its position is where it stands."""
-    return {
-        "t": "pending_expired",
-        "v": DOMAIN_EVENT_VERSIONS["pending_expired"],
-        "at": event.timestamp,
-        "id": event.transfer_id.to_bytes(16, "big"),
-    }
+    fields: dict[str, Any]
+    if isinstance(event, PendingExpired):
+        kind, fields = "pending_expired", {"id": event.transfer_id.to_bytes(16, "big")}
+    else:
+        kind, fields = "ledger_restored", {"from": event.ledger_id, "kept": event.position_kept}
+        fields["frame"] = event.frame_sha256
+        if isinstance(event, LedgerRepaired):
+            kind = "ledger_repaired"
+            fields |= {"lost": event.events_lost, "why": event.cause[:_CAUSE_CHARACTERS_MAX]}
+    return {"t": kind, "v": DOMAIN_EVENT_VERSIONS[kind], "at": event.timestamp, **fields}
 
 
 def decode_domain_event(stored: dict[str, Any], *, position: int) -> DomainEvent:
@@ -80,14 +127,27 @@ def decode_domain_event(stored: dict[str, Any], *, position: int) -> DomainEvent
         DecodeError: an unknown type, a version newer than this program, or malformed fields.
     """
     current = upcast(stored)
-    at, transfer_id = current.get("at"), current.get("id")
-    if set(current) != {"t", "v", "at", "id"} or type(at) is not int:
-        raise DecodeError("a pending_expired event has unknown, missing or malformed fields")
+    kind, at = current["t"], current.get("at")
+    fields = _FIELDS[kind]
+    if set(current) != {"t", "v", "at", *fields} or type(at) is not int:
+        raise DecodeError(f"a {kind} event has unknown, missing or malformed fields")
     if not 0 <= at <= TIMESTAMP_MAX:
-        raise DecodeError("a pending_expired event happened at an impossible time")
-    if not isinstance(transfer_id, bytes) or len(transfer_id) != 16:
-        raise DecodeError("a pending_expired event names no transfer")
-    return PendingExpired(position, at, int.from_bytes(transfer_id, "big"))
+        raise DecodeError(f"a {kind} event happened at an impossible time")
+    for name, form in fields.items():
+        if not _has_form(current[name], form):
+            raise DecodeError(f"a {kind} event has a malformed field {name!r}")
+    if kind == "pending_expired":
+        return PendingExpired(position, at, int.from_bytes(current["id"], "big"))
+    lineage = position, at, current["from"], current["kept"], current["frame"]
+    if kind == "ledger_restored":
+        return LedgerRestored(*lineage)
+    return LedgerRepaired(*lineage, current["lost"], current["why"])
+
+
+def _has_form(value: Any, form: type | int) -> bool:
+    if isinstance(form, int):
+        return isinstance(value, bytes) and len(value) == form
+    return type(value) is form and (not isinstance(value, int) or value >= 0)
 
 
 def upcast(

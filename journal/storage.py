@@ -135,6 +135,9 @@ class Storage:
     def make_directory(self, path: Path) -> None:
         os.mkdir(path, 0o700)
 
+    def open_directory(self, path: Path) -> int:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | _OPEN_FLAGS)
+
     def sync_directory(self, path: Path) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -205,6 +208,14 @@ def lies_within(path: Path, directory: Path) -> bool:
         except (FileNotFoundError, NotADirectoryError):
             continue
     return False
+
+
+def is_at(fd: int, path: Path) -> bool:
+    """Whether ``path`` still names what was opened."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def make_directories(storage: Storage, path: Path) -> None:

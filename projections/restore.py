@@ -137,21 +137,23 @@ def _apply_events(
     timestamp_max: int | None,
     trace: Trace | None,
 ) -> int:
-    expired = [
+    events = [
         event
         for event in record.events()
-        if isinstance(event, PendingExpired)
-        and (position_max is None or event.position <= position_max)
+        if (position_max is None or event.position <= position_max)
         and (timestamp_max is None or event.timestamp <= timestamp_max)
     ]
-    if expired:
-        state.expire(
-            [event.transfer_id for event in expired],
-            positions=[event.position for event in expired],
-            timestamps=[event.timestamp for event in expired],
-            trace=trace,
-        )
-    return len(expired)
+    if events:
+        expired = [event for event in events if isinstance(event, PendingExpired)]
+        if expired:
+            state.expire(
+                [event.transfer_id for event in expired],
+                positions=[event.position for event in expired],
+                timestamps=[event.timestamp for event in expired],
+                trace=trace,
+            )
+        state.advance(events[-1].position, events[-1].timestamp)
+    return len(events)
 
 
 def _newest_checkpoint(

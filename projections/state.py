@@ -104,7 +104,7 @@ class LedgerState:
             self._post(rows[created], _array(positions)[created], trace, None)
         else:
             raise AssertionError("an event that is no row has no place here")
-        self._advance(int(positions[-1]), timestamp)
+        self.advance(int(positions[-1]), timestamp)
 
     def expire(
         self,
@@ -134,7 +134,7 @@ class LedgerState:
                 trace(pending, debit, credit)
         ids = np.array([u128_words(id_) for id_ in transfer_ids], np.uint64)
         self.pendings.resolve(ids, _statuses(*[PendingStatus.EXPIRED] * len(ids)))
-        self._advance(positions[-1], timestamps[-1])
+        self.advance(positions[-1], timestamps[-1])
 
     def dump(self) -> dict[str, Any]:
         """Everything, as CBOR can carry it; equal states give equal dumps."""
@@ -172,7 +172,8 @@ class LedgerState:
         """The hash of the dump: equal for equal states."""
         return hashlib.sha256(codec.encode_cbor(self.dump())).digest()
 
-    def _advance(self, position: int, timestamp: int) -> None:
+    def advance(self, position: int, timestamp: int) -> None:
+        """What stands up to ``position`` is folded in, the last at that time."""
         self.position = position
         self.timestamp = max(self.timestamp, timestamp)
 

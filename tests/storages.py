@@ -66,6 +66,9 @@ class ObservedStorage(Storage):
     def open_write(self, path: Path) -> int:
         return self._opened(Operation("open_write", path))
 
+    def open_directory(self, path: Path) -> int:
+        return self._opened(Operation("open_directory", path))
+
     def close(self, fd: int) -> None:
         operation = Operation("close", self._paths.pop(fd))
         super().close(fd)  # whatever it reports, the descriptor is gone

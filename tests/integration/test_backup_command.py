@@ -34,6 +34,30 @@ while True:
 """
 
 
+INTERRUPTED = """
+import os
+from journal.storage import Storage
+from tools.cli import main
+
+def begin_sync(self, *place):
+    os.kill(os.getpid(), NUMBER)
+
+Storage.begin_sync = begin_sync
+main()
+"""
+
+
+def interrupted(number: signal.Signals, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command that gets a signal when it begins to write."""
+    return subprocess.run(
+        [sys.executable, "-c", INTERRUPTED.replace("NUMBER", str(int(number))), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that writes all the time, and says what was acknowledged."""
@@ -126,24 +150,7 @@ def test_an_interrupted_backup_leaves_nothing_half(tmp_path: Path, number: signa
         before = len(transfers_in(copy))
         for _ in range(1_000):
             out(process).readline()
-    slow = (
-        "import os, signal\n"
-        "from journal.storage import Storage\n"
-        "real = Storage.begin_sync\n"
-        "def begin_sync(self, *place):\n"
-        f"    os.kill(os.getpid(), {int(number)})\n"
-        "    return real(self, *place)\n"
-        "Storage.begin_sync = begin_sync\n"
-        "from tools.cli import main\n"
-        "main()\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", slow, "backup", str(books), str(copy)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    done = interrupted(number, "backup", str(books), str(copy))
     assert (done.returncode, done.stderr.strip()) == (1, "nostro: interrupted")
     assert verify(copy).position == before + 8
     assert not list(copy.rglob("*.tmp"))
@@ -173,3 +180,61 @@ def test_the_backup_lets_the_writer_go_first(
     monkeypatch.setattr(journal, "backup", watched)
     good("backup", books, tmp_path / "copy")
     assert seen == {19}
+
+
+# --- restore --------------------------------------------------------------------------------------
+
+
+def test_a_backup_is_restored_whole_or_in_part(books: Path, tmp_path: Path) -> None:
+    """The part says that it is another ledger, what it left out, and where it is from."""
+    copy, new, part = tmp_path / "copy", tmp_path / "new", tmp_path / "part"
+    good("backup", books, copy)
+    assert "It is the same ledger" in good("restore", copy, new)
+    assert good("accounts", new, "--json") == good("accounts", books, "--json")
+    text = good("restore", copy, part, "--until-position", 10)
+    assert f"{part} holds every event up to position 9." in text
+    assert "Positions 10 to 11 are one request" in text
+    assert "It is another ledger; event 10 says where it is from." in text
+    (event,) = objects("log", part, "--from", 10, "--json")
+    (whole,) = objects("verify", books, "--json")
+    assert (event["event"], event["position_kept"]) == ("ledger_restored", 9)
+    assert event["from_ledger_id"] == whole["ledger_id"]
+    assert f"restored from ledger {whole['ledger_id']}, up to position 9" in good("log", part)
+    (then,) = objects("restore", copy, tmp_path / "then", "--until-time", "2001-09-09", "--json")
+    assert (then["same_ledger"], then["position"]) == (True, 68)
+    (early,) = objects("restore", copy, tmp_path / "early", "--until-time", "2001-09-08", "--json")
+    assert (early["same_ledger"], early["position"], early["position_backup"]) == (False, 0, 68)
+    assert "passed" in good("replay", part, "--check")
+
+
+def test_a_bad_restore_changes_nothing(books: Path, tmp_path: Path) -> None:
+    """Wrong use is 2, damage is 3, and what is there stays."""
+    before = contents(tmp_path)
+    for arguments in (
+        (books, books),
+        (books, tmp_path),
+        (books, books / "new"),
+        (tmp_path / "none", tmp_path / "new"),
+        (books, tmp_path / "new", "--until-position", 69),
+        (books, tmp_path / "new", "--until-position", 1, "--until-time", 1),
+    ):
+        result = run("restore", *arguments)
+        assert result.exit_code == 2, result.output
+    assert contents(tmp_path) == before
+    damaged = min((books / "segments").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    result = run("restore", books, tmp_path / "new")
+    assert result.exit_code == 3
+    assert str(damaged) in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--until-position", "50"]])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_restore_leaves_nothing(
+    books: Path, tmp_path: Path, number: signal.Signals, options: list[str]
+) -> None:
+    """No ledger and no remains."""
+    done = interrupted(number, "restore", str(books), str(tmp_path / "new"), *options)
+    assert (done.returncode, done.stderr.strip()) == (1, "nostro: interrupted")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["books"]

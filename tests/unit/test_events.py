@@ -16,6 +16,9 @@ from journal.events import (
     DOMAIN_EVENT_VERSIONS,
     UPCASTS,
     AccountCreated,
+    DomainEvent,
+    LedgerRepaired,
+    LedgerRestored,
     PendingExpired,
     TransferCreated,
     TransferRefused,
@@ -41,6 +44,42 @@ def test_a_domain_event_survives(position: int, timestamp: int, transfer_id: int
     event = PendingExpired(position, timestamp, transfer_id)
     payload = codec.decode_payload(codec.encode_domain_events([encode_domain_event(event)]))
     assert list(events_of(payload, position_first=position)) == [event]
+
+
+LINEAGE = [
+    LedgerRestored(9, 77, bytes(range(16)), 8, bytes(range(32))),
+    LedgerRepaired(9, 77, bytes(range(16)), 0, bytes(32), 3, "damaged at byte 700"),
+]
+
+
+@pytest.mark.parametrize("event", LINEAGE)
+def test_where_a_ledger_is_from_survives(event: DomainEvent) -> None:
+    """What a restore or a repair wrote down is read back."""
+    payload = codec.decode_payload(codec.encode_domain_events([encode_domain_event(event)]))
+    assert list(events_of(payload, position_first=9)) == [event]
+
+
+@pytest.mark.parametrize("event", LINEAGE)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"v": 2}, {"at": -1}, {"from": bytes(15)}, {"from": "x" * 16}, {"kept": -1},
+        {"kept": True}, {"frame": bytes(16)}, {"frame": ...}, {"more": 1}, {"lost": "3"},
+        {"why": b"x"},
+    ],
+)  # fmt: skip
+def test_a_malformed_origin_is_refused(event: DomainEvent, change: dict[str, Any]) -> None:
+    """As for every other event."""
+    both = {**encode_domain_event(event), **change}
+    stored = {key: value for key, value in both.items() if value is not ...}
+    with pytest.raises(DecodeError):
+        decode_domain_event(stored, position=9)
+
+
+def test_a_cause_is_not_stored_at_any_length() -> None:
+    """The event must fit a frame whatever the damage had to say."""
+    long = LedgerRepaired(9, 77, bytes(16), 0, bytes(32), 3, "x" * 100_000)
+    assert len(encode_domain_event(long)["why"]) == 1_000
 
 
 def test_accounts_become_events_in_order() -> None:

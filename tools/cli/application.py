@@ -50,6 +50,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "prove": Entry("tools.cli.prove:prove", "Check"),
     "key": Entry("tools.cli.key:key", "Check"),
     "backup": Entry("tools.cli.backup:backup", "Keep"),
+    "restore": Entry("tools.cli.restore:restore", "Keep"),
     "bench": Entry("tools.cli.bench:bench", "Check"),
 }
 

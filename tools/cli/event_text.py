@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from journal import AccountCreated, Event, TransferCreated, TransferFlags, TransferRefused
+from journal import (
+    AccountCreated,
+    Event,
+    LedgerRepaired,
+    LedgerRestored,
+    PendingExpired,
+    TransferCreated,
+    TransferFlags,
+    TransferRefused,
+)
 from tools.cli import screen
 from tools.cli.accounts import flag_names as account_flag_names
 from tools.times import format_plain, format_rfc3339
@@ -42,7 +51,12 @@ def _what(event: Event, show: Callable[[int], str]) -> str:
         return (
             f"{text}  REFUSED {event.status.name}" if isinstance(event, TransferRefused) else text
         )
-    return f"pending {show(event.transfer_id)} expired"
+    if isinstance(event, PendingExpired):
+        return f"pending {show(event.transfer_id)} expired"
+    origin = f"from ledger {event.ledger_id.hex()}, up to position {event.position_kept:,}"
+    if isinstance(event, LedgerRestored):
+        return f"restored {origin}"
+    return f"repaired {origin}, {event.events_lost:,} events lost: {event.cause}"
 
 
 def event_json(event: Event) -> dict[str, Any]:
@@ -67,7 +81,21 @@ def event_json(event: Event) -> dict[str, Any]:
         }
     if isinstance(event, TransferCreated | TransferRefused):
         return {**shown, **_transfer_json(event)}
-    return {**shown, "event": "pending_expired", "id": str(event.transfer_id)}
+    if isinstance(event, PendingExpired):
+        return {**shown, "event": "pending_expired", "id": str(event.transfer_id)}
+    restored = isinstance(event, LedgerRestored)
+    return {
+        **shown,
+        "event": "ledger_restored" if restored else "ledger_repaired",
+        "from_ledger_id": event.ledger_id.hex(),
+        "position_kept": event.position_kept,
+        "chain_hash": event.frame_sha256.hex(),
+        **(
+            {"events_lost": event.events_lost, "cause": event.cause}
+            if isinstance(event, LedgerRepaired)
+            else {}
+        ),
+    }
 
 
 def _transfer_json(event: TransferCreated | TransferRefused) -> dict[str, Any]:
