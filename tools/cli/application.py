@@ -51,6 +51,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "key": Entry("tools.cli.key:key", "Check"),
     "backup": Entry("tools.cli.backup:backup", "Keep"),
     "restore": Entry("tools.cli.restore:restore", "Keep"),
+    "export": Entry("tools.cli.export:export", "Keep"),
     "bench": Entry("tools.cli.bench:bench", "Check"),
 }
 

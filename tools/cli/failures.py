@@ -12,6 +12,7 @@ import attrs
 import click
 
 import journal
+from tools.exporting import ExportDamaged, ExportUnfit
 from tools.importing import MappingError, SourceError
 
 GOOD: Final = 0
@@ -85,6 +86,8 @@ FAILURES: Final = (  # the first that matches counts, so a subclass stands befor
         MappingError, WRONG_USE, "every key of a mapping is explained in docs/guides/import.md"
     ),
     Failure(SourceError, WRONG_USE, "check the path, and the [file] table of the mapping"),
+    Failure(ExportDamaged, DAMAGED, "nothing was written; export the ledger again"),
+    Failure(ExportUnfit, WRONG_USE, "nothing was written"),
     Failure(OSError, CHECK_FAILED, "check that the path is there and may be used"),
 )
 

@@ -14,12 +14,13 @@ import click
 
 from journal import JournalError
 from projections import Ledger
-from tools.cli import import_report, parameters
+from tools.cli import export_import, import_report, parameters
 from tools.cli.documented import DocumentedCommand
 from tools.cli.failures import WRONG_USE, CommandFailed
 from tools.cli.init import ledger_exists, open_for_writing
 from tools.cli.interruption import Interruption
 from tools.cli.meter import Meter, meter
+from tools.exporting import is_export
 from tools.importing import (
     BATCH_ROWS_MAX,
     BadRow,
@@ -65,6 +66,7 @@ class _Request:
         "nostro import books rows.csv --mapping m.toml --dry-run",
         "nostro import books rows.csv --mapping m.toml",
         "nostro import books rows.csv -m m.toml --on-error skip --errors-to bad.csv",
+        "nostro import new books.jsonl",
     ),
 )
 @parameters.directory
@@ -74,9 +76,8 @@ class _Request:
     "--mapping",
     "mapping_path",
     metavar="M.toml",
-    required=True,
     type=click.Path(path_type=Path),
-    help="The TOML file that says what each column means.",
+    help="The TOML file that says what each column means. An export needs none.",
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
 @click.option(
@@ -107,7 +108,7 @@ def import_file(
     directory: Path,
     file: Path,
     *,
-    mapping_path: Path,
+    mapping_path: Path | None,
     dry_run: bool,
     on_error: str,
     errors_to: Path | None,
@@ -120,7 +121,17 @@ def import_file(
     A mapping file says which column is what; docs/guides/import.md explains it. Each row's id
     follows from its key, so an import that was stopped is continued by the same command, and
     running it twice doubles nothing. DIR is made if it is not there.
+
+    A FILE that `nostro export` wrote as JSON Lines needs no mapping: it becomes a new ledger in
+    DIR, which must be empty or not there, with the same events at the same positions.
     """
+    if mapping_path is None:
+        if not is_export(file):
+            raise click.UsageError("Missing option '-m' / '--mapping'.")
+        if dry_run or on_error == "skip" or errors_to is not None:
+            raise click.UsageError("an export is imported whole or not at all: leave options out")
+        export_import.run(file, directory, as_json=as_json, quiet=quiet)
+        return
     if errors_to is not None and errors_to.resolve() in {file.resolve(), mapping_path.resolve()}:
         raise click.UsageError("--errors-to names a file that is read")
     request = _Request(

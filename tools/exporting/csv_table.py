@@ -1,0 +1,78 @@
+"""One table as CSV: every number is decimal text, flags are names between blanks."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Self
+
+from journal import RecordKind
+from journal.rows import columns
+from tools.exporting.naming import (
+    account_flag_names,
+    event_cells,
+    status_names,
+    transfer_flag_names,
+)
+from tools.exporting.selection import Chosen
+from tools.times import format_rfc3339
+
+_ACCOUNT_FIELDS: Final = (
+    "id", "user_data_128", "user_data_64", "user_data_32", "ledger", "code", "flags",
+)  # fmt: skip
+_TRANSFER_FIELDS: Final = (
+    "id", "debit_account_id", "credit_account_id", "amount", "pending_id", "user_data_128",
+    "user_data_64", "user_data_32", "timeout", "ledger", "code", "flags",
+)  # fmt: skip
+_PLACE: Final = ("position", "timestamp", "timestamp_ns")
+_EVENT_FIELDS: Final = ("event", "transfer_id", "details")
+
+
+class CsvTable:
+    """Writes one kind of event to a file. A context manager."""
+
+    def __init__(self, kind: RecordKind, file: io.FileIO, path: Path) -> None:
+        del path
+        self._kind = kind
+        self._text = io.TextIOWrapper(
+            io.BufferedWriter(file, 1 << 20), encoding="utf-8", newline=""
+        )
+        self._csv = csv.writer(self._text, lineterminator="\n")
+        fields = {
+            RecordKind.ACCOUNTS: _ACCOUNT_FIELDS,
+            RecordKind.TRANSFERS: ("status", *_TRANSFER_FIELDS),
+            RecordKind.EVENTS: _EVENT_FIELDS,
+        }[kind]
+        self._csv.writerow([*_PLACE, *fields])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._text.flush()
+        self._text.detach()
+
+    def write(self, chosen: Chosen) -> None:
+        self._csv.writerows(_csv_rows(chosen))
+
+
+def _csv_rows(chosen: Chosen) -> Iterator[tuple[object, ...]]:
+    if chosen.kind is RecordKind.EVENTS:
+        for event in chosen.events:
+            yield (*_place(event.position, event.timestamp), *event_cells(event))
+        return
+    rows = zip(chosen.positions.tolist(), columns(chosen.rows), strict=True)
+    if chosen.kind is RecordKind.ACCOUNTS:
+        for position, (id_, *_, u128, u64, u32, _reserved, ledger, code, flags, at) in rows:
+            names = " ".join(account_flag_names(flags))
+            yield (*_place(position, at), id_, u128, u64, u32, ledger, code, names)
+        return
+    statuses = status_names(chosen)
+    for (position, (*facts, flags, at)), status in zip(rows, statuses, strict=True):
+        yield (*_place(position, at), status, *facts, " ".join(transfer_flag_names(flags)))
+
+
+def _place(position: int, timestamp: int) -> tuple[int, str, int]:
+    return position, format_rfc3339(timestamp), timestamp

@@ -1,0 +1,155 @@
+"""JSON Lines: every event with every field, one on a line, between a first and a last line.
+
+The first line says what this is an export of. Each event names the first position of its request,
+so that the requests can be told apart. The last line has the SHA-256 of all bytes before it: with
+it, the file can be read back (tools/exporting/reimport.py). Ids and amounts are text, because many
+JSON readers lose digits beyond 2**53; the names are those of ``nostro log --json``.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from journal import (
+    CreateTransferStatus,
+    Reader,
+    RecordKind,
+)
+from journal.rows import columns
+from tools.exporting.naming import (
+    account_flag_names,
+    domain_event_json,
+    transfer_flag_names,
+)
+from tools.exporting.selection import CREATED, Chosen, Exported, Progress, Selection, choose
+from tools.times import format_rfc3339
+
+VERSION: Final = 1
+_LINES_AT_ONCE: Final = 2_048
+
+
+def export_json_lines(
+    reader: Reader,
+    write: Callable[[bytes], object],
+    selection: Selection,
+    *,
+    progress: Progress | None = None,
+) -> Exported:
+    """Give all lines to ``write``, some thousands at a time.
+
+    Raises:
+        Damage: the journal cannot be read up to there; the last line is missing.
+    """
+    head = reader.head()
+    last = min(head.position, selection.position_max or head.position)
+    digest = hashlib.sha256()
+    counts = dict.fromkeys(RecordKind, 0)
+
+    def put(lines: list[str]) -> None:
+        data = "".join(lines).encode("ascii")
+        digest.update(data)
+        write(data)
+
+    put(
+        [
+            _line(
+                {
+                    "nostro_export": VERSION,
+                    "ledger_id": head.ledger_id.hex(),
+                    "position": last,
+                    "complete": selection.is_prefix,
+                }
+            )
+        ]
+    )
+    for chosen in choose(reader, selection, last, progress):
+        lines = list(_lines(chosen))
+        for start in range(0, len(lines), _LINES_AT_ONCE):
+            put(lines[start : start + _LINES_AT_ONCE])
+        counts[chosen.kind] += len(chosen)
+    events = sum(counts.values())
+    write(_line({"end": True, "events": events, "sha256": digest.hexdigest()}).encode("ascii"))
+    return Exported(
+        head.ledger_id,
+        last,
+        counts[RecordKind.ACCOUNTS],
+        counts[RecordKind.TRANSFERS],
+        counts[RecordKind.EVENTS],
+    )
+
+
+def _lines(chosen: Chosen) -> Iterator[str]:
+    request = chosen.record.position_first
+    positions = chosen.positions.tolist()
+    if chosen.kind is RecordKind.EVENTS:
+        for event in chosen.events:
+            yield _line(
+                {
+                    **_place(event.position, request, event.timestamp),
+                    **domain_event_json(event),
+                }
+            )
+    elif chosen.kind is RecordKind.ACCOUNTS:
+        for position, row in zip(positions, columns(chosen.rows), strict=True):
+            yield _line({**_place(position, request, row[-1]), **_account(row)})
+    else:
+        statuses = chosen.statuses.tolist() if chosen.statuses is not None else None
+        for index, (position, row) in enumerate(zip(positions, columns(chosen.rows), strict=True)):
+            status = CREATED if statuses is None else statuses[index]
+            yield _transfer_line(position, request, status, row)
+
+
+def _line(value: dict[str, Any]) -> str:
+    return json.dumps(value) + "\n"
+
+
+def _place(position: int, request: int, timestamp: int) -> dict[str, Any]:
+    return {
+        "position": position,
+        "request": request,
+        "timestamp": format_rfc3339(timestamp),
+        "timestamp_ns": timestamp,
+    }
+
+
+def _account(row: tuple[int, ...]) -> dict[str, Any]:
+    id_, *_, user_128, user_64, user_32, _reserved, ledger, code, flags, _timestamp = row
+    return {
+        "event": "account_created",
+        "id": str(id_),
+        "ledger": ledger,
+        "code": code,
+        "flags": account_flag_names(flags),
+        "user_data_128": str(user_128),
+        "user_data_64": str(user_64),
+        "user_data_32": user_32,
+    }
+
+
+def _transfer_line(position: int, request: int, status: int, row: tuple[int, ...]) -> str:
+    """As :func:`_line` would write it, in a third of the time."""
+    (
+        id_, debit, credit, amount, pending, user_128, user_64, user_32, timeout, ledger, code,
+        flags, timestamp,
+    ) = row  # fmt: skip
+    event = '"transfer_created"'
+    if status != CREATED:
+        event = f'"transfer_refused", "status": "{CreateTransferStatus(status).name}"'
+    return (
+        f'{{"position": {position}, "request": {request}, "timestamp":'
+        f' "{format_rfc3339(timestamp)}", "timestamp_ns": {timestamp}, "event": {event},'
+        f' "id": "{id_}", "debit_account_id": "{debit}", "credit_account_id": "{credit}",'
+        f' "amount": "{amount}", "pending_id": "{pending}", "timeout": {timeout},'
+        f' "ledger": {ledger}, "code": {code}, "flags": {_flags_json(flags)},'
+        f' "user_data_128": "{user_128}", "user_data_64": "{user_64}",'
+        f' "user_data_32": {user_32}}}\n'
+    )
+
+
+@functools.lru_cache(4_096)
+def _flags_json(flags: int) -> str:
+    return json.dumps(transfer_flag_names(flags))

@@ -1,0 +1,62 @@
+"""What events, statuses and flags are called in files."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+from journal import (
+    AccountFlags,
+    CreateTransferStatus,
+    Event,
+    LedgerRepaired,
+    LedgerRestored,
+    PendingExpired,
+    TransferFlags,
+)
+from tools.exporting.selection import CREATED, Chosen
+
+
+def domain_event_json(event: Event) -> dict[str, Any]:
+    """The fields of a domain event but its position and time; "event" is its name."""
+    if isinstance(event, PendingExpired):
+        return {"event": "pending_expired", "id": str(event.transfer_id)}
+    assert isinstance(event, LedgerRestored | LedgerRepaired)
+    shown: dict[str, Any] = {
+        "event": "ledger_restored",
+        "from_ledger_id": event.ledger_id.hex(),
+        "position_kept": event.position_kept,
+        "chain_hash": event.frame_sha256.hex(),
+    }
+    if isinstance(event, LedgerRepaired):
+        shown |= {"event": "ledger_repaired", "events_lost": event.events_lost}
+        shown["cause"] = event.cause
+    return shown
+
+
+@functools.lru_cache(4_096)
+def transfer_flag_names(flags: int) -> tuple[str, ...]:
+    return tuple(flag.name.lower() for flag in TransferFlags if flag & flags and flag.name)
+
+
+@functools.lru_cache(4_096)
+def account_flag_names(flags: int) -> tuple[str, ...]:
+    return tuple(flag.name.lower() for flag in AccountFlags if flag & flags and flag.name)
+
+
+def status_names(chosen: Chosen) -> list[str]:
+    """CREATED, or what each transfer was refused with."""
+    if chosen.statuses is None:
+        return ["CREATED"] * len(chosen)
+    return [
+        "CREATED" if status == CREATED else CreateTransferStatus(status).name
+        for status in chosen.statuses.tolist()
+    ]
+
+
+def event_cells(event: Event) -> tuple[str, str, str]:
+    """Name, transfer id and the other fields as JSON; empty where there is none."""
+    shown = domain_event_json(event)
+    name, transfer_id = shown.pop("event"), shown.pop("id", "")
+    return name, transfer_id, json.dumps(shown) if shown else ""

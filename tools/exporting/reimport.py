@@ -1,0 +1,273 @@
+"""Reading an export in JSON Lines back: a ledger with the same events at the same positions.
+
+The file is read twice. First its SHA-256 and its lines are checked, then the requests are written
+to a new journal as they were, with their times and what was refused; the rules are not asked again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import numpy as np
+
+from journal import (
+    Account,
+    AccountFlags,
+    CreateTransferStatus,
+    InvalidField,
+    LedgerRepaired,
+    LedgerRestored,
+    PendingExpired,
+    RecordKind,
+    Transfer,
+    TransferFlags,
+    codec,
+)
+from journal.building import building, check_free
+from journal.directory import Directory
+from journal.events import DomainEvent, encode_domain_event
+from journal.frame import FrameHeader
+from journal.lineage import Carried, write_anew
+from journal.rows import account_rows, transfer_rows
+from journal.storage import Storage
+from projections.restore import restore_state
+from tools.exporting.errors import ExportDamaged, ExportUnfit
+from tools.exporting.json_lines import VERSION
+from tools.exporting.selection import CREATED
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes done and the bytes in all."""
+
+_PEEKED_BYTES: Final = 64
+_BEGINNING: Final = b'{"nostro_export": '
+_LINE_BYTES_MAX: Final = 16_384
+
+
+@attrs.frozen
+class ImportedExport:
+    """The ledger that was made."""
+
+    ledger_id: bytes
+    ledger_id_before: bytes
+    """The ledger that was exported."""
+    position: int
+    requests: int
+    state_sha256: bytes
+
+
+def is_export(path: Path) -> bool:
+    """Whether a regular file begins as an export does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(_PEEKED_BYTES).startswith(_BEGINNING)
+
+
+def import_export(
+    path: Path,
+    destination: Path,
+    *,
+    progress: Progress | None = None,
+    storage: Storage | None = None,
+) -> ImportedExport:
+    """Make a ledger at ``destination``, which must be empty or not there, of the export ``path``.
+
+    It has an identity of its own. Its state is that of the ledger that was exported.
+
+    Raises:
+        ExportUnfit: it is no export of this version, or one that leaves out events.
+        ExportDamaged: it was altered or cut short.
+        DestinationTaken, LedgerLocked, CopyFailed, JournalFull, WriterPoisoned: nothing is left.
+    """
+    storage = storage or Storage()
+    check_free(storage, destination)
+    size_bytes = path.stat().st_size
+
+    def tell(done: int) -> None:
+        if progress is not None:
+            progress(done, 2 * size_bytes)
+
+    ledger_id, events = _check(path, tell)
+    reading = _Reading(path, events, lambda done: tell(size_bytes + done))
+    with building(storage, destination) as unfinished:
+        report = write_anew(storage, unfinished, reading.records(), None)
+        try:
+            state = restore_state(storage, Directory(unfinished)).state
+        except (AssertionError, KeyError, ValueError, OverflowError) as error:
+            raise ExportDamaged(
+                path, reading.line, f"its events do not follow from each other: {error}"
+            ) from None
+    return ImportedExport(
+        report.ledger_id, ledger_id, report.position, report.records, state.sha256()
+    )
+
+
+def _check(path: Path, tell: Callable[[int], None]) -> tuple[bytes, int]:
+    """The identity in the first line and the number of events, every byte having been hashed."""
+    digest = hashlib.sha256()
+    done, number, line = 0, 0, b""
+    with path.open("rb") as file:
+        first = file.readline(_LINE_BYTES_MAX)
+        header = _object(path, 1, first)
+        if header.get("nostro_export") != VERSION:
+            raise ExportUnfit(path, f"it is not an export of version {VERSION}")
+        if header.get("complete") is not True:
+            raise ExportUnfit(path, "it leaves out events; only a complete export is a ledger")
+        file.seek(0)
+        before = b""
+        while line := file.readline(_LINE_BYTES_MAX):
+            digest.update(before)
+            before = line
+            number += 1
+            done += len(line)
+            if number % 4_096 == 0:
+                tell(done)
+    last = _object(path, number, before)
+    if last.get("end") is not True or not before.endswith(b"\n"):
+        raise ExportDamaged(path, number, "its last line is missing: it was cut short")
+    if last.get("sha256") != digest.hexdigest():
+        raise ExportDamaged(path, number, "it fails its SHA-256: it was altered")
+    try:
+        return bytes.fromhex(header["ledger_id"]), int(last["events"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ExportDamaged(path, 1, f"a field is missing or malformed: {error}") from None
+
+
+def _object(path: Path, line: int, text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ExportDamaged(path, line, "it is not a JSON object on one line")
+    return value
+
+
+class _Reading:
+    """The second reading: lines become requests."""
+
+    def __init__(self, path: Path, events: int, tell: Callable[[int], None]) -> None:
+        self._path = path
+        self._events = events
+        self._tell = tell
+        self.line = 1
+
+    def records(self) -> Iterator[Carried]:
+        position = 1
+        for request, group in itertools.groupby(self._lines(), lambda found: found.get("request")):
+            found = list(group)
+            places = [one.get("position") for one in found]
+            if request != position or places != list(range(position, position + len(found))):
+                raise self._damaged("positions do not follow on each other")
+            try:
+                yield _carried(found)
+            except (KeyError, TypeError, ValueError, OverflowError, InvalidField) as error:
+                raise self._damaged(f"a field is missing or malformed: {error}") from None
+            position += len(found)
+        if position != self._events + 1:
+            raise self._damaged(f"it holds {position - 1:,} events and not {self._events:,}")
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        done = 0
+        with self._path.open("rb") as file:
+            done += len(file.readline(_LINE_BYTES_MAX))
+            while True:
+                text = file.readline(_LINE_BYTES_MAX)
+                self.line += 1
+                found = _object(self._path, self.line, text)
+                if "end" in found:
+                    return
+                yield found
+                done += len(text)
+                if self.line % 4_096 == 0:
+                    self._tell(done)
+
+    def _damaged(self, reason: str) -> ExportDamaged:
+        return ExportDamaged(self._path, self.line, reason)
+
+
+def _carried(found: list[dict[str, Any]]) -> Carried:
+    """One request as it was."""
+    kind = found[0]["event"]
+    if kind == "account_created":
+        rows = account_rows([_account(one) for one in found])
+        payload = codec.encode_rows(RecordKind.ACCOUNTS, rows, None)
+        times = rows["timestamp"].tolist()
+    elif kind in ("transfer_created", "transfer_refused"):
+        rows = transfer_rows([_transfer(one) for one in found])
+        statuses = np.array([_status(one) for one in found], np.uint32)
+        created = bool((statuses == CREATED).all())
+        payload = codec.encode_rows(RecordKind.TRANSFERS, rows, None if created else statuses)
+        times = rows["timestamp"].tolist()
+    else:
+        events = [_domain_event(one) for one in found]
+        payload = codec.encode_domain_events([encode_domain_event(event) for event in events])
+        times = [event.timestamp for event in events]
+    codec.decode_payload(payload)  # nothing is written that could not be read
+    header = FrameHeader(len(payload), len(found), 0, 0, min(times), max(times), b"", b"")
+    return Carried(header, payload)
+
+
+def _account(one: dict[str, Any]) -> Account:
+    if one["event"] != "account_created":
+        raise ValueError("a request holds events of more than one kind")
+    return Account(
+        id=int(one["id"]),
+        user_data_128=int(one["user_data_128"]),
+        user_data_64=int(one["user_data_64"]),
+        user_data_32=one["user_data_32"],
+        ledger=one["ledger"],
+        code=one["code"],
+        flags=AccountFlags(sum(AccountFlags[name.upper()] for name in one["flags"])),
+        timestamp=one["timestamp_ns"],
+    )
+
+
+def _transfer(one: dict[str, Any]) -> Transfer:
+    if one["event"] not in ("transfer_created", "transfer_refused"):
+        raise ValueError("a request holds events of more than one kind")
+    return Transfer(
+        id=int(one["id"]),
+        debit_account_id=int(one["debit_account_id"]),
+        credit_account_id=int(one["credit_account_id"]),
+        amount=int(one["amount"]),
+        pending_id=int(one["pending_id"]),
+        user_data_128=int(one["user_data_128"]),
+        user_data_64=int(one["user_data_64"]),
+        user_data_32=one["user_data_32"],
+        timeout=one["timeout"],
+        ledger=one["ledger"],
+        code=one["code"],
+        flags=TransferFlags(sum(TransferFlags[name.upper()] for name in one["flags"])),
+        timestamp=one["timestamp_ns"],
+    )
+
+
+def _status(one: dict[str, Any]) -> int:
+    if one["event"] == "transfer_created":
+        return CREATED
+    return int(CreateTransferStatus[one["status"]])
+
+
+def _domain_event(one: dict[str, Any]) -> DomainEvent:
+    kind, timestamp = one["event"], one["timestamp_ns"]
+    if kind == "pending_expired":
+        return PendingExpired(0, timestamp, int(one["id"]))
+    lineage = (
+        0,
+        timestamp,
+        bytes.fromhex(one["from_ledger_id"]),
+        one["position_kept"],
+        bytes.fromhex(one["chain_hash"]),
+    )
+    if kind == "ledger_restored":
+        return LedgerRestored(*lineage)
+    if kind == "ledger_repaired":
+        return LedgerRepaired(*lineage, one["events_lost"], one["cause"])
+    raise ValueError(f"there is no event {kind!r}")
