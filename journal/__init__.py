@@ -31,9 +31,11 @@ from journal.errors import (
     LedgerLocked,
     MissingSegment,
     NotALedger,
+    NothingToRepair,
     NotOwner,
     OtherHistory,
     OtherLedger,
+    OtherLoss,
     OutOfRange,
     ReadOnly,
     RootBeyondEnd,
@@ -83,6 +85,7 @@ from journal.recovery import RecoveryReport
 from journal.root import Root
 from journal.signing import SigningKey, new_key, read_key
 from journal.tree import EventTree
+from journal.repair import RepairPlan, RepairReport, plan_repair, repair
 from journal.restoration import RestoreReport, restore
 from journal.verification import VerifyReport, verify
 from journal.writer import Writer
@@ -145,8 +148,10 @@ __all__ = [
     "MissingSegment",
     "NotALedger",
     "NotOwner",
+    "NothingToRepair",
     "OtherHistory",
     "OtherLedger",
+    "OtherLoss",
     "OutOfRange",
     "PendingExpired",
     "Proof",
@@ -160,6 +165,8 @@ __all__ = [
     "Root",
     "RootBeyondEnd",
     "RootDiffers",
+    "RepairPlan",
+    "RepairReport",
     "RestoreReport",
     "Rows",
     "SigningKey",
@@ -178,6 +185,8 @@ __all__ = [
     "id",
     "new_key",
     "read_key",
+    "plan_repair",
+    "repair",
     "restore",
     "verify",
 ]

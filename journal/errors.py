@@ -167,6 +167,29 @@ class OtherHistory(JournalError):
         return f"{self.path}: holds another history (position {self.position}): {self.reason}"
 
 
+@attrs.define(eq=False)
+class NothingToRepair(JournalError):
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.path}: this journal is sound; there is nothing to repair"
+
+
+@attrs.define(eq=False)
+class OtherLoss(JournalError):
+    """A repair would lose another number of events than was agreed to."""
+
+    path: Path
+    events_lost: int
+    events_agreed: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: repairing it loses {self.events_lost:,} events, not"
+            f" {self.events_agreed:,}"
+        )
+
+
 # --- the machine failed: what was acknowledged is safe --------------------------------------------
 
 

@@ -75,7 +75,9 @@ class Recovered:
 
 
 @attrs.frozen
-class _Tail:
+class Tail:
+    """What lies past HEAD: where the sound frames end, and what follows there."""
+
     place: Place
     timestamp: int
     events: int
@@ -88,13 +90,7 @@ def recover(storage: Storage, directory: Directory, witnesses: Sequence[Witness]
     Raises:
         Damage: what is missing or altered cannot be a crash's doing. Nothing was changed.
     """
-    require_ledger(directory)
-    head = read_head(storage, directory)
-    files = list_segments(storage, directory, ledger_id=head.ledger_id)
-    manifest_is_current = _check_manifest(storage, directory, head, files)
-    tail = _read_tail(storage, directory, head, files)
-    _check_witnesses(files[-1], tail, witnesses)
-
+    head, files, manifest_is_current, tail = examine(storage, directory, witnesses)
     for folder in directory.folders:
         if not storage.exists(folder):
             storage.make_directory(folder)  # what lay in it was derived, or is missed elsewhere
@@ -112,6 +108,23 @@ def recover(storage: Storage, directory: Directory, witnesses: Sequence[Witness]
         write_manifest(storage, directory, ledger_id=head.ledger_id, sealed=sealed_segments(files))
     report = RecoveryReport(head.closed, tail.events, torn_bytes, quarantine)
     return Recovered(files, tail.place, head, tail.timestamp, report)
+
+
+def examine(
+    storage: Storage, directory: Directory, witnesses: Sequence[Witness]
+) -> tuple[Head, list[SegmentFile], bool, Tail]:
+    """HEAD, the segments, whether the manifest is current, and the tail. Changes nothing.
+
+    Raises:
+        Damage: what is missing or altered cannot be a crash's doing.
+    """
+    require_ledger(directory)
+    head = read_head(storage, directory)
+    files = list_segments(storage, directory, ledger_id=head.ledger_id)
+    manifest_is_current = _check_manifest(storage, directory, head, files)
+    tail = _read_tail(storage, directory, head, files)
+    _check_witnesses(files[-1], tail, witnesses)
+    return head, files, manifest_is_current, tail
 
 
 def classify(
@@ -149,7 +162,7 @@ def _check_manifest(
 
 def _read_tail(
     storage: Storage, directory: Directory, head: Head, files: list[SegmentFile]
-) -> _Tail:
+) -> Tail:
     """Scan from HEAD to the end of the journal."""
     names = [file.header.position_first for file in files]
     if head.segment_position not in names:
@@ -176,16 +189,16 @@ def _read_tail(
         timestamp = max(timestamp, tail.timestamp)
         events += tail.events
         broken = tail.broken
-    return _Tail(place, timestamp, events, broken)
+    return Tail(place, timestamp, events, broken)
 
 
 def _scan_segment(
     storage: Storage, file: SegmentFile, place: Place, ledger_id: bytes, *, sealed: bool
-) -> _Tail:
+) -> Tail:
     fd = storage.open_read(file.path)
     timestamp, events = 0, 0
     try:
-        end = file.size_bytes if sealed else _written_end(storage, fd, place, file.size_bytes)
+        end = file.size_bytes if sealed else written_end(storage, fd, place, file.size_bytes)
         try:
             for scanned in scan(storage, fd, place, end_bytes=end, ledger_id=ledger_id):
                 timestamp = max(timestamp, scanned.header.timestamp_max)
@@ -203,13 +216,13 @@ def _scan_segment(
                 damage = broken.damage(file.path)
                 damage.cause = f"{damage.cause}; {cause}"
                 raise damage from None
-            return _Tail(place, timestamp, events, broken)
-        return _Tail(place, timestamp, events, None)
+            return Tail(place, timestamp, events, broken)
+        return Tail(place, timestamp, events, None)
     finally:
         storage.close(fd)
 
 
-def _written_end(storage: Storage, fd: int, place: Place, size_bytes: int) -> int:
+def written_end(storage: Storage, fd: int, place: Place, size_bytes: int) -> int:
     """Where the reserved zeros at the end of the active segment begin, at 16 bytes' precision."""
     end = size_bytes
     while end > place.offset_bytes:
@@ -233,7 +246,7 @@ def _check_start(file: SegmentFile, place: Place) -> None:
     raise Damage(file.path, 0, cause, place.position)
 
 
-def _check_witnesses(active: SegmentFile, tail: _Tail, witnesses: Sequence[Witness]) -> None:
+def _check_witnesses(active: SegmentFile, tail: Tail, witnesses: Sequence[Witness]) -> None:
     for witness in witnesses:
         if witness.position >= tail.place.position:
             raise JournalTruncated(

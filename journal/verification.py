@@ -93,6 +93,21 @@ def verify(
     return _report(storage, directory, head, checks)
 
 
+def check_payload(scanned: ScannedFrame) -> None:
+    """Decode everything in a frame.
+
+    Raises:
+        DecodeError: something in it is not what this program writes.
+    """
+    payload = codec.decode_payload(scanned.payload)
+    if payload.event_count != scanned.header.event_count:
+        raise DecodeError("the payload holds another number of events than its frame says")
+    if payload.blocks:
+        payload.rows()
+    else:
+        deque(events_of(payload, position_first=scanned.place.position), maxlen=0)
+
+
 def _run(checks: list[_SegmentCheck], progress: Progress | None) -> None:
     """Run them all; raise what the first of them in the journal's order found."""
     total = sum(check.file.size_bytes for check in checks)
@@ -214,13 +229,7 @@ class _SegmentCheck:
 
     def _check_payload(self, scanned: ScannedFrame) -> None:
         try:
-            payload = codec.decode_payload(scanned.payload)
-            if payload.event_count != scanned.header.event_count:
-                raise DecodeError("the payload holds another number of events than its frame says")
-            if payload.blocks:
-                payload.rows()
-            else:
-                deque(events_of(payload, position_first=scanned.place.position), maxlen=0)
+            check_payload(scanned)
         except DecodeError as error:
             place = scanned.place
             raise Damage(self.file.path, place.offset_bytes, error.reason, place.position) from None

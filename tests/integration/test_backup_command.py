@@ -238,3 +238,73 @@ def test_an_interrupted_restore_leaves_nothing(
     done = interrupted(number, "restore", str(books), str(tmp_path / "new"), *options)
     assert (done.returncode, done.stderr.strip()) == (1, "nostro: interrupted")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["books"]
+
+
+# --- repair ---------------------------------------------------------------------------------------
+
+
+def damage_second_segment(books: Path) -> Path:
+    """Alter a byte in the middle; return the file."""
+    path = sorted((books / "segments").iterdir())[1]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    return path
+
+
+def test_a_repair_is_told_before_it_is_done(books: Path, tmp_path: Path) -> None:
+    """The dry run writes nothing and shows the command that does it; that makes a ledger."""
+    events = objects("log", books, "--json")
+    path = damage_second_segment(books)
+    before = contents(tmp_path)
+    (plan,) = objects("repair", books, tmp_path / "new", "--json")
+    text = good("repair", books, tmp_path / "new")
+    assert contents(tmp_path) == before
+    assert text.startswith(f"{path}: damaged at byte ")
+    lost, kept = plan["events_lost"], plan["position_kept"]
+    assert isinstance(lost, int)
+    assert isinstance(kept, int)
+    assert (kept + lost, plan["applied"]) == (68, False)
+    command = text.splitlines()[-1].split()
+    assert command[-3:] == ["--apply", "--lose", str(lost)]
+    assert "tells of the repair" in good(*command[1:])
+    assert contents(books) == {name: data for name, data in before.items() if books in name.parents}
+    repaired = objects("log", tmp_path / "new", "--json")
+    assert repaired[:-1] == events[:kept]
+    assert (repaired[-1]["event"], repaired[-1]["events_lost"]) == ("ledger_repaired", lost)
+    assert f"repaired from ledger {plan['ledger_id_before']}" in good("log", tmp_path / "new")
+    assert "Sound" in good("verify", tmp_path / "new")
+    assert "passed" in good("replay", tmp_path / "new", "--check")
+    (told,) = objects("repair", books, tmp_path / "more", "--apply", "--lose", lost, "--json")
+    assert (told["applied"], told["position"]) == (True, kept + 1)
+
+
+def test_a_bad_repair_changes_nothing(books: Path, tmp_path: Path) -> None:
+    """A sound ledger, another number, half of the options, a place that is taken."""
+    assert run("repair", books, tmp_path / "new").exit_code == 2
+    damage_second_segment(books)
+    before = contents(tmp_path)
+    for arguments in (
+        ("--apply",),
+        ("--lose", 3),
+        ("--apply", "--lose", 1_000),
+    ):
+        result = run("repair", books, tmp_path / "new", *arguments)
+        assert result.exit_code == 2, result.output
+    (plan,) = objects("repair", books, tmp_path / "new", "--json")
+    for place in (books, books / "new", tmp_path):
+        result = run("repair", books, place, "--apply", "--lose", plan["events_lost"])
+        assert result.exit_code == 2, result.output
+    assert contents(tmp_path) == before
+
+
+def test_an_interrupted_repair_leaves_nothing(books: Path, tmp_path: Path) -> None:
+    """No ledger, and no remains."""
+    damage_second_segment(books)
+    (plan,) = objects("repair", books, tmp_path / "new", "--json")
+    done = interrupted(
+        signal.SIGINT, "repair", str(books), str(tmp_path / "new"), "--apply", "--lose",
+        str(plan["events_lost"]),
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.strip()) == (1, "nostro: interrupted")
+    assert [path.name for path in tmp_path.iterdir()] == ["books"]

@@ -114,6 +114,24 @@ def test_bounds_choose_by_position_and_by_time(books: Path, tmp_path: Path) -> N
     assert objects("import", tmp_path / "new", whole, "--json")[0]["position"] == 5
 
 
+def test_bounds_may_lie_inside_a_request(books: Path, tmp_path: Path) -> None:
+    """A part of it is written; that part can be imported when nothing is missing before it."""
+    clock = HandClock(2 * 10**18)
+    with Ledger.open(books, clock=clock, expiry_seconds=10_000) as ledger:
+        ledger.create_transfers(
+            [pay(n, flags=TransferFlags.PENDING, timeout=1) for n in (40, 41, 42)]
+        )
+        clock.now += 9 * SECOND_NS
+        ledger.lookup_accounts([1])
+        assert ledger.position == 10 + 1 + 3 + 3
+    for end in (13, 16):
+        (told,) = objects("export", books, "--to", end, "--out", tmp_path / str(end), "--json")
+        assert told["events"] == end
+        (made,) = objects("import", tmp_path / f"new-{end}", tmp_path / str(end), "--json")
+        (then,) = objects("replay", books, "--until", end, "--json")
+        assert made["state_sha256"] == then["state_sha256"]
+
+
 def _cut(text: bytes) -> bytes:
     return text[: text.rindex(b'{"end"')]
 
@@ -161,7 +179,10 @@ def test_a_damaged_export_is_not_imported(
         ('"code": 1', '"code": "1"'),
         ('"flags": ["pending"]', '"flags": ["wishful"]'),
         ('"pending_expired"', '"pending_forgotten"'),
+        ('"event": "pending_expired"', '"timestamp_ns": -1, "event": "pending_expired"'),
+        ('"id": "14"}', '"id": "-14"}'),
         ('"DEBIT_ACCOUNT_NOT_FOUND"', '"FINE"'),
+        ("", ""),
         ('"user_data_32"', '"user_data_33"'),
     ],
 )
@@ -172,7 +193,7 @@ def test_a_forged_export_is_not_imported(books: Path, tmp_path: Path, old: str, 
     body, _, last = out.read_text(encoding="utf-8").rpartition('{"end"')
     assert old in body
     forged = body.replace(old, new).encode()
-    end = {"end": True, "events": 10, "sha256": hashlib.sha256(forged).hexdigest()}
+    end = {"end": True, "events": 10 if old else 11, "sha256": hashlib.sha256(forged).hexdigest()}
     out.write_bytes(forged + json.dumps(end).encode() + b"\n")
     assert last
     before = contents(tmp_path)

@@ -52,6 +52,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "backup": Entry("tools.cli.backup:backup", "Keep"),
     "restore": Entry("tools.cli.restore:restore", "Keep"),
     "export": Entry("tools.cli.export:export", "Keep"),
+    "repair": Entry("tools.cli.repair:repair", "Keep"),
     "bench": Entry("tools.cli.bench:bench", "Check"),
 }
 

@@ -39,7 +39,10 @@ class Failure:
     hint: str
 
 
-_DAMAGE: Final = "nothing was changed; `nostro log DIR` still reads what lies before"
+_DAMAGE: Final = (
+    "nothing was changed; `nostro log DIR` still reads what lies before, and `nostro repair`"
+    " keeps it"
+)
 _BEGIN: Final = "check the path, or begin a ledger with `nostro init DIR`"
 _ELSEWHERE: Final = "nothing was changed; name a new or an empty directory"
 _AGAIN: Final = "what was acknowledged is safe; run the same command again to continue"
@@ -73,6 +76,8 @@ FAILURES: Final = (  # the first that matches counts, so a subclass stands befor
     Failure(journal.DestinationTaken, WRONG_USE, _ELSEWHERE),
     Failure(journal.OtherLedger, WRONG_USE, _ELSEWHERE),
     Failure(journal.OtherHistory, WRONG_USE, _ELSEWHERE),
+    Failure(journal.NothingToRepair, WRONG_USE, "a torn tail is seen to when it is opened"),
+    Failure(journal.OtherLoss, WRONG_USE, "nothing was done; a dry run tells what would be lost"),
     Failure(
         journal.CopyFailed,
         CHECK_FAILED,

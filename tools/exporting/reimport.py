@@ -20,7 +20,7 @@ from journal import (
     Account,
     AccountFlags,
     CreateTransferStatus,
-    InvalidField,
+    DecodeError,
     LedgerRepaired,
     LedgerRestored,
     PendingExpired,
@@ -31,7 +31,7 @@ from journal import (
 )
 from journal.building import building, check_free
 from journal.directory import Directory
-from journal.events import DomainEvent, encode_domain_event
+from journal.events import DomainEvent, decode_domain_event, encode_domain_event
 from journal.frame import FrameHeader
 from journal.lineage import Carried, write_anew
 from journal.rows import account_rows, transfer_rows
@@ -167,7 +167,7 @@ class _Reading:
                 raise self._damaged("positions do not follow on each other")
             try:
                 yield _carried(found)
-            except (KeyError, TypeError, ValueError, OverflowError, InvalidField) as error:
+            except (KeyError, TypeError, ValueError, OverflowError, DecodeError) as error:
                 raise self._damaged(f"a field is missing or malformed: {error}") from None
             position += len(found)
         if position != self._events + 1:
@@ -207,9 +207,11 @@ def _carried(found: list[dict[str, Any]]) -> Carried:
         times = rows["timestamp"].tolist()
     else:
         events = [_domain_event(one) for one in found]
-        payload = codec.encode_domain_events([encode_domain_event(event) for event in events])
+        stored = [encode_domain_event(event) for event in events]
+        for one in stored:
+            decode_domain_event(one, position=0)  # nothing is written that could not be read
+        payload = codec.encode_domain_events(stored)
         times = [event.timestamp for event in events]
-    codec.decode_payload(payload)  # nothing is written that could not be read
     header = FrameHeader(len(payload), len(found), 0, 0, min(times), max(times), b"", b"")
     return Carried(header, payload)
 
