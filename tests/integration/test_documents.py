@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from journal import Account, Transfer
+from journal import Account, Reader, Transfer, verify
 from projections import Ledger
 from tests.documents import ROOT, blocks, run_python
+from tools.cli.application import application
 
 
 def commands_of(document: str) -> list[str]:
@@ -99,6 +102,36 @@ def test_the_guide_to_asking_runs(
     """Every answer is the one that is shown."""
     monkeypatch.chdir(tmp_path)
     assert len(run_python("docs/guides/queries.md", capsys)) == 8
+
+
+def test_the_guide_to_backups_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command in it, in its order, on a ledger of eight events and a damaged copy."""
+    monkeypatch.chdir(tmp_path)
+    with Ledger.open("books") as ledger:
+        ledger.create_accounts([Account(id=number, ledger=1, code=1) for number in (1, 2)])
+        for number in range(10, 16):
+            ledger.create_transfers(
+                [Transfer(id=number, debit_account_id=1, credit_account_id=2, amount=1,
+                          ledger=1, code=1)]
+            )  # fmt: skip
+        records = list(Reader("books").records())
+    shutil.copytree("books", "damaged")
+    content = bytearray(records[4].segment.read_bytes())
+    content[records[4].offset_bytes + 20] ^= 1  # six events with it, three of them after
+    Path("damaged", *records[4].segment.parts[1:]).write_bytes(content)
+    lines = [line for _, text in blocks("docs/guides/backup.md") for line in text.splitlines()]
+    commands = [shlex.split(line)[2:] for line in lines if line.startswith("$ nostro")]
+    assert len(commands) == 11
+    for command in commands:
+        result = CliRunner().invoke(application, command)
+        assert result.exit_code == 0, (command, result.output)
+    for made in ("backup", "restored", "copied"):
+        assert verify(made).position == 8
+    for cut, position in (("as-it-was", 3), ("yesterday", 0), ("repaired", 5)):
+        assert verify(cut).position == position + 1
+    assert sorted(path.name for path in Path("tables").iterdir()) == [
+        "accounts.csv", "events.csv", "transfers.csv",
+    ]  # fmt: skip
 
 
 def test_the_guide_to_changes_runs(

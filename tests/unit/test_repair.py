@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from journal import LedgerRepaired, Reader, plan_repair, repair, verify
+from journal import LedgerRepaired, Reader, codec, plan_repair, repair, verify
 from journal.errors import (
     CopyFailed,
     DestinationInside,
@@ -27,7 +27,15 @@ from journal.head import Head, encode_slots, newest
 from journal.segment import SEGMENT_HEADER_BYTES
 from projections import audit
 from projections.checkpoint import checkpoint_witnesses
-from tests.journals import append, commit, files_under, open_writer, segment_names, write_journal
+from tests.journals import (
+    append,
+    commit,
+    files_under,
+    open_writer,
+    segment_names,
+    transfers,
+    write_journal,
+)
 from tests.ledgers import create_transfers, open_ledger, write_ledger
 from tests.storages import CHANGES, EIO, ENOSPC, FaultyStorage, Operation
 
@@ -195,6 +203,7 @@ def test_a_journal_cut_short_is_known_by_head(
     size = path.stat().st_size - cut
     path.write_bytes(path.read_bytes()[:size])
     kept = [position for end, position in sound.ends[path.name] if end <= size][-1]
+    assert plan_repair(damaged).events_lost == sound.head.position - kept  # no checkpoint asked
     check_repair(sound, damaged, tmp_path / "new", kept, sound.head.position - kept)
 
 
@@ -227,6 +236,28 @@ def test_a_checkpoint_past_the_end_is_damage(sound: Sound, damaged: Path) -> Non
     plan = plan_repair(damaged, witnesses=checkpoint_witnesses)
     assert (plan.position_kept, plan.events_lost) == (position, sound.head.position - position)
     assert plan.damage.path == path
+
+
+def test_a_payload_that_is_none_ends_what_is_kept(tmp_path: Path) -> None:
+    """Its frame is sound and its CRC fits, but nobody can read events from it."""
+    writer = open_writer(tmp_path / "ledger")
+    commit(writer, 1)
+    for payload, first in ((b"no payload", 2), (codec_payload(3), 3)):
+        ticket = writer.append(
+            payload, event_count=1, timestamp_min=first * 10, timestamp_max=first * 10,
+            generation=writer.generation,
+        )  # fmt: skip
+        assert ticket is not None
+        writer.wait(ticket)
+    writer.close()
+    plan = plan_repair(tmp_path / "ledger")
+    assert (plan.position_kept, plan.events_lost) == (1, 2)
+    repair(tmp_path / "ledger", tmp_path / "new", lose=2)
+    assert len(events_in(tmp_path / "new")) == 2
+
+
+def codec_payload(first: int) -> bytes:
+    return codec.encode_rows(codec.RecordKind.TRANSFERS, transfers(first), None)
 
 
 # --- what is refused ------------------------------------------------------------------------------
