@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -241,24 +241,19 @@ class _Walk:
             self.place = attrs.evolve(self.place, offset_bytes=SEGMENT_HEADER_BYTES)
             with _reading(self._storage, path) as fd:
                 end = written_end(self._storage, fd, self.place, self._storage.size(fd))
-                broken = yield from self._segment_frames(fd, end)
+                yield from self._segment_frames(fd, end)
             self.ends[path] = self.place.offset_bytes
-            if broken:
-                return
             path = self._directory.segment(self.place.position)
 
-    def _segment_frames(self, fd: int, end: int) -> Generator[ScannedFrame, None, bool]:
-        """The sound frames of one segment; returns whether something else follows there."""
-        try:
+    def _segment_frames(self, fd: int, end: int) -> Iterator[ScannedFrame]:
+        # After a break no segment begins with the position that is reached, so the walk ends.
+        with contextlib.suppress(FrameBreak, DecodeError):
             for scanned in scan(
                 self._storage, fd, self.place, end_bytes=end, ledger_id=self._ledger_id
             ):
                 check_payload(scanned)
                 yield scanned
                 self.place = scanned.next_place
-        except (FrameBreak, DecodeError):
-            return True
-        return False
 
 
 def _dropped(storage: Storage, directory: Directory, walk: _Walk) -> Iterator[Dropped]:

@@ -118,7 +118,7 @@ def check_no_byte_is_lost(sound: Sound, damaged: Path, quarantine: Path, kept: i
     assert (quarantine / f"HEAD-{0:012d}.dropped").read_bytes() == (damaged / "HEAD").read_bytes()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_flipped_bit_loses_what_follows_it_and_no_more(
     sound: Sound, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -236,6 +236,17 @@ def test_a_checkpoint_past_the_end_is_damage(sound: Sound, damaged: Path) -> Non
     plan = plan_repair(damaged, witnesses=checkpoint_witnesses)
     assert (plan.position_kept, plan.events_lost) == (position, sound.head.position - position)
     assert plan.damage.path == path
+
+
+def test_damage_in_two_places_of_a_segment(sound: Sound, damaged: Path, tmp_path: Path) -> None:
+    """Its header loses nothing, the frame what follows; both are kept as bytes."""
+    path = damaged / "segments" / segment_names(damaged)[1]
+    content = bytearray(path.read_bytes())
+    content[20] ^= 1
+    content[-20] ^= 1
+    path.write_bytes(content)
+    kept = sound.ends[path.name][-2][1]
+    check_repair(sound, damaged, tmp_path / "new", kept, sound.head.position - kept)
 
 
 def test_a_payload_that_is_none_ends_what_is_kept(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Any, Final
 from journal import (
     AccountCreated,
     Event,
-    LedgerRepaired,
     LedgerRestored,
     PendingExpired,
     TransferCreated,
@@ -17,6 +16,7 @@ from journal import (
 )
 from tools.cli import screen
 from tools.cli.accounts import flag_names as account_flag_names
+from tools.exporting.naming import domain_event_json
 from tools.times import format_plain, format_rfc3339
 
 _SHORT_ID_LENGTH: Final = 14
@@ -81,21 +81,7 @@ def event_json(event: Event) -> dict[str, Any]:
         }
     if isinstance(event, TransferCreated | TransferRefused):
         return {**shown, **_transfer_json(event)}
-    if isinstance(event, PendingExpired):
-        return {**shown, "event": "pending_expired", "id": str(event.transfer_id)}
-    restored = isinstance(event, LedgerRestored)
-    return {
-        **shown,
-        "event": "ledger_restored" if restored else "ledger_repaired",
-        "from_ledger_id": event.ledger_id.hex(),
-        "position_kept": event.position_kept,
-        "chain_hash": event.frame_sha256.hex(),
-        **(
-            {"events_lost": event.events_lost, "cause": event.cause}
-            if isinstance(event, LedgerRepaired)
-            else {}
-        ),
-    }
+    return {**shown, **domain_event_json(event)}
 
 
 def _transfer_json(event: TransferCreated | TransferRefused) -> dict[str, Any]:
