@@ -157,7 +157,21 @@ def _with_a_foreign_segment(path: Path) -> None:
     shutil.copy(path.parent / "other" / "segments" / name, path / "segments")
 
 
-@pytest.mark.parametrize("damage", [_without_head, _without_manifest])
+def _with_another_head(path: Path) -> None:
+    write_journal(path.parent / "other", 30)
+    shutil.copy(path.parent / "other" / "HEAD", path)
+
+
+def _without_head_and_first_header(path: Path) -> None:
+    _without_head(path)
+    first = path / "segments" / segment_names(path)[0]
+    first.write_bytes(bytes(SEGMENT_HEADER_BYTES) + first.read_bytes()[SEGMENT_HEADER_BYTES:])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [_without_head, _without_manifest, _with_another_head, _without_head_and_first_header],
+)
 def test_damage_outside_of_segments_loses_nothing(
     sound: Sound, damaged: Path, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:

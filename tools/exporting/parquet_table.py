@@ -56,41 +56,47 @@ class ParquetTable:
         }[kind]  # fmt: skip
         self._schema = pa.schema([pa.field(name, type_) for name, type_ in fields])
         self._writer = pq.ParquetWriter(file, self._schema, version="2.6", compression="zstd")
-        self._waiting: list[pa.Table] = []
+        self._waiting: list[Chosen] = []
         self._waiting_rows = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._flush()
-        self._writer.close()
+        try:
+            if kind is None:
+                self._flush()
+        finally:
+            self._writer.close()
 
     def write(self, chosen: Chosen) -> None:
-        table = self._events(chosen) if self._kind is RecordKind.EVENTS else self._rows(chosen)
-        self._waiting.append(table)
-        self._waiting_rows += len(table)
+        self._waiting.append(chosen)
+        self._waiting_rows += len(chosen)
         if self._waiting_rows >= _GROUP_ROWS:
             self._flush()
 
     def _flush(self) -> None:
         if self._waiting:
-            self._writer.write_table(self._pa.concat_tables(self._waiting))
+            make = self._events if self._kind is RecordKind.EVENTS else self._rows
+            self._writer.write_table(make(self._waiting))
         self._waiting, self._waiting_rows = [], 0
 
-    def _rows(self, chosen: Chosen) -> pa.Table:
-        pa, rows = self._pa, chosen.rows
+    def _rows(self, waiting: list[Chosen]) -> pa.Table:
+        pa = self._pa
+        packed = b"".join([chosen.rows.tobytes() for chosen in waiting])
+        rows = np.frombuffer(packed, waiting[0].rows.dtype)
         arrays = []
         for field in self._schema:
             if field.name == "position":
-                array = pa.array(chosen.positions)
+                array = pa.array(np.concatenate([chosen.positions for chosen in waiting]))
             elif field.name == "status":
-                array = pa.array(status_names(chosen))
+                array = pa.array([name for chosen in waiting for name in status_names(chosen)])
             elif field.name == "timestamp":
                 array = pa.array(rows["timestamp"].astype(np.int64)).cast(field.type)
             elif field.name == "amount":
-                array = self._amounts(chosen)
+                self._check_amounts(rows)
+                buffer = pa.py_buffer(np.ascontiguousarray(rows["amount"]).tobytes())
+                array = pa.Array.from_buffers(field.type, len(rows), [None, buffer])
             elif field.type == pa.binary(16):
                 data = np.ascontiguousarray(rows[field.name]).view(np.uint8).reshape(-1, 16)
                 buffer = pa.py_buffer(np.ascontiguousarray(data[:, ::-1]).tobytes())
@@ -100,16 +106,8 @@ class ParquetTable:
             arrays.append(array)
         return pa.Table.from_arrays(arrays, schema=self._schema)
 
-    def _amounts(self, chosen: Chosen) -> pa.Array:
-        self._check_amounts(chosen.rows)
-        pa, data = self._pa, np.ascontiguousarray(chosen.rows["amount"]).tobytes()
-        return pa.Array.from_buffers(
-            pa.decimal128(38, 0), len(chosen.rows), [None, pa.py_buffer(data)]
-        )
-
     def _check_amounts(self, rows: Rows) -> None:
-        high = rows["amount"][:, 1]
-        if int(high.max()) < _AMOUNT_END >> 64:
+        if int(rows["amount"][:, 1].max()) < _AMOUNT_END >> 64:
             return
         for row in columns(rows):
             if row[3] >= _AMOUNT_END:
@@ -119,19 +117,17 @@ class ParquetTable:
                     " JSON Lines and CSV hold it",
                 )
 
-    def _events(self, chosen: Chosen) -> pa.Table:
+    def _events(self, waiting: list[Chosen]) -> pa.Table:
         pa = self._pa
-        cells = [event_cells(event) for event in chosen.events]
-        columns_ = {
-            "position": pa.array(chosen.positions),
-            "timestamp": pa.array([event.timestamp for event in chosen.events], pa.int64()).cast(
-                pa.timestamp("ns", tz="UTC")
+        events = [event for chosen in waiting for event in chosen.events]
+        names, ids, details = zip(*map(event_cells, events), strict=True)
+        table = {
+            "position": [event.position for event in events],
+            "timestamp": pa.array([event.timestamp for event in events], pa.int64()).cast(
+                self._schema.field("timestamp").type
             ),
-            "event": pa.array([name for name, _, _ in cells]),
-            "transfer_id": pa.array(
-                [int(id_).to_bytes(16, "big") if id_ else None for _, id_, _ in cells],
-                pa.binary(16),
-            ),
-            "details": pa.array([details or None for _, _, details in cells], pa.string()),
+            "event": names,
+            "transfer_id": [int(id_).to_bytes(16, "big") if id_ else None for id_ in ids],
+            "details": [text or None for text in details],
         }
-        return pa.Table.from_pydict(columns_, schema=self._schema)
+        return pa.Table.from_pydict(table, schema=self._schema)
