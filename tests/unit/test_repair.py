@@ -23,6 +23,7 @@ from journal.errors import (
     WriterPoisoned,
 )
 from journal.events import Event
+from journal.frame import FrameHeader, encode_frame
 from journal.head import Head, encode_slots, newest
 from journal.segment import SEGMENT_HEADER_BYTES
 from projections import audit
@@ -250,6 +251,19 @@ def test_a_checkpoint_past_the_end_is_damage(sound: Sound, damaged: Path) -> Non
     plan = plan_repair(damaged, witnesses=checkpoint_witnesses)
     assert (plan.position_kept, plan.events_lost) == (position, sound.head.position - position)
     assert plan.damage.path == path
+
+
+def test_a_torn_tail_of_before_is_kept_and_not_counted(
+    sound: Sound, damaged: Path, tmp_path: Path
+) -> None:
+    """What lay in quarantine was never acknowledged, whatever its frames say."""
+    header = FrameHeader(3, 1, 1_000, 0, 1, 1, sound.head.ledger_id, bytes(32))
+    torn = encode_frame(header, b"abc")
+    (damaged / "quarantine" / "x.torn").write_bytes(torn)
+    _without_manifest(damaged)
+    check_repair(sound, damaged, tmp_path / "new", sound.head.position, 0)
+    kept = tmp_path / "new" / "quarantine" / f"x.torn-{0:012d}.dropped"
+    assert kept.read_bytes() == torn
 
 
 def test_damage_in_two_places_of_a_segment(sound: Sound, damaged: Path, tmp_path: Path) -> None:
