@@ -382,10 +382,18 @@ def state_of(copy: Path) -> list[int] | None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "incremental"), [("crash", False), ("crash", True), (ENOSPC, True), (EIO, True)]
+    ("failure", "incremental", "link"),
+    [
+        ("crash", False, False),
+        ("crash", True, False),
+        ("crash", True, True),
+        (ENOSPC, True, False),
+        (ENOSPC, True, True),
+        (EIO, True, False),
+    ],
 )
 def test_a_failure_at_any_operation_leaves_the_backup_before(
-    tmp_path: Path, failure: str | int, *, incremental: bool
+    tmp_path: Path, failure: str | int, *, incremental: bool, link: bool
 ) -> None:
     """A crash, a full or a broken disk at every step: the old one or the new, and it goes on."""
     source = tmp_path / "source"
@@ -406,7 +414,7 @@ def test_a_failure_at_any_operation_leaves_the_backup_before(
             assert isinstance(failure, int)
             storage = FaultyStorage(fail_at, failure, for_ever=fail_at % 2 == 0)
         try:
-            backup(source, copy, storage=storage)
+            backup(source, copy, link=link, storage=storage)
         except (_Crash, CopyFailed):
             pass
         else:
@@ -416,7 +424,7 @@ def test_a_failure_at_any_operation_leaves_the_backup_before(
         found = state_of(copy)
         outcomes.add(None if found is None else len(found))
         assert found in (before, list(range(1, 71)))
-        assert backup(source, copy).position == 70
+        assert backup(source, copy, link=link).position == 70
         assert state_of(copy) == list(range(1, 71))
         assert not list(copy.rglob("*.tmp"))
     else:
