@@ -14,9 +14,9 @@ from journal.errors import (
     CorruptSegment,
     Damage,
     DecodeError,
-    ForeignRoot,
     DestinationInside,
     DestinationTaken,
+    ForeignRoot,
     ForeignSegment,
     InvalidEvidence,
     InvalidField,
@@ -82,11 +82,11 @@ from journal.model import (
 from journal.proofs import ConsistencyProof, InclusionProof, Proof, decode_proof
 from journal.reader import Cursor, Reader, Record
 from journal.recovery import RecoveryReport
+from journal.repair import RepairPlan, RepairReport, plan_repair, repair
+from journal.restoration import RestoreReport, restore
 from journal.root import Root
 from journal.signing import SigningKey, new_key, read_key
 from journal.tree import EventTree
-from journal.repair import RepairPlan, RepairReport, plan_repair, repair
-from journal.restoration import RestoreReport, restore
 from journal.verification import VerifyReport, verify
 from journal.writer import Writer
 
@@ -106,11 +106,10 @@ __all__ = [
     "AccountFilterFlags",
     "AccountFlags",
     "AlreadyThere",
+    "BackupReport",
     "BadSignature",
     "BatchTooLarge",
     "ConsistencyProof",
-    "BackupReport",
-    "BatchTooLarge",
     "CopyFailed",
     "CorruptCheckpoint",
     "CorruptFrame",
@@ -162,12 +161,12 @@ __all__ = [
     "Record",
     "RecordKind",
     "RecoveryReport",
-    "Root",
-    "RootBeyondEnd",
-    "RootDiffers",
     "RepairPlan",
     "RepairReport",
     "RestoreReport",
+    "Root",
+    "RootBeyondEnd",
+    "RootDiffers",
     "Rows",
     "SigningKey",
     "SigningUnavailable",
@@ -180,12 +179,12 @@ __all__ = [
     "VerifyReport",
     "Writer",
     "WriterPoisoned",
-    "decode_proof",
     "backup",
+    "decode_proof",
     "id",
     "new_key",
-    "read_key",
     "plan_repair",
+    "read_key",
     "repair",
     "restore",
     "verify",

@@ -347,6 +347,8 @@ class SigningUnavailable(JournalError):
 
     def __str__(self) -> str:
         return "keys and signatures need the package cryptography: pip install 'nostro[sign]'"
+
+
 @attrs.define(eq=False)
 class CopyFailed(JournalError):
     """A file could not be written, or reads back differently; it was not put in place."""

@@ -18,7 +18,6 @@ SYNCS: Final = frozenset({"sync", "sync_data", "sync_directory"})
 CHANGES: Final = SYNCS | {
     "create", "create_new", "open_write", "write", "allocate", "truncate", "make_directory",
     "rename", "unlink",
-    "create", "open_write", "write", "allocate", "truncate", "make_directory", "rename", "unlink",
     "link", "remove_directory",
 }  # fmt: skip
 """Everything that an unwritable or a full disk may refuse. (Reading and closing: not here.)"""

@@ -26,6 +26,8 @@ from journal.errors import CorruptFrame, DecodeError, OutOfRange
 from journal.events import (
     AccountCreated,
     Event,
+    LedgerRepaired,
+    LedgerRestored,
     PendingExpired,
     TransferRefused,
     encode_domain_event,
@@ -78,7 +80,7 @@ def events(path: Path) -> Iterator[Event]:
 
 def packed(event: Event) -> bytes:
     """The entry of an event, from its fields as docs/format.md has them."""
-    if isinstance(event, PendingExpired):
+    if isinstance(event, PendingExpired | LedgerRestored | LedgerRepaired):
         stored = encode_cbor(encode_domain_event(event))
         return struct.pack("<QII", event.position, 3, 2**32 - 1) + stored
     fields: list[int]
