@@ -8,8 +8,8 @@ At every moment the destination is a sound ledger, the one of the backup before 
 segments are put in place in order, each whole, and HEAD comes last. What a backup that was
 interrupted left past HEAD is what a crash of the writer would have left.
 
-Checkpoints and indexes are left out. They are derived, and opening makes them again in one
-reading of the journal; a checkpoint without the indexes would not spare it that.
+Checkpoints, indexes and the tree are left out. They are derived, and opening makes them again in
+one reading of the journal; a checkpoint without the indexes would not spare it that.
 """
 
 from __future__ import annotations
@@ -295,9 +295,10 @@ def _survey(
 
 def _check_begun(storage: Storage, target: Directory, files: list[SegmentFile]) -> None:
     """Without HEAD it must be a first backup that was interrupted: some of these segments."""
-    derived = [target.checkpoints, target.indexes, target.quarantine]
     if storage.exists(target.manifest) or any(
-        storage.exists(folder) and storage.names(folder) for folder in derived
+        storage.exists(folder) and storage.names(folder)
+        for folder in target.folders
+        if folder != target.segments
     ):
         raise DestinationTaken(target.path, "it is a ledger that has lost its HEAD")
     _check_names(storage, target.segments, {file.path.name for file in files})
