@@ -382,15 +382,17 @@ def test_writers_wait_for_indexes_that_fall_far_behind(
         ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
         writer = threading.Thread(target=move, args=(ledger, *range(1, 101)))
         writer.start()
-        until(lambda: ledger.position > 30)
-        writer.join(0.3)
-        assert writer.is_alive()
-        indexed = ledger._checkpointer._indexed
-        assert ledger.position <= indexed + 31 + 3, (
-            "the first checkpoint's, three times as many, and one"
-        )
-        storage.is_broken = is_broken
-        storage.go.set()
+        try:
+            until(lambda: ledger.position > 30)
+            writer.join(0.3)
+            assert writer.is_alive()
+            indexed = ledger._checkpointer._indexed
+            assert ledger.position <= indexed + 31 + 3, (
+                "the first checkpoint's, three times as many, and one"
+            )
+        finally:
+            storage.is_broken = is_broken
+            storage.go.set()  # or closing would wait for ever
         writer.join(TIMEOUT_SECONDS)
         assert ledger.position == 102
         storage.is_broken = False
