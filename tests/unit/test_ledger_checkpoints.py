@@ -14,13 +14,14 @@ from typing import Final
 import attrs
 import pytest
 
-from journal import Account, CreateTransferStatus, LedgerClosed, QueryFilter, Transfer
+from journal import Account, CreateTransferStatus, LedgerClosed, QueryFilter, Transfer, container
 from journal.storage import Storage
 from projections import Ledger, OpenReport, audit
 from tests.clocks import HandClock
 from tests.descriptors import open_descriptors
 from tests.disks import FullDisk
 from tests.ledgers import copy_while_open
+from tests.storages import RecordingStorage
 from tests.waiting import TIMEOUT_SECONDS, until
 
 ONE: Final = Transfer(id=1, debit_account_id=1, credit_account_id=2, amount=10, ledger=1, code=1)
@@ -129,6 +130,68 @@ def test_another_ledgers_checkpoint_is_not_used(path: Path, ledger: Ledger, tmp_
     report = reopened(path)
     assert report.checkpoint is None
     assert "belongs to another ledger" in report.checkpoints_refused[0]
+
+
+def test_what_follows_from_another_history_is_not_used(
+    path: Path, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Sound files of the same ledger, as it would be had it gone on otherwise: told by the chain.
+
+    Such are left when a copy is written to by mistake, and files of both come together.
+    """
+    other = tmp_path / "other"
+    move(ledger, 1)
+    ledger.close()
+    shutil.copytree(path, other)
+    for place, ids in ((path, (2, 3)), (other, (7, 8))):
+        with Ledger.open(place, clock=HandClock()) as written:
+            if place == other:
+                written.create_transfers([attrs.evolve(ONE, id=ids[0], amount=999)])
+                move(written, ids[1])
+            else:
+                move(written, *ids)
+    for folder in ("checkpoints", "indexes"):
+        shutil.rmtree(path / folder)
+        shutil.copytree(other / folder, path / folder)
+    report = reopened(path)
+    assert report.checkpoint is not None
+    assert (report.checkpoint.position, report.events_replayed) == (3, 2)
+    assert "another frame" in report.checkpoints_refused[0]
+    with Ledger.open(path) as writing:
+        assert everything(writing) == [1, 2, 3]
+        assert writing.lookup_transfers([7, 8]) == []
+    assert audit(path).passed
+
+
+def test_a_state_of_another_hash_is_not_used(path: Path, ledger: Ledger) -> None:
+    """The state is held against its own hash: that of the file is made of whatever is in it."""
+    move(ledger, 1, 2)
+    ledger.checkpoint()
+    move(ledger, 3)
+    ledger.close()
+    older, newer = (
+        container.unpack(file.read_bytes(), file_type="checkpoint") for file in checkpoints(path)
+    )
+    checkpoints(path)[1].write_bytes(container.pack({**newer, "state": older["state"]}))
+    report = reopened(path)
+    assert report.checkpoint is not None
+    assert report.checkpoint.path == checkpoints(path)[0]
+    assert "SHA-256" in report.checkpoints_refused[0]
+
+
+def test_head_is_synced_before_a_checkpoint_is_written(path: Path) -> None:
+    """What is derived never rests on events that HEAD, on disk, does not vouch for."""
+    storage = RecordingStorage()
+    with Ledger.open(path, clock=HandClock(), storage=storage) as ledger:
+        ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
+        move(ledger, 1)
+        storage.operations.clear()
+        ledger.checkpoint()
+        story = [(one.name, one.path.name) for one in storage.operations]
+        written = [one.path.parent.name for one in storage.operations if one.name == "create"]
+        assert set(written) == {"checkpoints", "indexes"}
+        first = next(number for number, (name, _) in enumerate(story) if name == "create")
+        assert ("sync_data", "HEAD") in story[:first]
 
 
 class Vanishing(Storage):

@@ -94,10 +94,16 @@ def test_a_second_writer_is_refused_having_written_nothing(ledger: Path) -> None
 
 
 def test_the_lock_comes_before_anything_else_is_opened(ledger: Path) -> None:
-    """Until the lock is held, no other file is touched."""
+    """Until the lock is held, no other file is touched, nor made in a new ledger."""
     storage = RecordingStorage()
     open_writer(ledger, storage=storage).close()
     assert storage.story()[0] == ("open_write", "LOCK")
+    storage = RecordingStorage()
+    new = ledger.with_name("new")
+    open_writer(new, storage=storage).close()
+    assert storage.story()[:3] == [
+        ("make_directory", "new"), ("sync_directory", new.parent.name), ("create", "LOCK"),
+    ]  # fmt: skip
 
 
 def test_a_closed_writer_lets_the_next_one_in(ledger: Path) -> None:

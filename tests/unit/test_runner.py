@@ -112,6 +112,27 @@ def test_it_goes_on_from_its_checkpoint(path: Path, ledger: Ledger) -> None:
     assert len(list((path / "checkpoints").glob("turnover-*"))) == 2, "the last two are kept"
 
 
+def test_a_record_that_could_not_be_applied_comes_again(path: Path, ledger: Ledger) -> None:
+    """A failure leaves state and position as they were, so nothing is left out the next time."""
+
+    class Failing(TurnoverByCode):
+        fails = True
+
+        def apply(self, state: Turnover, record: Record) -> Turnover:
+            if self.fails and record.position_last == 6:
+                raise MemoryError
+            return super().apply(state, record)
+
+    projection = Failing()
+    runner = Runner(path, projection)
+    with pytest.raises(MemoryError):
+        runner.catch_up()
+    assert (runner.position, projection.records) == (4, 2)
+    assert runner.checkpoint().position == 4
+    projection.fails = False
+    assert runner.catch_up() == {1: 20, 2: 10}
+
+
 def test_another_version_starts_over(path: Path, ledger: Ledger) -> None:
     """A checkpoint of an older version is left alone, and the state rebuilt from event one."""
     old = Runner(path, TurnoverByCode())

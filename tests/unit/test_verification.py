@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
 
 from journal import Damage, verify
-from tests.journals import commit, open_writer
+from journal.errors import CorruptSegment
+from journal.segment import SEGMENT_HEADER_BYTES, decode_segment_header, encode_segment_header
+from tests.journals import commit, open_writer, segment_names
 from tests.ledgers import write_ledger
 
 
@@ -75,3 +78,18 @@ def test_what_was_written_but_cannot_be_decoded(tmp_path: Path, position: int) -
 def test_what_was_decoded_is_counted_alike(path: Path) -> None:
     """A sound journal gives one report, decoded or not."""
     assert verify(path, decode=True) == verify(path)
+
+
+def test_a_sealed_file_is_hashed_whole(path: Path) -> None:
+    """Also what no frame covers: a segment's header, made anew with a sound CRC, is told."""
+    for name in segment_names(path)[:-1]:
+        segment = path / "segments" / name
+        content = segment.read_bytes()
+        header = decode_segment_header(content[:SEGMENT_HEADER_BYTES], path=segment)
+        forged = attrs.evolve(header, created_at_ns=header.created_at_ns + 1)
+        segment.write_bytes(encode_segment_header(forged) + content[SEGMENT_HEADER_BYTES:])
+        with pytest.raises(CorruptSegment, match="SHA-256") as caught:
+            verify(path)
+        assert caught.value.path == segment
+        segment.write_bytes(content)
+    verify(path)

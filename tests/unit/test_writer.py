@@ -103,12 +103,14 @@ def test_nothing_is_acknowledged_or_shown_before_the_sync(path: Path) -> None:
     writer = open_writer(path, storage=storage)
     ticket = append(writer, 1)
     threads = wait_in_threads(writer, [ticket])
-    assert storage.arrived.wait(60)
-    assert not _is_durable(ticket)
-    assert writer.head.position == Reader(path).head().position == 0
-    assert ids_in(path) == []
-    storage.gate.set()
-    threads[0].join()
+    try:
+        assert storage.arrived.wait(60)
+        assert not _is_durable(ticket)
+        assert writer.head.position == Reader(path).head().position == 0
+        assert ids_in(path) == []
+    finally:
+        storage.gate.set()
+        threads[0].join()
     assert _is_durable(ticket)
     assert ids_in(path) == [1]
     writer.close()
@@ -139,6 +141,23 @@ def test_a_new_segment_is_durable_before_anything_is_in_it(path: Path) -> None:
     assert story[: len(expected)] == expected
     assert story.index(("write", new)) > len(expected)
     writer.close()
+
+
+def test_the_slots_of_head_are_written_in_turn(path: Path) -> None:
+    """What a power cut may tear is the older slot, never the one that counts."""
+    storage = RecordingStorage()
+    writer = open_writer(path, storage=storage)
+    for first in range(1, 5):
+        commit(writer, first)
+        assert Reader(path).head() == writer.head
+    writer.close()
+    offsets = [
+        one.offset_bytes
+        for one in storage.operations
+        if (one.name, one.path.name) == ("write", "HEAD")
+    ]
+    assert len(offsets) == 6
+    assert all({before, after} == {0, 512} for before, after in pairwise(offsets))
 
 
 def test_a_frame_says_what_was_durable_when_it_was_written(path: Path) -> None:

@@ -14,7 +14,7 @@ from journal.errors import JournalFull, WriterPoisoned
 from journal.reader import Reader
 from journal.verification import verify
 from tests.descriptors import open_descriptors
-from tests.journals import append, commit, files_under, ids_in, open_writer
+from tests.journals import append, commit, files_under, ids_in, open_writer, segment_names
 from tests.storages import CHANGES, EIO, ENOSPC, SYNCS, FaultyStorage
 
 RECORDS = 42
@@ -42,9 +42,9 @@ def test_a_full_disk_refuses_the_batch_and_nothing_else(path: Path, operation: s
     storage.only = {operation}
     for _ in range(3):
         with pytest.raises(JournalFull) as caught:
-            commit(writer, 2)
+            commit(writer, 2, count=100)  # of which half reaches the file before it is full
         assert caught.value.path == path
-        assert caught.value.bytes_needed > 150
+        assert caught.value.bytes_needed > 2_000
         assert (path / SEGMENT).read_bytes().rstrip(b"\0") == before
         assert ids_in(path) == [1]
         assert writer.head.position == 1
@@ -93,6 +93,25 @@ def test_a_disk_that_is_full_at_rotation_refuses_too(path: Path) -> None:
     commit(writer, durable + 1)
     writer.close()
     assert ids_in(path) == list(range(1, durable + 2))
+    assert verify(path).segments == 2
+
+
+def test_a_rotation_that_may_have_happened_poisons(path: Path) -> None:
+    """The next segment has its name, though perhaps not on disk: the sealed one must not grow."""
+    storage = FaultyStorage(1, ENOSPC, only=())
+    writer = open_writer(path, storage=storage)
+    commit(writer, 1)
+    storage.only = {"sync_directory"}
+    with pytest.raises(WriterPoisoned):
+        commit(writer, 2, count=200)
+    assert len(segment_names(path)) == 2
+    with pytest.raises(WriterPoisoned):
+        append(writer, 2)  # though there would be room for it where the last one is
+    writer.close()
+    writer = open_writer(path)
+    commit(writer, 2)
+    writer.close()
+    assert ids_in(path) == [1, 2]
     assert verify(path).segments == 2
 
 
