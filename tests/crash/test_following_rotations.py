@@ -38,9 +38,7 @@ print(position, chain.hex(), len(segments))
 
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
-def test_nothing_is_missed_through_thousands_of_rotations(
-    ram: Path, is_long: bool
-) -> None:
+def test_nothing_is_missed_through_thousands_of_rotations(ram: Path, is_long: bool) -> None:
     """No gap, no repetition, no other order; two began before the writer, two in the middle."""
     path, rotations = ram / "ledger", ROTATIONS_LONG if is_long else ROTATIONS
     writer = open_writer(path)
