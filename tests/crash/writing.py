@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import threading
+from collections import Counter
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
 import attrs
 
+from journal.errors import JournalError
 from journal.model import Account, CreateAccountStatus, CreateTransferStatus, Transfer
 from projections.ledger import Ledger
 
@@ -78,6 +82,28 @@ def write_until_killed(path: Path, life: int, pipe: int) -> None:
     for thread in range(1, THREADS):
         threading.Thread(target=_write, args=(ledger, life, thread, pipe), daemon=True).start()
     _write(ledger, life, 0, pipe)
+
+
+def write_and_tell(path: Path, life: int, pipe: Connection) -> None:
+    write_until_killed(path, life, pipe.fileno())
+
+
+def write_until_cut(path: Path, life: int, pipe: Connection) -> None:
+    """The same, and then end without a word: a disk without power is not to be reported."""
+    threading.excepthook = lambda _: None
+    with contextlib.suppress(JournalError, OSError):
+        write_and_tell(path, life, pipe)
+
+
+def acknowledgements_in(pipe: Connection) -> Counter[int]:
+    """The last batch acknowledged to each thread of a writer that has ended, or is about to."""
+    data = b"".join(iter(lambda: os.read(pipe.fileno(), 65_536), b""))
+    assert len(data) % ACKNOWLEDGEMENT.size == 0
+    acknowledged: Counter[int] = Counter()
+    for thread, number in ACKNOWLEDGEMENT.iter_unpack(data):
+        assert thread != 0xFFFF, f"batch {number} was answered with a refusal"
+        acknowledged[thread] = number
+    return acknowledged
 
 
 def _write(ledger: Ledger, life: int, thread: int, pipe: int) -> None:

@@ -1,0 +1,110 @@
+"""Power cuts of a real file system: nothing acknowledged is lost, invented or reordered."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from journal.verification import verify
+from projections.audit import audit
+from tests.crash.forking import fork_server
+from tests.crash.loop_disk import LoopDisk, MayNotMount
+from tests.crash.recount import Expected
+from tests.crash.writing import acknowledgements_in, open_ledger, write_until_cut
+
+LEDGERS: Final = 2
+LEDGERS_LONG: Final = 40
+CUTS: Final = 25
+"""Of each ledger, one after the other."""
+
+LIFE_SECONDS_MAX: Final = 0.06
+UNCHECKED: Final = 0.3
+"""Of the cuts, after which the next writer recovers what nobody looked at, and may be cut off."""
+
+SEED: Final = int(os.environ.get("NOSTRO_SEED", "1"))
+
+
+@pytest.fixture
+def disk(ram: Path) -> Iterator[LoopDisk]:
+    try:
+        disk = LoopDisk(ram)
+    except MayNotMount as error:
+        pytest.skip(f"no power of a real file system is cut here: {error}")
+    try:
+        yield disk
+    finally:
+        disk.close()
+
+
+@pytest.fixture(scope="module")
+def processes() -> ForkServerContext:
+    return fork_server()
+
+
+def cut_writer(
+    context: ForkServerContext, disk: LoopDisk, path: Path, life: int, chance: random.Random
+) -> Counter[int]:
+    """Start a writer and cut the power at a random moment; what each thread last heard of."""
+    receiving, sending = context.Pipe(duplex=False)
+    with receiving:
+        process = context.Process(target=write_until_cut, args=(path, life, sending), daemon=True)
+        process.start()
+        sending.close()
+        try:
+            if chance.random() < 0.7:
+                wait([receiving, process.sentinel], timeout=60)  # for the first acknowledgement
+            process.join(chance.random() * LIFE_SECONDS_MAX)
+            assert process.is_alive(), "the writer ended by itself"
+            disk.cut_power()
+        finally:
+            process.kill()
+            acknowledged = acknowledgements_in(receiving)
+            process.join()
+            process.close()
+    return acknowledged
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7_200)
+def test_a_real_power_cut_loses_and_invents_nothing(
+    disk: LoopDisk, processes: ForkServerContext, is_long: bool
+) -> None:
+    """After each of many cuts the ledger opens, holds what was acknowledged, and adds up."""
+    acknowledgements = checks = 0
+    for number in range(LEDGERS_LONG if is_long else LEDGERS):
+        chance, expected = random.Random(f"{SEED}-{number}"), Expected()
+        path = disk.path / f"ledger-{number}"
+        unchecked: dict[int, Counter[int]] = {}
+        for life in range(1, CUTS + 1):
+            try:
+                unchecked[life] = cut_writer(processes, disk, path, life, chance)
+                acknowledgements += sum(unchecked[life].values())
+                disk.mount_again()
+                if chance.random() < UNCHECKED and life < CUTS:
+                    continue
+                check(path, expected, unchecked)
+            except BaseException as error:
+                error.add_note(f"NOSTRO_SEED={SEED}, ledger {number}, cut {life}")
+                raise
+            unchecked.clear()
+            checks += 1
+        assert audit(path).passed
+    assert acknowledgements > checks
+
+
+def check(path: Path, expected: Expected, unchecked: dict[int, Counter[int]]) -> None:
+    """Recover, and hold the journal against all that was acknowledged since the last look."""
+    with open_ledger(path) as ledger:
+        expected.read_on(path)
+        expected.check(ledger)
+        for life, acknowledged in unchecked.items():
+            expected.check_acknowledged(ledger, life, acknowledged)
+    assert verify(path).position == expected.position
