@@ -165,7 +165,7 @@ class ObservedStorage(Storage):
 
     def _opened(self, operation: Operation) -> int:
         self.before(operation)
-        fd: int = getattr(Storage, operation.name)(self, operation.path)
+        fd: int = getattr(super(), operation.name)(operation.path)
         self._paths[fd] = operation.path
         self.after(operation)
         return fd

@@ -6,7 +6,7 @@ import multiprocessing
 from multiprocessing.context import ForkServerContext
 from typing import Final
 
-_IMPORTED: Final = ["tests.crash.script", "tests.crash.writing"]
+_IMPORTED: Final = ["tests.crash.exploring", "tests.crash.script", "tests.crash.writing"]
 """There is one such process for all tests, so it imports what any of them needs."""
 
 

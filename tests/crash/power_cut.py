@@ -8,60 +8,97 @@ up to any change, or with any change left out. What a sync did cover is there.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
 from itertools import count
+from math import prod
 from pathlib import Path
 from typing import TypeVar
 
 import attrs
 
 from journal.frame import SECTOR_BYTES
+from tests.crash.choices import Choices, Sampled
+from tests.crash.memory import Tree, put, taken
 from tests.storages import Operation, RecordingStorage
 
-ZEROS = bytes(SECTOR_BYTES)
-T = TypeVar("T")
+V = TypeVar("V", int, bytes)
 
 
 @attrs.define(eq=False)
 class File:
-    """Versions of each sector, and sizes, since the last sync; the last is the newest."""
+    """What the last sync covered, and what may be there of what came since; the last is newest."""
 
+    durable: bytes = b""
     sectors: dict[int, list[bytes]] = attrs.field(factory=dict)
+    """Versions of each sector that was changed, from the durable one on; none is there twice."""
     sizes: list[int] = attrs.field(factory=lambda: [0])
+
+    @classmethod
+    def of(cls, content: bytes) -> File:
+        return cls(content, sizes=[len(content)])
 
     def write(self, offset_bytes: int, data: bytes) -> None:
         at = 0
         while at < len(data):
             number, start = divmod(offset_bytes + at, SECTOR_BYTES)
             part = data[at : at + SECTOR_BYTES - start]
-            versions = self.sectors.setdefault(number, [ZEROS])
-            newest = versions[-1]
-            versions.append(newest[:start] + part + newest[start + len(part) :])
+            newest = self._versions(number)[-1]
+            self._change(number, newest[:start] + part + newest[start + len(part) :])
             at += len(part)
-        self.sizes.append(max(self.sizes[-1], offset_bytes + len(data)))
+        self._grow(offset_bytes + len(data))
+
+    def allocate(self, end_bytes: int) -> None:
+        self._grow(end_bytes)
 
     def resize(self, size_bytes: int) -> None:
         kept, rest = divmod(size_bytes, SECTOR_BYTES)
-        for number, versions in self.sectors.items():
-            if number > kept or (number == kept and not rest):
-                versions.append(ZEROS)
-            elif number == kept:
-                versions.append(versions[-1][:rest].ljust(SECTOR_BYTES, b"\0"))
-        self.sizes.append(size_bytes)
+        for number in range(kept, -(-max(self.sizes) // SECTOR_BYTES)):
+            newest = self._versions(number)[-1]
+            self._change(number, newest[: rest if number == kept else 0].ljust(SECTOR_BYTES, b"\0"))
+        _put_last(self.sizes, size_bytes)
 
     def sync(self) -> None:
-        self.sectors = {number: versions[-1:] for number, versions in self.sectors.items()}
-        self.sizes = self.sizes[-1:]
+        if self.sectors or len(self.sizes) > 1:
+            self.durable = self._content(
+                {n: v[-1] for n, v in self.sectors.items()}, self.sizes[-1]
+            )
+            self.sectors, self.sizes = {}, self.sizes[-1:]
 
-    def after_power_cut(self, chance: random.Random) -> bytes:
+    def after_power_cut(self, choices: Choices) -> bytes:
         """One of the contents that the disk may have."""
-        likely = chance.choice((0.0, 0.5, 0.9, 1.0))
-        size = _one_of(self.sizes, likely, chance)
-        content = bytearray(-(-size // SECTOR_BYTES) * SECTOR_BYTES)
-        for number, versions in self.sectors.items():
-            if number * SECTOR_BYTES < size:
-                at = number * SECTOR_BYTES
-                content[at : at + SECTOR_BYTES] = _one_of(versions, likely, chance)
+        if not self.sectors and len(self.sizes) == 1:
+            return self.durable
+        size = choices.size(self.sizes)
+        chosen = {
+            number: choices.sector(versions)
+            for number, versions in self.sectors.items()
+            if number * SECTOR_BYTES < size
+        }
+        return self._content(chosen, size)
+
+    def _content(self, sectors: dict[int, bytes], size: int) -> bytes:
+        content = bytearray(
+            self.durable[:size].ljust(-(-size // SECTOR_BYTES) * SECTOR_BYTES, b"\0")
+        )
+        for number, sector in sectors.items():
+            content[number * SECTOR_BYTES : (number + 1) * SECTOR_BYTES] = sector
         return bytes(content[:size])
+
+    def _versions(self, number: int) -> list[bytes]:
+        versions = self.sectors.get(number)
+        if versions is None:
+            durable = self.durable[number * SECTOR_BYTES : (number + 1) * SECTOR_BYTES]
+            versions = [durable.ljust(SECTOR_BYTES, b"\0")]
+        return versions
+
+    def _change(self, number: int, sector: bytes) -> None:
+        versions = self._versions(number)
+        if number in self.sectors or sector != versions[-1]:
+            _put_last(versions, sector)
+            self.sectors[number] = versions
+
+    def _grow(self, end_bytes: int) -> None:
+        _put_last(self.sizes, max(self.sizes[-1], end_bytes))
 
 
 @attrs.define(eq=False)
@@ -71,38 +108,56 @@ class Folder:
     durable: dict[str, File | Folder] = attrs.field(factory=dict)
     changes: list[list[tuple[str, File | Folder | None]]] = attrs.field(factory=list)
 
+    @classmethod
+    def of(cls, tree: Tree) -> Folder:
+        """All of it durable."""
+        return cls(
+            {
+                name: Folder.of(entry) if isinstance(entry, dict) else File.of(entry)
+                for name, entry in tree.items()
+            }
+        )
+
     @property
     def now(self) -> dict[str, File | Folder]:
-        return _applied(self.durable, self.changes)
+        return _applied(self.durable, self.changes) if self.changes else self.durable
 
     def sync(self) -> None:
         self.durable, self.changes = self.now, []
 
-    def after_power_cut(self, chance: random.Random) -> dict[str, File | Folder]:
-        """One of the sets of names that the disk may have."""
-        kind = chance.randrange(3)
-        if kind == 0:
-            kept = self.changes
-        elif kind == 1:
-            kept = self.changes[: chance.randint(0, len(self.changes))]
-        else:
-            kept = [change for change in self.changes if chance.random() < 0.5]
-        return _applied(self.durable, kept)
+    def after_power_cut(self, choices: Choices) -> Tree:
+        """One of the trees that the disk may have."""
+        names = self.durable
+        if self.changes:
+            names = _applied(names, choices.changes(self.changes))
+        return {name: entry.after_power_cut(choices) for name, entry in names.items()}
+
+    def entries(self) -> Iterator[File | Folder]:
+        """This folder and all that may lie in it."""
+        yield self
+        seen = {id(entry): entry for entry in self.durable.values()}
+        for change in self.changes:
+            seen |= {id(entry): entry for _, entry in change if entry is not None}
+        for entry in seen.values():
+            if isinstance(entry, Folder):
+                yield from entry.entries()
+            else:
+                yield entry
 
 
 class Disk:
     """What lies below ``root``, and may lie there after a power cut."""
 
-    def __init__(self, root: Path) -> None:
-        """From the directory as it is, all of it durable."""
+    def __init__(self, root: Path, tree: Tree | None = None) -> None:
+        """From ``tree``, or the directory as it is; all of it durable."""
         self._root = root
-        self._top = _loaded(root)
+        self._top = Folder.of(taken(root) if tree is None else tree)
 
     def apply(self, operation: Operation) -> None:
         """Take in one operation of a :class:`RecordingStorage`."""
         path = operation.path
         match operation.name:
-            case "create":
+            case "create" | "create_new":
                 if path.name in self._folder(path.parent).now:
                     self._file(path).resize(0)
                 else:
@@ -110,8 +165,7 @@ class Disk:
             case "write":
                 self._file(path).write(operation.offset_bytes, operation.data)
             case "allocate":
-                file = self._file(path)
-                file.sizes.append(max(file.sizes[-1], operation.offset_bytes + operation.count))
+                self._file(path).allocate(operation.offset_bytes + operation.count)
             case "truncate":
                 self._file(path).resize(operation.offset_bytes)
             case "sync" | "sync_data":
@@ -126,14 +180,33 @@ class Disk:
                 self._folder(path.parent).changes.append(
                     [(path.name, None), (operation.target.name, moved)]
                 )
-            case "unlink":
+            case "link":
+                assert operation.target is not None
+                folder, file = self._folder(operation.target.parent), self._file(path)
+                folder.changes.append([(operation.target.name, file)])
+            case "unlink" | "remove_directory":
                 self._folder(path.parent).changes.append([(path.name, None)])
             case _:
                 pass  # opening and closing leave nothing on a disk
 
+    def state(self, choices: Choices) -> Tree:
+        """One of the states that the disk may be in."""
+        return self._top.after_power_cut(choices)
+
     def after_power_cut(self, target: Path, chance: random.Random) -> None:
         """Put one of the states that the disk may be in into the empty directory ``target``."""
-        _put(target, self._top, chance)
+        put(target, self.state(Sampled(chance)))
+
+    def unsynced(self) -> tuple[int, int]:
+        """How many sectors no sync covered, and how many states there are, at most."""
+        sectors, states = 0, 1
+        for entry in self._top.entries():
+            if isinstance(entry, Folder):
+                states *= 2 ** len(entry.changes)
+            else:
+                sectors += len(entry.sectors)
+                states *= len(entry.sizes) * prod(map(len, entry.sectors.values()))
+        return sectors, states
 
     def _folder(self, path: Path) -> Folder:
         folder = self._top
@@ -166,7 +239,7 @@ class Tape(RecordingStorage):
 
 
 def _applied(
-    names: dict[str, File | Folder], changes: list[list[tuple[str, File | Folder | None]]]
+    names: dict[str, File | Folder], changes: Sequence[list[tuple[str, File | Folder | None]]]
 ) -> dict[str, File | Folder]:
     names = dict(names)
     for change in changes:
@@ -178,33 +251,12 @@ def _applied(
     return names
 
 
-def _loaded(path: Path) -> Folder:
-    folder = Folder()
-    for entry in path.iterdir():
-        if entry.is_dir():
-            folder.durable[entry.name] = _loaded(entry)
-        else:
-            file = File()
-            file.write(0, entry.read_bytes())
-            file.sync()
-            folder.durable[entry.name] = file
-    return folder
-
-
-def _put(path: Path, folder: Folder, chance: random.Random) -> None:
-    for name, entry in folder.after_power_cut(chance).items():
-        if isinstance(entry, Folder):
-            (path / name).mkdir(mode=0o700)
-            _put(path / name, entry, chance)
-        else:
-            (path / name).write_bytes(entry.after_power_cut(chance))
-
-
-def _one_of(versions: list[T], likely: float, chance: random.Random) -> T:
-    """The newest, as likely as that; else the oldest or any one."""
-    if chance.random() < likely:
-        return versions[-1]
-    return chance.choice((versions[0], chance.choice(versions)))
+def _put_last(versions: list[V], newest: V) -> None:
+    """Each is there once, and ``newest`` at the end."""
+    if versions[-1] != newest:
+        if newest in versions:
+            versions.remove(newest)
+        versions.append(newest)
 
 
 _numbers = count(1)
