@@ -18,7 +18,7 @@ from tests.crash.forking import fork_server
 from tests.crash.memory import MemoryStorage, taken
 from tests.crash.power_cut import Disk, Tape, fresh_directory
 
-WORKLOADS: Final = 10
+WORKLOADS: Final = 9
 WORKLOADS_LONG: Final = 450
 SAMPLES: Final = 512
 """Of each moment at which there are too many states to try them all."""
