@@ -7,7 +7,7 @@
     MANIFEST                 journal/manifest.py (derived)
     segments/…….segment      journal/segment.py, the journal itself
     checkpoints/             projections/checkpoint.py (derived)
-    indexes/                 projections/transfer_index.py (derived)
+    indexes/                 projections/indexes/ (derived)
     tree/                    journal/tree_file.py (derived)
     quarantine/              torn tails, kept for whoever wants to look
 """

@@ -32,7 +32,6 @@ from journal.model import (
 )
 from journal.rows import u128_words
 from projections.indexes.group_run import GroupRun
-from projections.indexes.groups import Groups
 from projections.indexes.posting_index import (
     COARSE,
     SIDES,
@@ -193,7 +192,9 @@ def _chunk_matches(chunk: Chunk, selection: Selection) -> Found:
         return rows[:0], positions[:0]
     conditions = _indexed(selection)
     if conditions and (groups := chunk.groups()) is not None:
-        lists = [[_numbers(groups[field], key) for field in fields] for key, fields in conditions]
+        lists = [
+            [positions_of(groups[field], key) for field in fields] for key, fields in conditions
+        ]
         rarest = min(lists, key=lambda alternatives: sum(map(len, alternatives)))
         chosen = np.unique(np.concatenate(rarest))
         rows, positions = rows[chosen], positions[chosen]
@@ -225,7 +226,7 @@ def _candidates(run: GroupRun, selection: Selection, step: int) -> Iterator[Posi
     low = end_of_time(run, selection.timestamp_min - 1)
     high = end_of_time(run, selection.timestamp_max)
     conditions = [
-        [_within(positions_of(run, field, key), low, high) for field in fields]
+        [_within(positions_of(run.groups[field], key), low, high) for field in fields]
         for key, fields in _indexed(selection)
     ]
     conditions.sort(key=lambda lists: sum(map(len, lists)))
@@ -262,11 +263,6 @@ def _indexed(selection: Selection) -> list[tuple[int, tuple[str, ...]]]:
         (fold(value), (field,)) for field, value in selection.values.items() if field in USER_DATA
     ]
     return indexed
-
-
-def _numbers(groups: Groups, key: int) -> npt.NDArray[np.uint32]:
-    start, end = groups.bounds(key)
-    return groups.values[0][start:end]
 
 
 def _within(numbers: npt.NDArray[np.uint32], low: int, high: int) -> npt.NDArray[np.uint32]:
@@ -307,7 +303,7 @@ def _walk(lists: list[npt.NDArray[np.uint32]], is_reversed: bool, step: int) -> 
 
 def _stretches(run: GroupRun, field: str, value: int) -> Positions:
     """The stretches of positions, numbered from position 0, that hold ``value``."""
-    numbers = positions_of(run, field, fold(value)).astype(np.int64)
+    numbers = positions_of(run.groups[field], fold(value)).astype(np.int64)
     return np.unique((numbers + run.span.position_first) // STRETCH)
 
 

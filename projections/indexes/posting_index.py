@@ -75,12 +75,11 @@ def fold(value: int) -> int:
     return ((value >> 64) * _FOLD & _MASK_64) ^ value & _MASK_64
 
 
-def positions_of(run: GroupRun, field: str, key: int) -> npt.NDArray[np.uint32]:
-    """Where transfers of a key stand, rising, from the run's first position; a view.
+def positions_of(groups: Groups, key: int) -> npt.NDArray[np.uint32]:
+    """Where transfers of a key stand, rising: from a run's first position, or in a chunk; a view.
 
     ``key`` is a slot for one of :data:`SIDES`, else the folded value.
     """
-    groups = run.groups[field]
     start, end = groups.bounds(key)
     return groups.values[0][start:end]
 

@@ -57,20 +57,8 @@ _JSON_LINES: Final = "jsonl"
     help="The file, or for tables the directory; nothing may be there. Without it, JSON Lines"
     " go to standard output.",
 )
-@click.option(
-    "--from",
-    "start",
-    type=parameters.PlaceType(day_end=False),
-    metavar="POSITION|TIME",
-    help="Begin here; a bare date means its start.",
-)
-@click.option(
-    "--to",
-    "end",
-    type=parameters.PlaceType(day_end=True),
-    metavar="POSITION|TIME",
-    help="End here, included; a bare date means its end.",
-)
+@parameters.from_place
+@parameters.to_place
 @parameters.quiet
 @parameters.as_json
 def export(

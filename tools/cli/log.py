@@ -57,20 +57,8 @@ class _Range:
     ),
 )
 @parameters.directory
-@click.option(
-    "--from",
-    "start",
-    type=parameters.PlaceType(day_end=False),
-    metavar="POSITION|TIME",
-    help="Begin here; a bare date means its start.",
-)
-@click.option(
-    "--to",
-    "end",
-    type=parameters.PlaceType(day_end=True),
-    metavar="POSITION|TIME",
-    help="End here, included; a bare date means its end.",
-)
+@parameters.from_place
+@parameters.to_place
 @click.option("--account", type=parameters.AccountId(), help="Only what touches this account.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many events.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with new events as they become durable.")

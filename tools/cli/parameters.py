@@ -108,6 +108,20 @@ scale = click.option(
     metavar="N",
     help="Show amounts with N decimals; without it, the integers as they are kept.",
 )
+from_place = click.option(
+    "--from",
+    "start",
+    type=PlaceType(day_end=False),
+    metavar="POSITION|TIME",
+    help="Begin here; a bare date means its start.",
+)
+to_place = click.option(
+    "--to",
+    "end",
+    type=PlaceType(day_end=True),
+    metavar="POSITION|TIME",
+    help="End here, included; a bare date means its end.",
+)
 at = click.option(
     "--at",
     type=Instant(day_end=True),
