@@ -41,6 +41,7 @@ from journal.errors import (
 )
 from journal.head import Head, encode_slots
 from journal.manifest import sealed_segments, write_manifest
+from journal.pace import PACE, Pace
 from journal.reader import Reader
 from journal.scan import FrameBreak, Place, scan, segment_start
 from journal.storage import (
@@ -80,6 +81,7 @@ def backup(
     destination: Path | str,
     *,
     link: bool = False,
+    pace: float = PACE,
     progress: Progress | None = None,
     storage: Storage | None = None,
 ) -> BackupReport:
@@ -90,8 +92,11 @@ def backup(
     Args:
         link: give sealed segments a second name instead of a copy; both must lie on one file
             system, and damage to the one file is damage to both.
+        pace: the share of the time to be at work while the journal is open for writing, above 0
+            and at most 1; a journal that was closed is copied at full speed.
 
     Raises:
+        InvalidField: the pace is none.
         NotALedger, NotOwner: there is nothing to back up.
         DestinationInside, DestinationTaken, OtherLedger, OtherHistory, LedgerLocked: the
             destination was not touched.
@@ -99,6 +104,7 @@ def backup(
         CopyFailed: of the destination. It holds the backup before.
     """
     began = time.perf_counter()
+    moderate = Pace(pace)
     storage = storage or Storage()
     origin, target = Directory(Path(source)), Directory(Path(destination))
     require_ledger(origin)
@@ -114,7 +120,9 @@ def backup(
         lock = Lock(storage, target)
     try:
         before = _survey(storage, origin, target, head, files)
-        run = _Backup(storage, target, head, files, progress, link=link)
+        run = _Backup(
+            storage, target, head, files, progress, Pace(1) if head.closed else moderate, link=link
+        )
         run.run()
         return run.report(before, time.perf_counter() - began)
     finally:
@@ -141,6 +149,7 @@ class _Backup:
         head: Head,
         files: list[SegmentFile],
         progress: Progress | None,
+        pace: Pace,
         *,
         link: bool,
     ) -> None:
@@ -149,6 +158,7 @@ class _Backup:
         self._head = head
         self._files = files
         self._progress = progress
+        self._pace = pace
         self._link = link
         self._total = sum(file.size_bytes for file in files[:-1]) + head.offset_bytes
         self._done = self._copied = self._linked = self._bytes_copied = 0
@@ -162,7 +172,7 @@ class _Backup:
             storage.sync_directory(target.path)
         for file, sealed in zip(self._files, sealed_segments(self._files), strict=False):
             self._place(Part(file.path, sealed.size_bytes, sealed.sha256), link=self._link)
-        self._place(_durable_part(storage, self._files[-1], self._head), link=False)
+        self._place(_durable_part(storage, self._files[-1], self._head, self._pace), link=False)
         with copying.told(target.head):
             replace_file(storage, target.head, encode_slots(self._head._replace(closed=True)))
         with copying.told(target.manifest):
@@ -205,8 +215,9 @@ class _Backup:
 
     def _count(self, count: int) -> None:
         self._done += count
-        if self._progress is not None:
+        if count and self._progress is not None:
             self._progress(self._done, self._total)
+        self._pace.pause()
 
 
 def _vouched_for(storage: Storage, origin: Directory, head: Head) -> list[SegmentFile]:
@@ -226,7 +237,7 @@ def _vouched_for(storage: Storage, origin: Directory, head: Head) -> list[Segmen
     return files
 
 
-def _durable_part(storage: Storage, file: SegmentFile, head: Head) -> Part:
+def _durable_part(storage: Storage, file: SegmentFile, head: Head, pace: Pace) -> Part:
     """What HEAD vouches for of the segment it names, each frame checked."""
     fd = storage.open_read(file.path)
     try:
@@ -237,6 +248,7 @@ def _durable_part(storage: Storage, file: SegmentFile, head: Head) -> Part:
         ):
             digest.update(scanned.frame)
             place = scanned.next_place
+            pace.pause()
     except FrameBreak as broken:
         raise broken.damage(file.path) from None
     finally:

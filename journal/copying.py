@@ -19,7 +19,7 @@ from journal.storage import Storage, replacing
 CHUNK_BYTES: Final = 1024 * 1024
 
 Count = Callable[[int], None]
-"""Called with the number of bytes that were just dealt with."""
+"""Called after each piece, with how many bytes of the part it brought: none when reading back."""
 
 
 @attrs.frozen
@@ -60,7 +60,7 @@ def copy(storage: Storage, part: Part, path: Path, count: Count) -> None:
             _copy_bytes(storage, source, fd, part, count)
             storage.sync(fd)
             storage.forget(fd)
-            if sha256_of(storage, fd, part.size_bytes) != part.sha256:
+            if sha256_of(storage, fd, part.size_bytes, lambda _: count(0)) != part.sha256:
                 raise CopyFailed(path, "what was written reads back differently")
             storage.forget(fd)
     finally:
@@ -85,14 +85,13 @@ def link(storage: Storage, part: Part, path: Path, count: Count) -> None:
         storage.sync_directory(path.parent)
 
 
-def sha256_of(storage: Storage, fd: int, size_bytes: int, count: Count | None = None) -> bytes:
+def sha256_of(storage: Storage, fd: int, size_bytes: int, count: Count) -> bytes:
     """The hash of the first ``size_bytes``, read a moderate piece at a time."""
     digest = hashlib.sha256()
     for offset in range(0, size_bytes, CHUNK_BYTES):
         data = storage.read(fd, min(CHUNK_BYTES, size_bytes - offset), offset)
         digest.update(data)
-        if count is not None:
-            count(len(data))
+        count(len(data))
     return digest.digest()
 
 

@@ -19,6 +19,7 @@ from journal.errors import (
     CorruptSegment,
     DestinationInside,
     DestinationTaken,
+    InvalidField,
     JournalError,
     LedgerLocked,
     NotALedger,
@@ -442,3 +443,42 @@ def test_a_ledger_that_expires_and_checkpoints_is_backed_up(tmp_path: Path, copy
         assert ledger.state_sha256() == history.states[history.position]
     assert read_head(Storage(), Directory(copy)).closed
     assert attrs.evolve(backup(tmp_path / "ledger", copy), seconds=0).segments_copied == 0
+
+
+def test_a_journal_that_is_written_is_copied_at_a_share_of_the_time(
+    source: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a writer, pauses nine times as long as the work; at full speed otherwise."""
+    now, paused = 0.0, [0.0]
+
+    def worked() -> float:
+        nonlocal now
+        now += 0.01
+        return now
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        paused.append(seconds)
+
+    monkeypatch.setattr("journal.pace.time.perf_counter", worked)
+    monkeypatch.setattr("journal.pace.time.sleep", sleep)
+    backup(source, copy, pace=0.1)
+    assert paused == [0.0]
+    writer = open_writer(source)
+    try:
+        backup(source, copy.with_name("beside"), pace=1.0)
+        assert paused == [0.0]
+        backup(source, copy.with_name("slowly"), pace=0.1)
+    finally:
+        writer.close()
+    assert len(paused) > len(segment_names(source)), "each file is copied and read back in pieces"
+    assert paused[1:] == pytest.approx([0.09] * len(paused[1:]))
+
+
+@pytest.mark.parametrize("pace", [0, -1, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(source: Path, copy: Path, pace: float) -> None:
+    """Before anything is made."""
+    with pytest.raises(InvalidField, match="pace"):
+        backup(source, copy, pace=pace)
+    assert not copy.exists()

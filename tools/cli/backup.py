@@ -9,6 +9,7 @@ import click
 
 import journal
 from journal import BackupReport
+from journal.pace import PACE
 from tools.cli import parameters, screen
 from tools.cli.background import in_background
 from tools.cli.documented import DocumentedCommand
@@ -34,14 +35,24 @@ from tools.times import format_plain, format_rfc3339
     help="Hard-link sealed segments instead of copying them: quick, but damage to one is damage"
     " to both.",
 )
+@click.option(
+    "--pace",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=PACE,
+    show_default=True,
+    help="The share of the time to be at work while the ledger is written to; 1 is full speed.",
+)
 @parameters.quiet
 @parameters.as_json
-def backup(directory: Path, destination: Path, *, link: bool, quiet: bool, as_json: bool) -> None:
+def backup(
+    directory: Path, destination: Path, *, link: bool, pace: float, quiet: bool, as_json: bool
+) -> None:
     """Copy the journal in DIR to DEST, as far as it is durable when the backup begins.
 
-    No lock is taken on DIR, so its writer goes on. DEST is made if it is not there. The next
-    backup to the same DEST copies only what came since. DEST is a ledger's directory itself: it
-    can be verified, read and restored. An interrupted backup leaves the one before usable.
+    No lock is taken on DIR, so its writer goes on, and hardly slower: see --pace. DEST is made if
+    it is not there. The next backup to the same DEST copies only what came since. DEST is a
+    ledger's directory itself: it can be verified, read and restored. An interrupted backup leaves
+    the one before usable.
     """
     with (
         Interruption().listening(),
@@ -52,6 +63,7 @@ def backup(directory: Path, destination: Path, *, link: bool, quiet: bool, as_js
             directory,
             destination,
             link=link,
+            pace=pace,
             progress=lambda done, total: progress.update(done, total, done),
         )
     if as_json:
