@@ -9,6 +9,7 @@
     checkpoints/             projections/checkpoint.py (derived)
     indexes/                 projections/indexes/ (derived)
     tree/                    journal/tree_file.py (derived)
+    mirror/                  projections/tigerbeetle/ (derived), where there is one
     quarantine/              torn tails, kept for whoever wants to look
 """
 
@@ -78,6 +79,10 @@ class Directory:
     @property
     def quarantine(self) -> Path:
         return self.path / "quarantine"
+
+    @property
+    def mirror(self) -> Path:
+        return self.path / "mirror"
 
     @property
     def folders(self) -> tuple[Path, ...]:
