@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import attrs
 import numpy as np
@@ -61,6 +62,7 @@ from projections.indexes.posting_index import PostingView
 from projections.indexes.reservation_index import ReservationView
 from projections.joining import Request
 from projections.line import Line
+from projections.mirroring import backend, configured, start_mirror
 from projections.past import PastLedger
 from projections.past_balances import Moment, past_accounts
 from projections.pipeline import Pipeline
@@ -76,6 +78,12 @@ from projections.queries import (
 from projections.restore import Restored, restore_state
 from projections.rules import HISTORY
 from projections.signals import uninterrupted
+
+if TYPE_CHECKING:
+    from projections.tigerbeetle.configuration import ClusterConfiguration
+    from projections.tigerbeetle.process import MirrorProcess
+
+_log = logging.getLogger("nostro")
 
 
 @attrs.frozen
@@ -109,6 +117,7 @@ class Ledger:
         expiry_seconds: float = EXPIRY_SECONDS,
         sync: SyncMode = "group",
         clock: Callable[[], int] = time.time_ns,
+        mirror: ClusterConfiguration | Literal["environment"] | None = "environment",
         storage: Storage | None = None,
     ) -> Ledger:
         """Open the ledger in ``path``, recovering it first if need be.
@@ -125,9 +134,13 @@ class Ledger:
             sync: "group" syncs HEAD at most a second late, "strict" with every group. What is
                 acknowledged is on disk either way.
             clock: the time in ns since the epoch.
+            mirror: the TigerBeetle cluster that mirrors the ledger while it is open for writing;
+                "environment" is the one that TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS
+                name, if they are set. See docs/guides/tigerbeetle.md.
 
         Raises:
             InvalidField: an argument is out of range.
+            ClientMissing: a cluster is configured, and its client is not installed.
             NotALedger, NotOwner, LedgerLocked, UnsupportedFormat: nothing was touched.
             Damage: the journal is not as it was written. Nothing is lost by having tried: at most
                 a torn tail was put in quarantine.
@@ -138,6 +151,7 @@ class Ledger:
             raise InvalidField("checkpoint_seconds", checkpoint_seconds, "must be positive")
         if not expiry_seconds > 0:
             raise InvalidField("expiry_seconds", expiry_seconds, "must be positive")
+        cluster = None if read_only else configured(mirror)
         storage = storage or Storage()
         directory = Directory(Path(path))
         writer = None
@@ -167,6 +181,12 @@ class Ledger:
         ledger._checkpointer.start(checkpoint_events, checkpoint_seconds)
         if ledger._timer is not None:
             ledger._timer.start()
+        try:
+            ledger.mirror = start_mirror(directory.path, cluster)
+        except BaseException:
+            ledger.close()
+            raise
+        _log.info("Accounting backend: %s", backend(directory.path, cluster))
         return ledger
 
     def __init__(
@@ -180,6 +200,8 @@ class Ledger:
         expiry_seconds: float,
     ) -> None:
         self.path = directory.path
+        self.mirror: MirrorProcess | None = None
+        """What mirrors it into a TigerBeetle cluster, if one is configured; see its health()."""
         self.ledger_id = restored.ledger_id
         self.report = OpenReport(
             writer.recovery if writer is not None else None,
@@ -556,6 +578,8 @@ class Ledger:
         self._closed.set()
         if self._timer is not None:
             self._timer.close()
+        if self.mirror is not None:
+            self.mirror.close()
         try:
             if self._pipeline is not None:
                 self._pipeline.finish()

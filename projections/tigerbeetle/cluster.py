@@ -12,8 +12,8 @@ import numpy as np
 from journal.codec import Rows
 from journal.model import ACCOUNT, CREATE_RESULT, TRANSFER
 from projections.tigerbeetle.configuration import BATCH_EVENTS_MAX, ClusterConfiguration
-from projections.tigerbeetle.errors import ClientFailed, ClusterUnreachable
-from projections.tigerbeetle.session import Connect, Operation, Reply, Session
+from projections.tigerbeetle.errors import ClusterUnreachable
+from projections.tigerbeetle.session import Connect, Operation, Reply
 
 ID: Final = np.dtype(("<u8", (2,)))
 QUERY_FILTER: Final = np.dtype(
@@ -43,7 +43,7 @@ class Cluster:
 
     def __init__(self, configuration: ClusterConfiguration, connect: Connect) -> None:
         self.configuration = configuration
-        self._session = open_session(configuration, connect)
+        self._session = connect()
 
     def create_accounts(self, rows: Rows) -> Future[Reply]:
         """Begin to create ``ACCOUNT[n]``, n up to 8,189; see :meth:`results`."""
@@ -141,14 +141,6 @@ class Cluster:
         except FutureTimeout:
             replicas = ",".join(self.configuration.replicas)
             raise ClusterUnreachable(self.configuration.cluster_id, replicas, seconds) from None
-
-
-def open_session(configuration: ClusterConfiguration, connect: Connect) -> Session:
-    """A session; an unknown host is a ClientFailed."""
-    try:
-        return connect()
-    except OSError as error:
-        raise ClientFailed(f"{error} ({configuration})") from error
 
 
 def by_time(

@@ -12,7 +12,7 @@ import attrs
 
 from journal.errors import InvalidField
 from journal.model import AMOUNT_MAX
-from projections.tigerbeetle.errors import ClientMissing
+from projections.tigerbeetle.errors import ClientMissing, HostUnknown
 
 CLUSTER_ID: Final = "TIGERBEETLE_CLUSTER_ID"
 REPLICAS: Final = "TIGERBEETLE_REPLICAS"
@@ -117,7 +117,7 @@ class ClusterConfiguration:
         """The replicas as the client takes them, names of hosts replaced by their addresses.
 
         Raises:
-            OSError: a name is not known, or not now.
+            HostUnknown: a name is not known, or not now.
         """
         return ",".join(map(_resolved, self.replicas))
 
@@ -165,7 +165,10 @@ def _is_ip(host: str) -> bool:
 def _resolved(address: str) -> str:
     host, port = host_and_port(address)
     if not _is_ip(host):
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise HostUnknown(address, error.strerror or str(error)) from None
         found.sort(key=lambda each: each[0] != socket.AF_INET)
         host = str(found[0][4][0])
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -57,6 +57,17 @@ class ClusterUnreachable(ConnectionFailed):
 
 
 @attrs.define(eq=False)
+class HostUnknown(ConnectionFailed):
+    """The name of a replica's host is not known, or not now."""
+
+    replicas: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.replicas}: {self.reason}"
+
+
+@attrs.define(eq=False)
 class SessionEvicted(ConnectionFailed):
     """The cluster ended this client's session: it keeps 64, and more clients than that came."""
 

@@ -89,3 +89,21 @@ def read_health(storage: Storage, path: Path) -> MirrorHealth | None:
         return MirrorHealth(**{**fields, "state": MirrorState(fields["state"])})
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+
+
+def metrics(health: MirrorHealth) -> str:
+    """The Prometheus text format (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+    label = f'{{cluster="{health.cluster_id}"}}'
+    lines = []
+    for name, kind, help_, value in (
+        ("connected", "gauge", "Whether the cluster answers.", int(health.connected)),
+        ("healthy", "gauge", "Whether the mirror does its work.", int(health.is_healthy)),
+        ("position", "gauge", "Last event that the cluster holds.", health.position),
+        ("lag_events", "gauge", "Events that it does not hold yet.", health.lag_events),
+        ("lag_seconds", "gauge", "Time since it held all.", health.lag_seconds),
+        ("events_total", "counter", "Events mirrored since the start.", health.events_mirrored),
+        ("failures_total", "counter", "Failures since the start.", health.failures),
+    ):
+        metric = f"nostro_mirror_{name}"
+        lines += [f"# HELP {metric} {help_}", f"# TYPE {metric} {kind}", f"{metric}{label} {value}"]
+    return "\n".join(lines) + "\n"

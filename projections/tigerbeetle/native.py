@@ -53,7 +53,7 @@ class NativeSession:
 
     Raises:
         ClientFailed: the library refuses the addresses, or the system has no room for it.
-        OSError: the name of a host is not known.
+        HostUnknown: the name of a host is not known.
     """
 
     def __init__(self, configuration: ClusterConfiguration) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.ports import free_port
 
 CLUSTER = "0"
 
@@ -25,7 +26,7 @@ def running(binary: str, directory: Path) -> Iterator[str]:
     data = directory / "0_0.tigerbeetle"
     place = [f"--cluster={CLUSTER}", "--replica=0", "--replica-count=1", "--development"]
     subprocess.run([binary, "format", *place, data], check=True, capture_output=True)
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     log = directory / "tigerbeetle.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
@@ -39,10 +40,3 @@ def running(binary: str, directory: Path) -> Iterator[str]:
             server.send_signal(signal.SIGTERM)
             server.wait(timeout=30)
             data.unlink()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -53,6 +53,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "restore": Entry("tools.cli.restore:restore", "Keep"),
     "export": Entry("tools.cli.export:export", "Keep"),
     "repair": Entry("tools.cli.repair:repair", "Keep"),
+    "mirror": Entry("tools.cli.mirror:mirror", "Cluster"),
     "bench": Entry("tools.cli.bench:bench", "Check"),
 }
 

@@ -17,6 +17,7 @@ from tools.bench.report import BadResults, gain, read_results, write_results
 from tools.bench.sweeps import run_sweeps
 from tools.bench.workloads import run_all
 from tools.cli import parameters, screen
+from tools.cli.cluster_options import without_mirror
 from tools.cli.documented import DocumentedCommand
 from tools.cli.failures import WRONG_USE, CommandFailed
 from tools.cli.meter import meter
@@ -95,6 +96,7 @@ def bench(
     Each writing workload runs three times on a fresh ledger; its median is shown. Figures of two
     runs compare only on one machine, and then by their ratio.
     """
+    without_mirror()
     if plots is not None and not can_draw():
         raise CommandFailed("drawing needs the package matplotlib", code=WRONG_USE)
     try:

@@ -14,6 +14,7 @@ import click
 
 from tools.amounts import format_amount
 from tools.cli import screen
+from tools.cli.cluster_options import without_mirror
 from tools.cli.documented import DocumentedCommand
 from tools.cli.failures import CHECK_FAILED, CommandFailed
 from tools.cli.meter import meter
@@ -53,6 +54,7 @@ def demo(*, payments: int, seed: int, keep: Path | None) -> None:
     Everything is real: a process of its own writes to a ledger on disk, is killed with SIGKILL,
     and the ledger is recovered from its files. Takes about ten seconds.
     """
+    without_mirror()
     if keep is not None and keep.exists():
         raise CommandFailed(f"{keep} exists already", code=2, hint="name a new directory")
     folder = Path(tempfile.mkdtemp(prefix="nostro-demo-")) if keep is None else None

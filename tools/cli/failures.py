@@ -12,6 +12,12 @@ import attrs
 import click
 
 import journal
+from projections.tigerbeetle.errors import (
+    AlreadyMirrored,
+    ClientMissing,
+    ConnectionFailed,
+    Divergence,
+)
 from tools.exporting import ExportDamaged, ExportUnfit
 from tools.importing import MappingError, SourceError
 
@@ -86,6 +92,10 @@ FAILURES: Final = (  # the first that matches counts, so a subclass stands befor
     Failure(journal.JournalFull, CHECK_FAILED, f"make room on the disk: {_AGAIN}"),
     Failure(journal.WriterPoisoned, CHECK_FAILED, f"check the disk: {_AGAIN}"),
     Failure(journal.LedgerClosed, CHECK_FAILED, _AGAIN),
+    Failure(ClientMissing, WRONG_USE, "nothing was changed"),
+    Failure(AlreadyMirrored, WRONG_USE, "`nostro mirror DIR --status` says how it does"),
+    Failure(ConnectionFailed, CHECK_FAILED, "check addresses, cluster id and the replicas' logs"),
+    Failure(Divergence, CHECK_FAILED, "nothing was overwritten; `nostro reconcile DIR` says more"),
     Failure(journal.JournalError, WRONG_USE, "nothing was changed"),
     Failure(
         MappingError, WRONG_USE, "every key of a mapping is explained in docs/guides/import.md"

@@ -59,7 +59,7 @@ def open_for_writing(directory: Path) -> Ledger:
         CommandFailed: something else is there already.
     """
     try:
-        return Ledger.open(directory)
+        return Ledger.open(directory, mirror=None)
     except journal.NotALedger as error:
         raise CommandFailed(
             str(error), code=WRONG_USE, hint="name a ledger, or a new or an empty directory"
