@@ -159,6 +159,15 @@ class Mirror:
             self._save(is_due=True)
         return self.health()
 
+    def probe(self) -> None:
+        """Return if the cluster answers.
+
+        Raises:
+            ConnectionFailed: it does not.
+        """
+        with Cluster(self.configuration, self._connect) as cluster:
+            cluster.probe()
+
     def health(self) -> MirrorHealth:
         head = self._reader.head().position
         position = self._cursor.position

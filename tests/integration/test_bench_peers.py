@@ -12,7 +12,8 @@ from journal import Transfer
 from tools.bench import peers
 from tools.bench.measure import BATCH, QUICK, Scale
 from tools.bench.payments import LEDGER
-from tools.bench.peers import Peer, PeerFailed, Totals
+from tools.bench.peers import Peer, Totals
+from tools.bench.servers import PeerFailed
 
 TINY: Final[Scale] = attrs.evolve(QUICK, transfers=1, singles=25, repeats=2)
 

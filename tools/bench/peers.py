@@ -14,10 +14,8 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-import socket
 import sqlite3
 import struct
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -25,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 from uuid import UUID
 
 import attrs
@@ -34,17 +32,17 @@ import numpy as np
 from journal import Transfer
 from tools.bench.measure import BATCH, Figure, Scale
 from tools.bench.payments import LEDGER, transfer_objects
-
-Answer = TypeVar("Answer")
+from tools.bench.servers import (
+    PeerFailed,
+    not_importable,
+    run,
+    server,
+    tigerbeetle_missing,
+    tigerbeetle_replica,
+)
 
 ACCOUNTS: Final = 10_000
 _SHARE: Final = 5  # A peer gets a fifth of the transfers that nostro gets.
-_START_SECONDS: Final = 60.0
-_STOP_SECONDS: Final = 30.0
-
-
-class PeerFailed(RuntimeError):
-    """A peer that did not start, or did not do its work."""
 
 
 @attrs.frozen
@@ -278,20 +276,9 @@ class _EventsourcingStore:
 
 @contextmanager
 def _tigerbeetle(folder: Path) -> Iterator[Store]:
-    binary = _tigerbeetle_binary()
-    assert binary is not None, "the caller has asked whether it is missing"
-    data = folder / "0_0.tigerbeetle"
-    place = ["--cluster=0", "--replica=0", "--replica-count=1"]
-    _run([binary, "format", *place, str(data)])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address: tuple[str, int] = probe.getsockname()
-    place = [f"--addresses={address[0]}:{address[1]}", str(data)]
     package = importlib.import_module("tigerbeetle")
-    with _server([binary, "start", *place], folder / "log") as server:
-        server.answer(lambda: socket.create_connection(address, timeout=1), OSError).close()
-        with package.ClientSync(0, f"{address[0]}:{address[1]}") as client:
-            yield _TigerbeetleStore(client, package)
+    with tigerbeetle_replica(folder) as address, package.ClientSync(0, address) as client:
+        yield _TigerbeetleStore(client, package)
 
 
 class _TigerbeetleClient(Protocol):
@@ -368,7 +355,7 @@ def _postgresql(folder: Path) -> Iterator[Store]:
     programs = _postgresql_programs()
     assert programs is not None, "the caller has asked whether it is missing"
     data = folder / "data"
-    _run([str(programs / "initdb"), "-D", str(data), "-U", "ledger", "-A", "trust", "-E", "UTF8"])
+    run([str(programs / "initdb"), "-D", str(data), "-U", "ledger", "-A", "trust", "-E", "UTF8"])
     settings = {
         "listen_addresses": "",
         "unix_socket_directories": str(folder),
@@ -383,10 +370,10 @@ def _postgresql(folder: Path) -> Iterator[Store]:
     command = [str(programs / "postgres"), "-D", str(data)]
     command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     psycopg = importlib.import_module("psycopg")
-    with _server(command, folder / "log") as server:
+    with server(command, folder / "log") as postgres:
         place = {"host": str(folder), "user": "ledger", "dbname": "postgres"}
         connect = partial(psycopg.connect, **place, autocommit=True)
-        with server.answer(connect, psycopg.OperationalError) as connection:
+        with postgres.answer(connect, psycopg.OperationalError) as connection:
             yield _PostgresqlStore(connection)
 
 
@@ -518,58 +505,12 @@ _POSTGRESQL_ONE: Final = f"""
 """  # noqa: S608
 
 
-@attrs.frozen
-class _Server:
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def answer(self, attempt: Callable[[], Answer], failure: type[Exception]) -> Answer:
-        """What ``attempt`` returns, as soon as it no longer raises ``failure``."""
-        deadline = time.monotonic() + _START_SECONDS
-        while True:
-            try:
-                return attempt()
-            except failure as error:
-                if self.process.poll() is not None or time.monotonic() > deadline:
-                    log = self.log.read_text(encoding="utf-8", errors="replace")[-2_000:]
-                    raise PeerFailed(f"{self.process.args!r} does not answer: {log}") from error
-            time.sleep(0.02)
-
-
-@contextmanager
-def _server(command: list[str], log: Path) -> Iterator[_Server]:
-    """Start ``command``, what it says going to ``log``; stop that very process at the end."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0
-        )
-    try:
-        yield _Server(process, log)
-    finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode:
-        raise PeerFailed(f"{command}: {done.stderr.decode(errors='replace')[-2_000:]}")
-
-
 def _account_numbers() -> range:
     return range(1, ACCOUNTS + 1)
 
 
 def _shares(numbers: range) -> Iterator[range]:
     return (numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH))
-
-
-def _tigerbeetle_binary() -> str | None:
-    return os.environ.get("TIGERBEETLE_BINARY") or shutil.which("tigerbeetle")
 
 
 def _postgresql_programs() -> Path | None:
@@ -583,26 +524,12 @@ def _postgresql_programs() -> Path | None:
     return None
 
 
-def _not_importable(name: str) -> str | None:
-    try:
-        importlib.import_module(name)
-    except ImportError as error:
-        return f"the package {name} cannot be imported ({error})"
-    return None
-
-
-def _tigerbeetle_missing() -> str | None:
-    if _tigerbeetle_binary() is None:
-        return "no server: tigerbeetle is not on PATH, and TIGERBEETLE_BINARY is not set"
-    return _not_importable("tigerbeetle")
-
-
 def _postgresql_missing() -> str | None:
     if _postgresql_programs() is None:
         return "no server: initdb and postgres are neither on PATH nor in /usr/lib/postgresql"
     if os.geteuid() == 0:
         return "the server does not run as root"
-    return _not_importable("psycopg")
+    return not_importable("psycopg")
 
 
 PEERS: Final = (
@@ -619,14 +546,14 @@ PEERS: Final = (
         " no aggregates, balances in memory",
         singles="one insert_events each, as before",
         open=_eventsourcing,
-        missing=lambda: _not_importable("eventsourcing"),
+        missing=lambda: not_importable("eventsourcing"),
     ),
     Peer(
         "tigerbeetle package",
         batches="Transfer objects to a cluster of one on this machine, direct I/O",
         singles="one Transfer object each, as before",
         open=_tigerbeetle,
-        missing=_tigerbeetle_missing,
+        missing=tigerbeetle_missing,
     ),
     Peer(
         "PostgreSQL",

@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from tools.bench import peers, reading, writing
+from tools.bench import mirroring, peers, reading, writing
 from tools.bench.measure import Figure, Scale
 
 
@@ -28,6 +28,7 @@ def run_all(folder: Path, scale: Scale, *, with_peers: bool) -> Iterator[Figure]
     shutil.rmtree(path)
     if with_peers:
         yield from peers.run_peers(folder, scale)
+        yield from mirroring.run_mirror(folder, scale)
 
 
 def _fresh(folder: Path) -> Path:

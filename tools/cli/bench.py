@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 import click
 
-from tools.bench import peers
+from tools.bench import mirroring, peers
 from tools.bench.machine import describe_machine, sync_seconds
 from tools.bench.measure import FULL, QUICK, Figure, Scale
 from tools.bench.plots import can_draw, write_plots
@@ -23,7 +23,7 @@ from tools.cli.failures import WRONG_USE, CommandFailed
 from tools.cli.meter import meter
 
 _FIGURES: Final = 29
-_PEER_FIGURES: Final = 8
+_PEER_FIGURES: Final = 15
 """At most."""
 _SWEEPS: Final = 5
 
@@ -124,7 +124,7 @@ def bench(
     screen.facts(machine.items())
     screen.line()
     _show(figures, old)
-    for name, reason in peers.missing() if with_peers else ():
+    for name, reason in (*peers.missing(), *mirroring.missing()) if with_peers else ():
         screen.line(f"Left out: {name}: {reason}")
 
 

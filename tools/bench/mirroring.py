@@ -1,0 +1,99 @@
+"""The mirror: how fast it sends what is in the journal, and whether appending notices it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import numpy as np
+
+from projections import Ledger
+from projections.tigerbeetle.configuration import ClusterConfiguration
+from projections.tigerbeetle.errors import ConnectionFailed
+from projections.tigerbeetle.mirror import Mirror
+from tools.bench.measure import BATCH, Figure, Scale, quantile
+from tools.bench.payments import open_accounts, transfer_batch
+from tools.bench.servers import tigerbeetle_missing, tigerbeetle_replica
+
+ACCOUNTS: Final = 10_000
+_PER_SECOND: Final = 500
+"""Requests a second while latencies are taken: neither the disk nor a core is busy with them."""
+_TURN_SECONDS: Final = 2.0
+
+
+def missing() -> Iterator[tuple[str, str]]:
+    """What cannot be measured here, and why."""
+    if reason := tigerbeetle_missing():
+        yield "mirror", reason
+
+
+def run_mirror(folder: Path, scale: Scale) -> Iterator[Figure]:
+    """Nothing where there is no server."""
+    if tigerbeetle_missing():
+        return
+    path = folder / "mirrored"
+    with TemporaryDirectory(dir=folder) as other, tigerbeetle_replica(Path(other)) as address:
+        cluster = ClusterConfiguration(0, (address,))
+        yield _catching_up(path, cluster, scale)
+        yield from _latencies(path, cluster, scale)
+    shutil.rmtree(path)
+
+
+def _catching_up(path: Path, cluster: ClusterConfiguration, scale: Scale) -> Figure:
+    random = np.random.default_rng(3)
+    with Ledger.open(path, mirror=None) as ledger:
+        open_accounts(ledger, ACCOUNTS)
+        for _ in range(0, scale.transfers, BATCH):
+            ledger.create_transfers(transfer_batch(random, BATCH, accounts=ACCOUNTS))
+    with Mirror(path, cluster) as mirror:
+        _await(mirror)
+        began = time.perf_counter()
+        count = mirror.catch_up().events_mirrored
+        seconds = time.perf_counter() - began
+    what = f"{count:,} events into one local replica, connecting included"
+    return Figure("mirror", count / seconds, "events/s", what)
+
+
+def _await(mirror: Mirror) -> None:
+    """Until the replica has made itself ready."""
+    for _ in range(20):
+        try:
+            mirror.probe()
+        except ConnectionFailed:
+            continue
+        return
+
+
+def _latencies(path: Path, cluster: ClusterConfiguration, scale: Scale) -> Iterator[Figure]:
+    """In turns: alone, with the cluster gone, beside a mirror that is live."""
+    gone = ClusterConfiguration(1, cluster.replicas)  # no replica answers for another cluster
+    ways = {"alone": None, "cluster gone": gone, "mirrored": cluster}
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(max(3, scale.singles // 500)):
+        for name, way in ways.items():
+            times[name] += _paced(path, way)
+    for name, taken in times.items():
+        workload = f"{len(taken):,} requests of one transfer, {_PER_SECOND} a second, in turns"
+        for share in (50, 99):
+            value = 1e3 * quantile(taken, share / 100)
+            yield Figure(f"append, {name}, p{share}", value, "ms", workload, False)
+
+
+def _paced(path: Path, way: ClusterConfiguration | None) -> list[float]:
+    random = np.random.default_rng(4)
+    times = []
+    with Ledger.open(path, mirror=way) as ledger:
+        due = time.perf_counter() + 0.5  # by then the mirror has begun
+        end = due + _TURN_SECONDS
+        while due < end:
+            time.sleep(max(0.0, due - time.perf_counter()))
+            rows = transfer_batch(random, 1, accounts=ACCOUNTS)
+            began = time.perf_counter()
+            ledger.create_transfers(rows)
+            times.append(time.perf_counter() - began)
+            due += 1 / _PER_SECOND
+    return times
