@@ -54,6 +54,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "export": Entry("tools.cli.export:export", "Keep"),
     "repair": Entry("tools.cli.repair:repair", "Keep"),
     "mirror": Entry("tools.cli.mirror:mirror", "Cluster"),
+    "cluster": Entry("tools.cli.cluster:cluster", "Cluster"),
     "bench": Entry("tools.cli.bench:bench", "Check"),
 }
 

@@ -18,6 +18,7 @@ from projections.tigerbeetle.errors import (
     ConnectionFailed,
     Divergence,
 )
+from tools.cluster import errors as cluster
 from tools.exporting import ExportDamaged, ExportUnfit
 from tools.importing import MappingError, SourceError
 
@@ -52,6 +53,15 @@ _DAMAGE: Final = (
 _BEGIN: Final = "check the path, or begin a ledger with `nostro init DIR`"
 _ELSEWHERE: Final = "nothing was changed; name a new or an empty directory"
 _AGAIN: Final = "what was acknowledged is safe; run the same command again to continue"
+_SERVER: Final = (
+    "unpack the release for this system from https://github.com/tigerbeetle/tigerbeetle/releases"
+    " onto the PATH, or name it: export TIGERBEETLE_BINARY=/path/to/tigerbeetle"
+)
+_DATA_FILE: Final = (
+    "nothing was changed; restore the file from a backup, or with three replicas let"
+    " `tigerbeetle recover` make it from the other two: docs/guides/tigerbeetle.md"
+)
+_UNWELL: Final = "see DIR/replica-*.log; docs/guides/tigerbeetle.md has the usual causes"
 _REWRITTEN: Final = "compare it with a backup: what was signed is not what is here"
 
 FAILURES: Final = (  # the first that matches counts, so a subclass stands before its base
@@ -103,6 +113,36 @@ FAILURES: Final = (  # the first that matches counts, so a subclass stands befor
     Failure(SourceError, WRONG_USE, "check the path, and the [file] table of the mapping"),
     Failure(ExportDamaged, DAMAGED, "nothing was written; export the ledger again"),
     Failure(ExportUnfit, WRONG_USE, "nothing was written"),
+    Failure(cluster.BinaryMissing, WRONG_USE, _SERVER),
+    Failure(cluster.BinaryUnfit, WRONG_USE, _SERVER),
+    Failure(
+        cluster.NotACluster, WRONG_USE, "nothing was changed; `nostro cluster up DIR` makes one"
+    ),
+    Failure(
+        cluster.OtherCluster, WRONG_USE, "nothing was changed; another cluster is another directory"
+    ),
+    Failure(cluster.BatchesWouldShrink, WRONG_USE, "nothing was changed; leave --development away"),
+    Failure(
+        cluster.RunsOtherwise, WRONG_USE, "`nostro cluster down DIR` first; nothing was changed"
+    ),
+    Failure(cluster.AlreadyRunning, WRONG_USE, "`nostro cluster down DIR` stops it"),
+    Failure(
+        cluster.PortTaken, WRONG_USE, "nothing was changed; --port 0 chooses ports that are free"
+    ),
+    Failure(cluster.NoPortFree, WRONG_USE, "nothing was changed; name one with --port"),
+    Failure(cluster.BeingMade, WRONG_USE, "wait until it is done"),
+    Failure(cluster.OutOfReach, WRONG_USE, "run the command where the cluster was started"),
+    Failure(cluster.FormatFailed, CHECK_FAILED, "nothing was left behind"),
+    Failure(cluster.DataFileMissing, DAMAGED, _DATA_FILE),
+    Failure(
+        cluster.BadDescription, DAMAGED, "nothing was changed; put cluster.json back from a backup"
+    ),
+    Failure(
+        cluster.ReplicaDied,
+        CHECK_FAILED,
+        "the cluster is stopped; docs/guides/tigerbeetle.md has the usual causes",
+    ),
+    Failure(cluster.ClusterError, CHECK_FAILED, _UNWELL),
     Failure(OSError, CHECK_FAILED, "check that the path is there and may be used"),
 )
 
