@@ -97,7 +97,8 @@ def test_a_cluster_is_made_started_asked_and_stopped(stand_in: StandIn) -> None:
     assert replica["uptime_seconds"] >= 0
     assert (replica["restarts"], replica["data_file_bytes"]) == (0, len(made[0]))
     assert "is healthy." in good("status", "tb").stdout
-    assert "is stopped." in good("down", "tb").stdout
+    stopped = good("down", "tb")
+    assert (stopped.stdout, stopped.stderr) == ("The cluster in tb is stopped.\n", "")
     assert running() == [None]
     assert process_lock.holder(supervisor_lock(Path("tb"))) is None
     assert "was not running." in good("down", "tb").stdout

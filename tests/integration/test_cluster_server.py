@@ -20,15 +20,18 @@ from tools.cluster.errors import NotACluster
 from tools.cluster.lookup import look_up
 from tools.cluster.stopping import stop_cluster
 
+if find_binary() is None:
+    pytest.skip(
+        "no `tigerbeetle` on PATH, and TIGERBEETLE_BINARY names none", allow_module_level=True
+    )
+tigerbeetle = pytest.importorskip("tigerbeetle")
+
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:
     """Where a cluster is made; its processes are stopped and its data files removed at the end."""
-    if find_binary() is None:
-        pytest.skip("no `tigerbeetle` on PATH, and TIGERBEETLE_BINARY names none")
-    pytest.importorskip("tigerbeetle")
     directory = tmp_path / "tb"
     yield directory
     try:
@@ -63,7 +66,6 @@ def answers(directory: Path, *, seconds: float) -> bool:
 
 
 def make_account(made: dict[str, Any], number: int) -> None:
-    tigerbeetle = pytest.importorskip("tigerbeetle")
     environment = made["environment"]
     with tigerbeetle.ClientSync(
         int(environment["TIGERBEETLE_CLUSTER_ID"]), environment["TIGERBEETLE_REPLICAS"]
@@ -85,7 +87,6 @@ def test_one_replica_keeps_what_it_was_told(directory: Path) -> None:
     assert not answers(directory, seconds=1)
     again = up(directory)
     assert again["environment"] == made["environment"]
-    tigerbeetle = pytest.importorskip("tigerbeetle")
     with tigerbeetle.ClientSync(0, again["environment"]["TIGERBEETLE_REPLICAS"]) as client:
         assert [account.id for account in client.lookup_accounts([1])] == [1]
 

@@ -21,7 +21,7 @@ from tools.cluster.errors import AlreadyRunning
 def launched(lock: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """A program that holds the lock, as a replica does."""
     command = [sys.executable, "-I", "-S", launch.__file__, str(lock), *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             yield process
         finally:
@@ -32,8 +32,10 @@ def test_a_launched_program_holds_its_lock_while_it_lives(tmp_path: Path) -> Non
     """Across exec the lock and the process id stay; with the program the lock ends."""
     lock = tmp_path / "lock"
     assert process_lock.holder(lock) is None
-    with launched(lock, "/bin/sleep", "600") as process:
-        until(lambda: process_lock.holder(lock) == process.pid)
+    with launched(lock, "/bin/sh", "-c", "echo here; exec sleep 600") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"here\n"  # so it is the program by now
+        assert process_lock.holder(lock) == process.pid
         assert process_lock.send(lock, signal.SIGTERM) == process.pid
         assert process.wait() == -signal.SIGTERM
         assert process_lock.holder(lock) is None
