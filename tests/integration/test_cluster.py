@@ -433,6 +433,24 @@ def test_what_does_not_end_is_killed_aloud(stand_in: StandIn) -> None:
     assert process_lock.holder(supervisor_lock(Path("tb"))) is None
 
 
+def test_a_supervisor_kills_what_does_not_end(stand_in: StandIn) -> None:
+    """In the foreground nobody else does; it is said aloud there too."""
+    good("up", "tb")
+    good("down", "tb")
+    stand_in.does("deaf-0")
+    directory, told = Path("tb"), list[str]()
+    log = Path("tb/replica-0.log")
+    log.unlink()
+    supervising = supervisor.Supervisor(
+        directory, read_description(directory), stand_in.binary, tell=told.append
+    )
+    supervising.start()
+    until(lambda: log.read_text())  # by now it is deaf
+    supervising.stop(seconds=0.2)
+    assert told[1:] == ["replica 0 did not end in 0.2 s: SIGKILL", "replica 0 is stopped"]
+    assert running() == [None]
+
+
 def test_a_supervisor_that_hangs_is_killed_with_its_replicas(stand_in: StandIn) -> None:
     """Stopped by a debugger, say: `down` gets by without it."""
     good("up", "tb")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from journal import DestinationTaken, LedgerLocked
-from journal.building import building, check_free
+from journal.building import building
 from journal.storage import Storage
 from tools.cluster.description import Description, check_directory, write_description
 from tools.cluster.errors import BeingMade, DataFileMissing, FormatFailed, NotACluster
@@ -29,10 +29,8 @@ def make_cluster(directory: Path, description: Description, binary: Path) -> Non
     """
     if directory.is_dir():
         check_directory(directory)
-    storage = Storage()
     try:
-        check_free(storage, directory)
-        with building(storage, directory) as unfinished:
+        with building(Storage(), directory) as unfinished:
             for replica in range(description.replica_count):
                 _format(description, unfinished, replica, binary)
             write_description(unfinished, description)
