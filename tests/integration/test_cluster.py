@@ -445,7 +445,7 @@ def test_a_supervisor_kills_what_does_not_end(stand_in: StandIn) -> None:
         directory, read_description(directory), stand_in.binary, tell=told.append
     )
     supervising.start()
-    until(lambda: log.read_text())  # by now it is deaf
+    until(log.read_text)  # by now it is deaf
     supervising.stop(seconds=0.2)
     assert told[1:] == ["replica 0 did not end in 0.2 s: SIGKILL", "replica 0 is stopped"]
     assert running() == [None]
