@@ -67,7 +67,9 @@ def refused(code: int, *arguments: str) -> str:
 
 
 def status(directory: str = "tb") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(nostro("status", directory, "--json").stdout)
+    found: dict[str, Any] = json.loads(
+        nostro("status", directory, "--json", "--timeout", "60").stdout
+    )
     return found
 
 
@@ -313,19 +315,19 @@ def test_a_replica_that_dies_at_the_start_is_told_with_its_log(stand_in: StandIn
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
+    ("word", "seconds", "said"),
     [
-        ("unanswered", "no answer to a look-up in 1 s"),
-        ("refused", "the client says: ValueError('release too old')"),
-        ("mute-2", "not every port is open after 1 s"),
+        ("unanswered", "8", "no answer to a look-up in 8 s"),
+        ("refused", "60", "the client says: ValueError('release too old')"),
+        ("mute-2", "1", "not every port is open after 1 s"),
     ],
 )
 def test_a_cluster_that_does_not_get_well_is_stopped(
-    stand_in: StandIn, word: str, said: str
+    stand_in: StandIn, word: str, seconds: str, said: str
 ) -> None:
     """It is said what was missing. A client that waits for ever does not hold anything up."""
     stand_in.does(word)
-    assert said in refused(1, "up", "tb", "--replicas", "3", "--timeout", "1")
+    assert said in refused(1, "up", "tb", "--replicas", "3", "--timeout", seconds)
     assert running(count=3) == [None] * 3
 
 

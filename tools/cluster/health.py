@@ -57,14 +57,14 @@ def await_health(
             return None
         raise NotHealthy(_ports_closed(seconds))
     with Lookup(description.cluster_id, description.replicas) as lookup:
-        answer = None
+        answer, all_open = None, False
         for all_open in moments:
             answer = answer or lookup.poll()
             if answer is not None and not answer.came:
                 raise NotHealthy(answer.reason)
             if answer is not None and all_open:
                 return answer
-    raise NotHealthy(no_answer(seconds) if answer is None else _ports_closed(seconds))
+    raise NotHealthy(no_answer(seconds) if all_open else _ports_closed(seconds))
 
 
 def _ports_closed(seconds: float) -> str:
