@@ -15,9 +15,9 @@ bytes, …), which the compressor finds far more regular; or 2, then one row wit
 behind 128 bits that say where it has others. A block is opened on its own, so a look-up of one row
 opens 512 rows and not the whole batch.
 
-Reading trusts nothing: CBOR is bounded in depth, without tags, floats, indefinite lengths or
-duplicate keys, and its canonical re-encoding must equal the input; a zstd frame must declare
-exactly the size its rows have before one byte of it is decompressed.
+Reading trusts nothing: CBOR is bounded in depth and in the number of its items, without tags,
+floats, indefinite lengths or duplicate keys, and its canonical re-encoding must equal the input; a
+zstd frame must declare exactly the size its rows have before one byte of it is decompressed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import enum
 import struct
 import threading
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 import attrs
 import cbor2
@@ -43,6 +43,8 @@ Rows = npt.NDArray[np.void]
 PAYLOAD_VERSION: Final = 1
 BLOCK_ROWS: Final = 512
 DEPTH_MAX: Final = 8
+ITEMS_MAX: Final = 10 * BATCH_EVENTS_MAX
+"""Of a payload's CBOR: an expiry has nine. An item may be one byte, and take 80 in memory."""
 ZSTD_LEVEL: Final = -1
 CREATED: Final = 0xFFFFFFFF
 
@@ -59,6 +61,12 @@ _CBOR_BYTES_LONG: Final = 0x59
 """Begins a byte string whose length takes two bytes."""
 _CBOR_ARRAY: Final = 0x80
 _CBOR_MAP: Final = 0xA0
+_CBOR_STRINGS: Final = (2, 3)
+"""The major types of what has bytes behind its head."""
+_TAGS: Final = (
+    *range(6), 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799,
+)  # fmt: skip
+"""What cbor2 would make dates, regular expressions, fractions and more of."""
 _BYTES_1: Final = struct.Struct(">BB")
 _BYTES_2: Final = struct.Struct(">BH")
 _SMALL: Final = [bytes([number]) for number in range(24)]
@@ -197,7 +205,7 @@ def decode_payload(data: bytes | memoryview) -> Payload:
     Raises:
         DecodeError: these bytes are not a payload of a version this program knows.
     """
-    return _payload(decode_cbor(data))
+    return _payload(decode_cbor(data, items_max=ITEMS_MAX))
 
 
 def _payload(body: Any) -> Payload:
@@ -249,7 +257,7 @@ def view_payload(data: memoryview) -> tuple[Payload, list[int]]:
             raise DecodeError("the rows of a payload are not blocks of bytes")
         blocks.append(data[start:at])
         starts.append(start)
-    rest = decode_cbor(bytes([data[0] - 1]) + data[at:])
+    rest = decode_cbor(bytes([data[0] - 1]) + data[at:], items_max=ITEMS_MAX)
     if not isinstance(rest, dict) or "b" in rest:
         raise DecodeError("a payload has its rows twice")
     return _payload({**rest, "b": blocks}), starts
@@ -257,10 +265,12 @@ def view_payload(data: memoryview) -> tuple[Payload, list[int]]:
 
 def _cbor_head(data: memoryview, at: int) -> tuple[int, int, int]:
     """The major type of the item at ``at``, its length, and where its content begins."""
-    width = {24: 1, 25: 2, 26: 4}.get(data[at] & 0x1F, 0) if at < len(data) else -1
-    if at + width >= len(data):
+    if at >= len(data):
         raise DecodeError("CBOR that is cut short")
     head = data[at]
+    width = {24: 1, 25: 2, 26: 4}.get(head & 0x1F, 0)
+    if at + width >= len(data):
+        raise DecodeError("CBOR that is cut short")
     if not width and head & 0x1F > 23:
         raise DecodeError("CBOR with a length that no payload has")
     length = int.from_bytes(data[at + 1 : at + 1 + width]) if width else head & 0x1F
@@ -296,15 +306,25 @@ def encode_cbor_parts(value: object) -> list[bytes]:
     return [encode_cbor(value)]
 
 
-def decode_cbor(data: bytes | memoryview) -> Any:
+def decode_cbor(data: bytes | memoryview, *, items_max: int | None = None) -> Any:
     """The value of canonical CBOR: ints, byte and text strings, booleans, null, lists, maps.
+
+    Args:
+        items_max: refuse more items than this, before memory is used; lists, maps and what is in
+            them, keys too, are one each.
 
     Raises:
         DecodeError: anything else, including a value nested deeper than 8.
     """
+    if items_max is not None and len(data) > items_max:  # or there cannot be so many
+        _check_few(memoryview(data), items_max)
     try:
         value = cbor2.loads(
-            data, max_depth=DEPTH_MAX, allow_indefinite=False, allow_duplicate_keys=False
+            data,
+            max_depth=DEPTH_MAX,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+            semantic_decoders=_NO_TAGS,
         )
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise DecodeError(f"not CBOR: {error}") from None
@@ -345,6 +365,8 @@ def decompress(data: bytes | memoryview, *, size_bytes_max: int) -> bytes:
         )
     except zstandard.ZstdError as error:
         raise DecodeError(f"not a zstd frame: {error}") from None
+    except MemoryError:
+        raise DecodeError("a zstd frame declares more than there is memory for") from None
     if len(content) != declared.content_size:
         raise DecodeError("a zstd frame is shorter than it declares")
     return content
@@ -487,6 +509,27 @@ def _domain_payload(events: Any, count: int) -> Payload:
         ):
             raise DecodeError("a domain event has no type or version")
     return Payload(RecordKind.EVENTS, count, [], np.empty(0, REFUSAL), events)
+
+
+def _refuse_tag(_: Any) -> NoReturn:
+    """Before what is tagged is made: a fraction of two long numbers takes hours."""
+    raise cbor2.CBORDecodeError("tags carry nothing that an event contains")
+
+
+_NO_TAGS: Final = dict.fromkeys(_TAGS, _refuse_tag)
+
+
+def _check_few(data: memoryview, items_max: int) -> None:
+    """Count the items of CBOR by hopping from head to head."""
+    at, items = 0, 0
+    while at < len(data):
+        items += 1
+        if items > items_max:
+            raise DecodeError(f"CBOR holds more than {items_max:,} items")
+        kind, more = divmod(data[at], 32)
+        width = 1 << more - 24 if more >= 24 else 0
+        length = int.from_bytes(data[at + 1 : at + 1 + width]) if width else more
+        at += 1 + width + (length if kind in _CBOR_STRINGS else 0)
 
 
 def _check_plain(value: Any) -> None:

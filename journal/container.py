@@ -18,6 +18,9 @@ from journal.errors import DecodeError
 
 MAGIC: Final = b"NOSTRODF"
 _BODY_START: Final = 40
+_ITEMS_FEW: Final = 4096
+_ITEM_BYTES_MIN: Final = 8
+"""On average: what is listed in such a file are hashes, or more."""
 
 
 def pack(body: dict[str, Any]) -> bytes:
@@ -36,7 +39,7 @@ def unpack(data: bytes, *, file_type: str) -> dict[str, Any]:
     view = memoryview(data)[_BODY_START:]
     if hashlib.sha256(view).digest() != data[8:_BODY_START]:
         raise DecodeError("the file fails its SHA-256")
-    body = decode_cbor(view)
+    body = decode_cbor(view, items_max=_ITEMS_FEW + len(view) // _ITEM_BYTES_MIN)
     if not isinstance(body, dict) or body.get("type") != file_type:
         raise DecodeError(f"the file is not a {file_type}")
     return body

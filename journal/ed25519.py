@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -34,7 +34,7 @@ def load(pem: bytes) -> PrivateKey:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
         raise ValueError("the key is encrypted; only plain ones can be used") from None
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, InternalError):  # the last: OpenSSL's own
         raise ValueError("there is no private key in this file") from None
     if isinstance(key, Ed25519PrivateKey):
         return PrivateKey(key)

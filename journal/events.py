@@ -147,6 +147,8 @@ def decode_domain_event(stored: dict[str, Any], *, position: int) -> DomainEvent
 def _has_form(value: Any, form: type | int) -> bool:
     if isinstance(form, int):
         return isinstance(value, bytes) and len(value) == form
+    if form is str:
+        return isinstance(value, str) and len(value) <= _CAUSE_CHARACTERS_MAX
     return type(value) is form and (not isinstance(value, int) or value >= 0)
 
 

@@ -104,5 +104,10 @@ def _decode_slot(data: bytes, number: int, path: Path) -> Head | None:
     if version > FORMAT_VERSION:
         raise UnsupportedFormat(path, version, FORMAT_VERSION)
     head = Head(*fields)
-    whole = version == FORMAT_VERSION and head.sequence % 2 == number and head.closed in (0, 1)
+    whole = (
+        version == FORMAT_VERSION
+        and head.sequence % 2 == number
+        and head.closed in (0, 1)
+        and not sector[_SLOT.size :].strip(b"\0")
+    )
     return head._replace(closed=bool(head.closed)) if whole else None

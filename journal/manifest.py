@@ -42,13 +42,7 @@ def sealed_segments(files: list[SegmentFile]) -> list[SealedSegment]:
 def write_manifest(
     storage: Storage, directory: Directory, *, ledger_id: bytes, sealed: list[SealedSegment]
 ) -> None:
-    body = {
-        "ledger": ledger_id,
-        "segments": [list(attrs.astuple(one)) for one in sealed],
-        "type": FILE_TYPE,
-        "version": VERSION,
-    }
-    replace_file(storage, directory.manifest, container.pack(body))
+    replace_file(storage, directory.manifest, _packed(ledger_id, sealed))
 
 
 def read_manifest(
@@ -61,12 +55,16 @@ def read_manifest(
         CorruptManifest: it is damaged, of another version, or another ledger's.
     """
     try:
-        body = container.unpack(read_file(storage, directory.manifest), file_type=FILE_TYPE)
+        data = read_file(storage, directory.manifest)
+        body = container.unpack(data, file_type=FILE_TYPE)
         if body.get("version") != VERSION:
             raise DecodeError("the manifest has an unknown version")
         if body.get("ledger") != ledger_id:
             raise DecodeError("the manifest belongs to another ledger")
-        return [_sealed_segment(entry) for entry in body["segments"]]
+        listed = [_sealed_segment(entry) for entry in body["segments"]]
+        if _packed(ledger_id, listed) != data:
+            raise DecodeError("the manifest is not written as it should be")
+        return listed
     except (DecodeError, KeyError, TypeError, ValueError) as error:
         raise CorruptManifest(directory.manifest, 0, str(error)) from None
 
@@ -96,6 +94,17 @@ def check_manifest(
                 f"it disagrees with the successor of segment {files[number].path.name}",
                 entry.position_first,
             )
+
+
+def _packed(ledger_id: bytes, sealed: list[SealedSegment]) -> bytes:
+    return container.pack(
+        {
+            "ledger": ledger_id,
+            "segments": [list(attrs.astuple(one)) for one in sealed],
+            "type": FILE_TYPE,
+            "version": VERSION,
+        }
+    )
 
 
 def _sealed_segment(entry: Any) -> SealedSegment:

@@ -133,7 +133,7 @@ def decode_json(data: bytes, *, what: str, size_bytes_max: int) -> dict[str, Any
     if len(data) > size_bytes_max:
         raise InvalidEvidence(what, f"it has more than {size_bytes_max:,} bytes")
     try:
-        value = json.loads(data)
+        value = json.loads(data, object_pairs_hook=_without_twins)
     except (ValueError, RecursionError):
         raise InvalidEvidence(what, "it is not JSON") from None
     if not isinstance(value, dict):
@@ -153,6 +153,14 @@ def decode_position(value: object) -> int:
     if type(value) is not int or not 0 <= value < _POSITION_END:
         raise ValueError(f"{value!r} is no position")
     return value
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; ValueError if a key is there twice: each reader would choose one."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
 
 
 def _line(fields: dict[str, Any]) -> bytes:

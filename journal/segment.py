@@ -87,6 +87,8 @@ def decode_segment_header(sector: bytes, *, path: Path) -> SegmentHeader:
         raise UnsupportedFormat(path, version, FORMAT_VERSION)
     if version < FORMAT_VERSION:
         raise CorruptSegment(path, 12, f"there never was a version {version}")
+    if any(sector[_HEADER.size : SEGMENT_HEADER_BYTES]):
+        raise CorruptSegment(path, _HEADER.size, "the rest of the segment header is not zero")
     header = SegmentHeader(*fields)
     if path.name != segment_name(header.position_first):
         raise CorruptSegment(

@@ -35,7 +35,8 @@ def read_subtrees(storage: Storage, directory: Directory, reader: Reader) -> byt
         subtrees: object = body["subtrees"]
         if not isinstance(subtrees, bytes) or not subtrees or len(subtrees) % HASH_BYTES:
             raise DecodeError("the tree holds no hashes")
-        is_bound = body["frame_sha256"] == _frame_sha256(reader, subtrees)
+        frame_sha256 = _frame_sha256(reader, subtrees)
+        is_bound = frame_sha256 is not None and body["frame_sha256"] == frame_sha256
     except (OSError, DecodeError, KeyError):
         return b""
     return subtrees if is_bound else b""

@@ -198,3 +198,30 @@ def test_parts_are_the_whole(size: int) -> None:
     assert b"".join(encode_cbor_parts(many)) == encode_cbor(many)
     with pytest.raises(InvalidField):
         encode_cbor_parts({"a": object()})
+
+
+@pytest.mark.parametrize("item", [b"\x80", b"\xa0", b"\x42ab", b"\x19\x7f\xff"])
+def test_many_small_items_are_refused_before_memory_is_used(item: bytes) -> None:
+    """A byte of CBOR may take 80 in memory, so items are counted where there may be many."""
+    count = 2 * codec.ITEMS_MAX
+    data = b"\x9a" + count.to_bytes(4, "big") + item * count
+    with memory_bound(MIB), pytest.raises(DecodeError, match="items"):
+        codec.decode_payload(data)
+    few = encode_cbor([bytes(codec.ITEMS_MAX), "x" * codec.ITEMS_MAX, [1, {2: 3}]])
+    assert encode_cbor(decode_cbor(few, items_max=8)) == few
+    with pytest.raises(DecodeError, match="items"):
+        decode_cbor(few, items_max=7)
+
+
+def test_what_is_tagged_is_not_even_made() -> None:
+    """A fraction of two long numbers would take hours to be reduced."""
+    number = b"\xc2\x5a" + (MIB).to_bytes(4, "big") + b"\xff" * MIB
+    with pytest.raises(DecodeError, match="not CBOR"):
+        decode_cbor(b"\xd8\x1e\x82" + number + number)
+
+
+@pytest.mark.parametrize("data", ["a4616282", "a46162811a", "a4616281", "a461629a", "a46162824100"])
+def test_blocks_that_are_cut_short_are_refused(data: str) -> None:
+    """Where a head should be there is nothing, or only a part of one."""
+    with pytest.raises(DecodeError):
+        codec.view_payload(memoryview(bytes.fromhex(data)))

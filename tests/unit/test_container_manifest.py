@@ -156,6 +156,9 @@ def test_a_missing_manifest_is_told_from_a_damaged_one(directory: Directory) -> 
         pytest.param({"segments": [[1, 2, bytes(31)]]}, id="a hash too short"),
         pytest.param({"segments": [[1, 2, "x" * 32]]}, id="a hash as text"),
         pytest.param({"segments": [[1, 2, 3]]}, id="a hash as a number"),
+        pytest.param({"segments": {}}, id="segments as a map"),
+        pytest.param({"version": True}, id="a version that is no number"),
+        pytest.param({"more": 1}, id="an unknown field"),
     ],
 )
 def test_a_malformed_manifest_is_damage(directory: Directory, change: dict[str, Any]) -> None:
@@ -168,3 +171,12 @@ def test_a_malformed_manifest_is_damage(directory: Directory, change: dict[str, 
     with pytest.raises(CorruptManifest) as caught:
         read(directory)
     assert caught.value.path == directory.manifest
+
+
+def test_many_small_items_are_refused_before_memory_is_used() -> None:
+    """A byte of CBOR may take 80 in memory, so a file has no more items than its size explains."""
+    items = 10**6
+    body = b"\x9a" + items.to_bytes(4, "big") + b"\x80" * items
+    data = container.MAGIC + hashlib.sha256(body).digest() + body
+    with pytest.raises(DecodeError, match="items"):
+        container.unpack(data, file_type="manifest")

@@ -429,3 +429,13 @@ def test_leaves_are_hashed_as_one_by_one(rows: Path, entries: list[bytes]) -> No
     found = tree_hashing.hash_leaves(Reader(rows), 8100, 12_400)
     assert found == b"".join(map(leaf_hash, entries[8099:12_400]))
     assert len(np.unique(np.frombuffer(found, "V32"))) == 12_400 - 8099
+
+
+def test_a_tree_longer_than_the_journal_is_bound_to_nothing(copy: Path) -> None:
+    """That a frame is not there makes no file fit that names none."""
+    EventTree(copy).root()
+    body = container.unpack(subtrees_file(copy).read_bytes(), file_type="tree")
+    longer = body | {"subtrees": bytes(32 * 1_000), "frame_sha256": None}
+    subtrees_file(copy).write_bytes(container.pack(longer))
+    reader = Reader(copy)
+    assert not read_subtrees(Storage(), reader.directory, reader)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -197,3 +198,12 @@ def test_every_version_before_todays_has_a_step() -> None:
     """Whoever raises a version must say how the one before it is read."""
     needed = {(kind, old) for kind, now in DOMAIN_EVENT_VERSIONS.items() for old in range(1, now)}
     assert needed == set(UPCASTS)
+
+
+def test_no_cause_is_longer_than_is_written() -> None:
+    """What was damaged is told in 1,000 characters at most."""
+    repaired = LedgerRepaired(1, 2, bytes(16), 0, bytes(32), 3, "x" * 5_000)
+    stored = encode_domain_event(repaired)
+    assert decode_domain_event(stored, position=1) == attrs.evolve(repaired, cause="x" * 1_000)
+    with pytest.raises(DecodeError, match="why"):
+        decode_domain_event({**stored, "why": "x" * 1_001}, position=1)

@@ -124,3 +124,12 @@ def test_a_mark_other_than_open_or_closed_is_damage() -> None:
     slot[104] = 2
     slot[8:12] = zlib.crc32(slot[12:]).to_bytes(4, "little")
     assert decode_slots(bytes(slot) + encode_slot(LATER), path=PATH) == (None, LATER)
+
+
+@pytest.mark.parametrize("at", [108, 300, 511])
+def test_what_is_to_be_zero_is_zero(at: int) -> None:
+    """There is one way to write a slot: one with more in it, and a CRC that fits, is not whole."""
+    slot = bytearray(encode_slot(HEAD))
+    slot[at] = 1
+    slot[8:12] = zlib.crc32(slot[12:]).to_bytes(4, "little")
+    assert decode_slots(bytes(slot) + encode_slot(LATER), path=PATH) == (None, LATER)

@@ -330,3 +330,22 @@ def test_without_the_package_only_signing_is_missing(
         with pytest.raises(SigningUnavailable, match=r"nostro\[sign\]"):
             needs()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_that_stands_there_twice_is_refused(signed: Signed) -> None:
+    """People would read the first, and what is checked would be the second."""
+    text = signed.inclusion.encode()
+    at = text.index(b'"amount": ')
+    assert decode_proof(text) == signed.inclusion
+    with pytest.raises(InvalidEvidence):
+        decode_proof(text[:at] + b'"amount": "1",\n    ' + text[at:])
+
+
+def test_a_key_that_openssl_stumbles_over_is_refused(tmp_path: Path) -> None:
+    """Half a key of Ed448, which the package that reads keys calls an error of its own."""
+    path = tmp_path / "key"
+    content = b"MC4CAQAwBQYDK2VxBCIEIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
+    path.write_bytes(b"-----BEGIN PRIVATE KEY-----\n" + content + b"\n-----END PRIVATE KEY-----\n")
+    path.chmod(0o600)
+    with pytest.raises(InvalidKey, match="no private key"):
+        read_key(path)

@@ -119,3 +119,13 @@ def test_a_renamed_segment_is_refused() -> None:
     """A segment under another's name is refused by the name it should have."""
     with pytest.raises(CorruptSegment, match=segment_name(1_000)):
         decode_segment_header(encode_segment_header(HEADER), path=Path(segment_name(2_000)))
+
+
+@pytest.mark.parametrize("at", [128, 300, 511])
+def test_what_is_to_be_zero_is_zero(at: int) -> None:
+    """There is one way to write a header: one with more in it, and a CRC that fits, is damage."""
+    sector = bytearray(encode_segment_header(HEADER))
+    sector[at] = 1
+    sector[8:12] = zlib.crc32(sector[12:]).to_bytes(4, "little")
+    with pytest.raises(CorruptSegment, match="not zero"):
+        decode_segment_header(bytes(sector), path=PATH)
