@@ -113,9 +113,9 @@ class Record:
         try:
             payload = codec.decode_payload(self.encoded)
         except DecodeError as error:
-            raise self._damage(error.reason) from None
+            raise self.damage(error.reason) from None
         if payload.event_count != self.header.event_count:
-            raise self._damage("the payload holds another number of events than its frame says")
+            raise self.damage("the payload holds another number of events than its frame says")
         return payload
 
     @property
@@ -128,7 +128,7 @@ class Record:
         try:
             return self.payload.rows()
         except DecodeError as error:
-            raise self._damage(error.reason) from None
+            raise self.damage(error.reason) from None
 
     @property
     def statuses(self) -> npt.NDArray[np.uint32] | None:
@@ -140,9 +140,10 @@ class Record:
         try:
             yield from events_of(self.payload, position_first=self.position_first)
         except DecodeError as error:
-            raise self._damage(error.reason) from None
+            raise self.damage(error.reason) from None
 
-    def _damage(self, cause: str) -> CorruptFrame:
+    def damage(self, cause: str) -> CorruptFrame:
+        """What to raise when its frame is sound, and its events are not."""
         return CorruptFrame(self.segment, self.offset_bytes, cause, self.position_first)
 
 

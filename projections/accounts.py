@@ -100,7 +100,7 @@ class Accounts:
             DecodeError: it is malformed.
         """
         rows, stretches = dump["rows"], dump["positions"]
-        if len(rows) % ROW_BYTES or len(stretches) % 16:
+        if len(dump) != 2 or len(rows) % ROW_BYTES or len(stretches) % 16:
             raise DecodeError("the accounts of a checkpoint are cut short")
         positions, slots = np.frombuffer(stretches, "<u8").reshape(-1, 2).T
         accounts = cls()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import attrs
 
-from journal.directory import Directory, require_ledger
-from journal.errors import CorruptCheckpoint
+from journal.directory import Directory, read_head, require_ledger
+from journal.errors import CorruptCheckpoint, DecodeError
 from journal.reader import Cursor, Reader
 from journal.rows import field_ints
 from journal.storage import Storage
@@ -119,12 +119,16 @@ def _read_checkpoints(
 ) -> dict[int, list[tuple[str, bytes | None]]]:
     """(file name, hash of the state inside) by position; an unreadable one at position -1."""
     kept: dict[int, list[tuple[str, bytes | None]]] = {}
-    for path in checkpoint_paths(storage, directory, LedgerState.name):
+    paths = checkpoint_paths(storage, directory, LedgerState.name)
+    state_bytes_max = LedgerState.dump_bytes_max(read_head(storage, directory).position)
+    for path in paths:
         try:
-            checkpoint, dump = read_checkpoint(storage, path, ledger_id=ledger_id)
+            checkpoint, dump = read_checkpoint(
+                storage, path, ledger_id=ledger_id, state_bytes_max=state_bytes_max
+            )
             sha256 = LedgerState.load(dump).sha256()
             kept.setdefault(checkpoint.position, []).append((path.name, sha256))
-        except CorruptCheckpoint as error:
+        except (CorruptCheckpoint, DecodeError) as error:
             if not storage.exists(path):
                 continue  # the ledger's writer has replaced it since it was listed
             kept.setdefault(-1, []).append((str(error), None))

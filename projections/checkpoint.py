@@ -28,6 +28,11 @@ VERSION: Final = 1
 KEPT: Final = 2
 SUFFIX: Final = ".checkpoint"
 STATE_BYTES_MAX: Final = 64 * 1024**3
+_FIELDS: Final[dict[str, type | int]] = {
+    "frame_sha256": 32, "ledger": 16, "position": int, "projection": str,
+    "projection_version": int, "state": bytes, "state_sha256": 32, "type": str, "version": int,
+}  # fmt: skip
+"""Their types, or how many bytes they have."""
 
 
 @attrs.frozen
@@ -91,15 +96,20 @@ def write_checkpoint(
     )  # fmt: skip
 
 
-def read_checkpoint(storage: Storage, path: Path, *, ledger_id: bytes) -> tuple[Checkpoint, Any]:
+def read_checkpoint(
+    storage: Storage, path: Path, *, ledger_id: bytes, state_bytes_max: int = STATE_BYTES_MAX
+) -> tuple[Checkpoint, Any]:
     """A checkpoint and its state.
+
+    Args:
+        state_bytes_max: refuse a state that has more than this, before memory is used.
 
     Raises:
         CorruptCheckpoint: it is damaged, of another version, or another ledger's.
     """
     checkpoint, packed = _read_envelope(storage, path, ledger_id=ledger_id)
     try:
-        encoded = codec.decompress(packed, size_bytes_max=STATE_BYTES_MAX)
+        encoded = codec.decompress(packed, size_bytes_max=state_bytes_max)
         if hashlib.sha256(encoded).digest() != checkpoint.state_sha256:
             raise DecodeError("the checkpoint's state fails its SHA-256")
         return checkpoint, codec.decode_cbor(encoded)
@@ -145,10 +155,20 @@ def _read_envelope(storage: Storage, path: Path, *, ledger_id: bytes) -> tuple[C
             raise DecodeError("the checkpoint has an unknown version")
         if body.get("ledger") != ledger_id:
             raise DecodeError("the checkpoint belongs to another ledger")
+        if set(body) != set(_FIELDS) or not all(
+            map(_has_form, body.values(), map(_FIELDS.get, body))
+        ):
+            raise DecodeError("the checkpoint has unknown, missing or malformed fields")
         checkpoint = Checkpoint(
             path, body["projection"], body["projection_version"], ledger_id, body["position"],
             body["frame_sha256"], body["state_sha256"], len(data),
         )  # fmt: skip
         return checkpoint, body["state"]
-    except (DecodeError, KeyError, TypeError, OSError) as error:
+    except (DecodeError, OSError) as error:
         raise CorruptCheckpoint(path, 0, str(error)) from None
+
+
+def _has_form(value: Any, form: type | int | None) -> bool:
+    if isinstance(form, int):
+        return isinstance(value, bytes) and len(value) == form
+    return type(value) is form and (not isinstance(value, int) or value >= 0)

@@ -176,13 +176,14 @@ class Pendings:
             DecodeError: it is malformed.
         """
         stored, statuses = dump["open"], dump["statuses"]
-        if len(stored) % OPEN.itemsize or not len(statuses):
+        if len(dump) != 2 or len(stored) % OPEN.itemsize or not len(statuses):
             raise DecodeError("the pending transfers of a checkpoint are cut short")
         pendings = cls()
         opened = np.frombuffer(stored, np.uint64).reshape(-1, _WORDS)
+        known = np.frombuffer(statuses, np.uint8)
+        _check(known, opened[:, _ROW_WORDS])
         if len(opened):
             pendings.add(_rows(opened[:, :_ROW_WORDS]), opened[:, _ROW_WORDS])
-        known = np.frombuffer(statuses, np.uint8)
         pendings._grow(len(known) - 1)
         pendings._statuses[: len(known)] = known
         return pendings
@@ -201,6 +202,15 @@ class Pendings:
             grown[: len(self._statuses)] = self._statuses
             self._statuses = grown
         self._position_max = max(self._position_max, position)
+
+
+def _check(known: npt.NDArray[np.uint8], positions: Words) -> None:
+    """Check that statuses by position, and where open pending transfers stand, fit."""
+    ends = known[0] == _NONE and (len(known) == 1 or known[-1] != _NONE)
+    if not ends or known.max() > max(PendingStatus):
+        raise DecodeError("the statuses of a checkpoint's pending transfers are malformed")
+    if not np.array_equal(np.flatnonzero(known == PendingStatus.PENDING), positions):
+        raise DecodeError("a checkpoint's pending transfers are open where its statuses have none")
 
 
 def _rows(words: Words) -> Rows:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable
+from typing import Final
 
 import attrs
 import numpy as np
@@ -21,6 +23,10 @@ from projections.state import LedgerState, Positions, Trace
 
 Progress = Callable[[int, int], None]
 """Called with the events applied and the events in all."""
+
+_CONTRADICTIONS: Final = (ArithmeticError, AssertionError, LookupError, ValueError, struct.error)
+"""What folding raises when events name accounts that do not exist, sum up to more than 128 bits and
+the like: this program writes no such journal."""
 
 
 @attrs.frozen
@@ -102,7 +108,24 @@ def apply_record(
 
     Args:
         trace: told of each transfer that took effect or expired, in order.
+
+    Raises:
+        CorruptFrame: the frame is sound, but its events do not follow from those before.
     """
+    try:
+        return _apply(state, record, position_max, timestamp_max, trace)
+    except _CONTRADICTIONS as error:
+        cause = f"its events do not follow from those before them: {error}"
+        raise record.damage(cause) from error
+
+
+def _apply(
+    state: LedgerState,
+    record: Record,
+    position_max: int | None,
+    timestamp_max: int | None,
+    trace: Trace | None,
+) -> int:
     if timestamp_max is not None and record.timestamp_min > timestamp_max:
         return 0
     if record.kind is RecordKind.EVENTS:
@@ -164,12 +187,18 @@ def _newest_checkpoint(
     timestamp_max: int | None,
     refused: list[str],
 ) -> tuple[LedgerState, Checkpoint] | None:
-    for path in reversed(checkpoint_paths(storage, reader.directory, LedgerState.name)):
+    paths = checkpoint_paths(storage, reader.directory, LedgerState.name)
+    state_bytes_max = LedgerState.dump_bytes_max(reader.head().position)  # none of them is ahead
+    for path in reversed(paths):
         try:
-            checkpoint, dump = read_checkpoint(storage, path, ledger_id=ledger_id)
+            checkpoint, dump = read_checkpoint(
+                storage, path, ledger_id=ledger_id, state_bytes_max=state_bytes_max
+            )
             if checkpoint.projection_version != LedgerState.version:
                 continue
             state = LedgerState.load(dump)
+            if state.position != checkpoint.position:
+                raise CorruptCheckpoint(path, 0, "its state is that of another position")
         except (CorruptCheckpoint, DecodeError) as error:
             refused.append(str(error))
             continue

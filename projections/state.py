@@ -12,6 +12,7 @@ import numpy.typing as npt
 from journal import codec
 from journal.codec import RecordKind, Rows
 from journal.errors import DecodeError
+from journal.model import ROW_BYTES
 from journal.rows import columns, u128_words
 from projections import posting
 from projections.accounts import (
@@ -49,6 +50,13 @@ from projections.u128 import Words, negative
 _COLUMNS_PAY: Final = 64
 """From so many rows on, posting by columns (0.2 ms and hardly more with each row) is faster than
 row by row (4 µs each)."""
+
+_FIELDS: Final = frozenset(
+    ("accounts", "pendings", "position", "timestamp", "transfer_count", "transfers_timestamp_max")
+)
+_DUMP_BYTES: Final = 512
+_EVENT_BYTES_MAX: Final = ROW_BYTES + 16 + 1
+"""Of what an event may leave in a dump: a row, where it stands, and what became of it."""
 
 Trace = Callable[[TransferRow, AccountState, AccountState], None]
 """Told of a transfer, or a pending one that expired, and its two accounts as they are after it."""
@@ -147,6 +155,11 @@ class LedgerState:
             "transfers_timestamp_max": self.transfers_timestamp_max,
         }
 
+    @staticmethod
+    def dump_bytes_max(position: int) -> int:
+        """No dump at ``position`` is larger once it is CBOR."""
+        return _DUMP_BYTES + position * _EVENT_BYTES_MAX
+
     @classmethod
     def load(cls, dump: dict[str, Any]) -> LedgerState:
         """The state that :meth:`dump` gave.
@@ -156,13 +169,15 @@ class LedgerState:
         """
         state = cls()
         try:
+            if set(dump) != _FIELDS:
+                raise DecodeError("a checkpoint has unknown or missing fields")
             state.accounts = Accounts.load(dump["accounts"])
             state.pendings = Pendings.load(dump["pendings"])
             for field in ("position", "timestamp", "transfer_count", "transfers_timestamp_max"):
                 if type(dump[field]) is not int or dump[field] < 0:
                     raise DecodeError(f"the {field} of a checkpoint is malformed")
                 setattr(state, field, dump[field])
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise DecodeError(
                 f"a checkpoint lacks a field or has a malformed one: {error}"
             ) from None

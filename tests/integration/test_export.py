@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -184,6 +185,9 @@ def test_a_damaged_export_is_not_imported(
         ('"DEBIT_ACCOUNT_NOT_FOUND"', '"FINE"'),
         ("", ""),
         ('"user_data_32"', '"user_data_33"'),
+        ('"flags": ["pending"]', '"flags": [1]'),
+        pytest.param('"code": 1', '"code": ' + "[" * 5_000, id="nested deeply"),
+        pytest.param('"amount": "', f'"amount": "{2**128 - 1}", "_": "', id="amounts too large"),
     ],
 )
 def test_a_forged_export_is_not_imported(books: Path, tmp_path: Path, old: str, new: str) -> None:
@@ -307,3 +311,15 @@ def test_an_export_takes_part_beside_a_writer(books: Path, tmp_path: Path) -> No
         good("export", books, "--out", tmp_path / "x")
         assert lines(tmp_path / "x")[0]["position"] == ledger.position
     assert journal.Reader(books).head().position == lines(tmp_path / "x")[0]["position"]
+
+
+@pytest.mark.parametrize("events", ["Infinity", "NaN", "null", '"many"', "[]"])
+def test_a_number_of_events_that_is_none_is_damage(
+    books: Path, tmp_path: Path, events: str
+) -> None:
+    """Though everything else about the last line is right."""
+    out = tmp_path / "books.jsonl"
+    good("export", books, "--out", out)
+    out.write_text(re.sub(r'"events": \d+', f'"events": {events}', out.read_text("utf-8")), "utf-8")
+    result = run("import", tmp_path / "new", out)
+    assert result.exit_code == 3, result.output

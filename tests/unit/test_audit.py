@@ -10,14 +10,16 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import ACCOUNT, Account, DecodeError, NotALedger, Transfer, codec
-from journal.codec import encode_cbor
+from journal import ACCOUNT, Account, CorruptFrame, DecodeError, NotALedger, Transfer, codec
+from journal.codec import RecordKind, encode_cbor
 from journal.directory import Directory
+from journal.rows import account_rows, transfer_rows
 from journal.storage import Storage
 from projections import Checkpoint, Ledger, audit
 from projections.checkpoint import checkpoint_paths, read_checkpoint, write_checkpoint
 from projections.state import LedgerState
 from tests.clocks import HandClock
+from tests.journals import open_writer
 
 ONE: Final = Transfer(id=1, debit_account_id=1, credit_account_id=2, amount=10, ledger=1, code=1)
 
@@ -179,3 +181,48 @@ def test_accounts_that_stand_nowhere_are_refused(
     dump["accounts"]["positions"] = np.array(words, "<u8").tobytes()
     with pytest.raises(DecodeError):
         LedgerState.load(dump)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"amount": 2**128 - 1}, id="more than 128 bits"),
+        pytest.param({"debit_account_id": 9}, id="an account that does not exist"),
+        pytest.param({"pending_id": 9, "flags": 4}, id="a pending transfer that does not exist"),
+    ],
+)
+def test_events_that_do_not_follow_from_each_other_are_damage(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """Frames may be sound, and say what no ledger decides: the frame is named."""
+    accounts = account_rows([Account(id=id_, ledger=1, code=1, timestamp=id_) for id_ in (1, 2)])
+    fields: dict[str, Any] = {
+        "debit_account_id": 1,
+        "credit_account_id": 2,
+        "ledger": 1,
+        "code": 1,
+        "amount": 1,
+    }
+    transfers = [
+        transfer_rows([Transfer(**{**fields, **change, "id": id_, "timestamp": id_ + 2})])
+        for id_ in (1, 2)
+    ]
+    writer = open_writer(tmp_path / "data")
+    for kind, rows in (
+        (RecordKind.ACCOUNTS, accounts),
+        *[(RecordKind.TRANSFERS, one) for one in transfers],
+    ):
+        ticket = writer.append(
+            codec.encode_rows(kind, rows, None),
+            event_count=len(rows),
+            timestamp_min=1,
+            timestamp_max=4,
+            generation=writer.generation,
+        )
+        assert ticket is not None
+        writer.wait(ticket)
+    writer.close()
+    for call in (audit, Ledger.open):
+        with pytest.raises(CorruptFrame, match="do not follow") as caught:
+            call(tmp_path / "data")
+        assert caught.value.position in (3, 4)

@@ -9,14 +9,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
+import numpy as np
 import pytest
 
-from journal import Account, CreateTransferStatus, LedgerClosed, QueryFilter, Transfer, container
+from journal import (
+    TRANSFER,
+    Account,
+    CreateTransferStatus,
+    DecodeError,
+    LedgerClosed,
+    QueryFilter,
+    Transfer,
+    codec,
+    container,
+)
 from journal.storage import Storage
 from projections import Ledger, OpenReport, audit
+from projections.state import LedgerState
 from tests.clocks import HandClock
 from tests.descriptors import open_descriptors
 from tests.disks import FullDisk
@@ -499,3 +511,74 @@ def test_a_state_is_written_once_its_rest_is_over(
         until(lambda: stack.position == 2 and stack.is_stored)
         until(lambda: len(checkpoints(path)) == 1)
         assert time.monotonic() >= ledger._checkpointer._state_from
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"state": None}, id="no bytes as the state"),
+        pytest.param({"position": "1"}, id="a position as text"),
+        pytest.param({"position": -1}, id="a position below 0"),
+        pytest.param({"frame_sha256": bytes(31)}, id="a hash too short"),
+        pytest.param({"projection_version": True}, id="a version that is no number"),
+        pytest.param({"more": 1}, id="an unknown field"),
+    ],
+)
+def test_a_malformed_checkpoint_is_passed_over(
+    path: Path, ledger: Ledger, change: dict[str, object]
+) -> None:
+    """Its SHA-256 fits, and still it is none: nothing but that is raised, also by recovery."""
+    move(ledger, 1, 2, 3)
+    ledger.close()
+    file = checkpoints(path)[-1]
+    body = container.unpack(file.read_bytes(), file_type="checkpoint")
+    file.write_bytes(container.pack({**body, **change}))
+    report = reopened(path)
+    assert report.checkpoint is None
+    assert "malformed" in report.checkpoints_refused[0]
+
+
+def test_a_state_larger_than_the_journal_explains_is_not_decompressed(
+    path: Path, ledger: Ledger
+) -> None:
+    """A few bytes may declare a gigabyte; what a ledger holds is bounded by its events."""
+    move(ledger, 1, 2, 3)
+    ledger.close()
+    file = checkpoints(path)[-1]
+    body = container.unpack(file.read_bytes(), file_type="checkpoint")
+    bomb = codec.compress(bytes(2**20))
+    file.write_bytes(container.pack({**body, "state": bomb}))
+    assert "more than it may hold" in reopened(path).checkpoints_refused[0]
+
+
+def _state(change: dict[str, object]) -> dict[str, object]:
+    """The dump of a state with one open pending transfer at position 3, changed."""
+    row = np.zeros(1, TRANSFER)
+    row["id"][:, 0] = 7
+    dump: dict[str, Any] = LedgerState().dump()
+    dump["pendings"] = {
+        "open": row.tobytes() + (3).to_bytes(8, "little"),
+        "statuses": b"\0\0\0\1",
+    }
+    assert len(LedgerState.load(dump).pendings) == 1
+    return {**dump, "pendings": {**dump["pendings"], **change}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"open": bytes(128) + (2**62).to_bytes(8, "little")}, id="far away"),
+        pytest.param({"open": b""}, id="open and not there"),
+        pytest.param({"statuses": b"\0\0\0\2"}, id="there and not open"),
+        pytest.param({"statuses": b"\0\0\0\1\5"}, id="an unknown status"),
+        pytest.param({"statuses": b"\0\0\0\1\0"}, id="zeros at the end"),
+        pytest.param({"statuses": b"\2\0\0\1"}, id="an event at position 0"),
+        pytest.param({"statuses": b""}, id="no statuses"),
+        pytest.param({"open": 5}, id="a number"),
+        pytest.param({"more": b""}, id="an unknown field"),
+    ],
+)
+def test_pending_transfers_stand_where_their_statuses_say(change: dict[str, object]) -> None:
+    """Else a checkpoint could ask for as much memory as it likes."""
+    with pytest.raises(DecodeError):
+        LedgerState.load(_state(change))

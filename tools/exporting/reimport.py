@@ -6,12 +6,14 @@ to a new journal as they were, with their times and what was refused; the rules 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
+import operator
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
 import numpy as np
@@ -31,9 +33,11 @@ from journal import (
 )
 from journal.building import building, check_free
 from journal.directory import Directory
+from journal.errors import CorruptFrame
 from journal.events import DomainEvent, decode_domain_event, encode_domain_event
 from journal.frame import FrameHeader
 from journal.lineage import Carried, write_anew
+from journal.model import BATCH_EVENTS_MAX
 from journal.rows import account_rows, transfer_rows
 from journal.storage import Storage
 from projections.restore import restore_state
@@ -41,6 +45,7 @@ from tools.exporting.errors import ExportDamaged, ExportUnfit
 from tools.exporting.json_lines import VERSION
 from tools.exporting.selection import CREATED
 
+Flags = TypeVar("Flags", AccountFlags, TransferFlags)
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all."""
 
@@ -99,10 +104,8 @@ def import_export(
         report = write_anew(storage, unfinished, reading.records(), None)
         try:
             state = restore_state(storage, Directory(unfinished)).state
-        except (AssertionError, KeyError, ValueError, OverflowError) as error:
-            raise ExportDamaged(
-                path, reading.line, f"its events do not follow from each other: {error}"
-            ) from None
+        except CorruptFrame as damage:
+            raise ExportDamaged(path, reading.line, damage.cause) from None
     return ImportedExport(
         report.ledger_id, ledger_id, report.position, report.records, state.sha256()
     )
@@ -135,14 +138,14 @@ def _check(path: Path, tell: Callable[[int], None]) -> tuple[bytes, int]:
         raise ExportDamaged(path, number, "it fails its SHA-256: it was altered")
     try:
         return bytes.fromhex(header["ledger_id"]), int(last["events"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ExportDamaged(path, 1, f"a field is missing or malformed: {error}") from None
 
 
 def _object(path: Path, line: int, text: bytes) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise ExportDamaged(path, line, "it is not a JSON object on one line")
@@ -161,13 +164,15 @@ class _Reading:
     def records(self) -> Iterator[Carried]:
         position = 1
         for request, group in itertools.groupby(self._lines(), lambda found: found.get("request")):
-            found = list(group)
+            found = list(itertools.islice(group, BATCH_EVENTS_MAX + 1))  # then it is refused
             places = [one.get("position") for one in found]
             if request != position or places != list(range(position, position + len(found))):
                 raise self._damaged("positions do not follow on each other")
             try:
                 yield _carried(found)
-            except (KeyError, TypeError, ValueError, OverflowError, DecodeError) as error:
+            except (
+                AttributeError, KeyError, TypeError, ValueError, OverflowError, DecodeError
+            ) as error:  # fmt: skip
                 raise self._damaged(f"a field is missing or malformed: {error}") from None
             position += len(found)
         if position != self._events + 1:
@@ -226,7 +231,7 @@ def _account(one: dict[str, Any]) -> Account:
         user_data_32=one["user_data_32"],
         ledger=one["ledger"],
         code=one["code"],
-        flags=AccountFlags(sum(AccountFlags[name.upper()] for name in one["flags"])),
+        flags=_flags(AccountFlags, one["flags"]),
         timestamp=one["timestamp_ns"],
     )
 
@@ -246,9 +251,13 @@ def _transfer(one: dict[str, Any]) -> Transfer:
         timeout=one["timeout"],
         ledger=one["ledger"],
         code=one["code"],
-        flags=TransferFlags(sum(TransferFlags[name.upper()] for name in one["flags"])),
+        flags=_flags(TransferFlags, one["flags"]),
         timestamp=one["timestamp_ns"],
     )
+
+
+def _flags(flags: type[Flags], names: list[str]) -> Flags:
+    return functools.reduce(operator.or_, (flags[name.upper()] for name in names), flags(0))
 
 
 def _status(one: dict[str, Any]) -> int:
