@@ -10,8 +10,9 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from journal.errors import CorruptCheckpoint
 from journal.storage import replacing
-from projections.indexes.groups import Groups, merge, merged_count
+from projections.indexes.groups import Groups, are_sound, merge, merged_count
 from projections.indexes.run_file import Kind, RunWriter, Span, open_run
 from projections.indexes.run_stack import RunFiles
 from projections.indexes.totals import Totals, need_high_words
@@ -72,6 +73,8 @@ class GroupFormat:
                 tuple(mine[2:totals]),
                 tuple(Totals(*mine[at : at + 2]) for at in range(totals, width, 2)),
             )
+            if not are_sound(groups[field], position_max=len(span) - 1):
+                raise CorruptCheckpoint(path, 0, f"the groups by {field} do not add up")
         return GroupRun(span, groups)
 
     def write(self, files: RunFiles, path: Path, span: Span, runs: Sequence[GroupRun]) -> None:

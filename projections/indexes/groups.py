@@ -49,6 +49,23 @@ class Groups:
         return np.searchsorted(numbers, bounds)
 
 
+def are_sound(groups: Groups, *, position_max: int) -> bool:
+    """Whether columns that were read are groups, of positions that are not greater."""
+    keys, ends, (positions, *others) = groups.keys, groups.ends, groups.values
+    size = len(positions)
+    return (
+        position_max <= _POSITION_MAX
+        and len(ends) == len(keys)
+        and (int(ends[-1]) if len(ends) else 0) == size
+        and all(len(column) == size for column in others)
+        and all(len(low) == size and len(high) in (0, size) for low, high in groups.totals)
+        and (not len(ends) or int(ends[0]) > 0)
+        and _rise(keys)
+        and _rise(ends)
+        and int(positions.max(initial=0)) <= position_max
+    )
+
+
 def group(
     keys: npt.NDArray[np.uint64], values: tuple[Column, ...], amounts: tuple[Totals, ...] = ()
 ) -> Groups:
@@ -211,6 +228,12 @@ def _slices(part: Groups, number: int, shift: int, before: tuple[Totals, ...]) -
                 for totals, added in zip(part.totals, before, strict=True)
             ),
         )
+
+
+def _rise(column: Column) -> bool:
+    """Whether each entry is greater than the one before; piece by piece, as little is in memory."""
+    pieces = (column[start : start + PIECE + 1] for start in range(0, len(column), PIECE))
+    return all(bool(np.all(piece[1:] > piece[:-1])) for piece in pieces)
 
 
 def _none(part: Groups) -> Groups:

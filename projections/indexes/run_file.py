@@ -32,6 +32,8 @@ _HEADER: Final = struct.Struct("<8s32sII16s32sQQ")
 _COLUMN: Final = struct.Struct("<Q32s")
 _ALIGNMENT_BYTES: Final = 8
 _CHUNK_BYTES: Final = 1 << 20
+_POSITION_END: Final = 2**63
+"""Positions are signed where columns are searched."""
 FAN_OUT: Final = 4
 """So many runs of the same size become one."""
 NUMBER_MAX: Final = 2**32 - 1
@@ -213,6 +215,8 @@ def _check(
     for dtype, offset, (count, wanted) in zip(kind.dtypes, offsets, columns, strict=True):
         if _sha256(storage, fd, offset, dtype.itemsize * count) != wanted:
             raise CorruptCheckpoint(path, offset, "a column fails its SHA-256")
+    if not 1 <= first <= last < _POSITION_END:
+        raise CorruptCheckpoint(path, 0, "there are no such positions")
     return Span(first, last, frame_sha256), counts
 
 

@@ -19,6 +19,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from journal.errors import CorruptCheckpoint
 from journal.rows import u128_words
 from journal.storage import replacing
 from projections.id_map import MISSING, IdMap
@@ -231,7 +232,19 @@ def run_of_records(span: Span, records: Sequence[tuple[int, Column]]) -> Run:
 
 def _read(files: RunFiles, path: Path) -> Run:
     span, columns = open_run(files.storage, path, IDS, ledger_id=files.ledger_id)
+    high, low, positions, filter_ = columns
+    is_sound = len(high) == len(low) == len(positions) and (
+        len(filter_) == id_filter.words_for(len(high))
+    )
+    if not is_sound or not _lie_in(span, positions):
+        raise CorruptCheckpoint(path, 0, "its columns do not fit one another")
     return Run(span, *columns)
+
+
+def _lie_in(span: Span, positions: Column) -> bool:
+    if not len(positions):
+        return True
+    return span.position_first <= int(positions.min()) <= int(positions.max()) <= span.position_last
 
 
 def _write(files: RunFiles, path: Path, span: Span, runs: Sequence[Run]) -> None:

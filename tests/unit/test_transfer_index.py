@@ -19,8 +19,10 @@ from journal.rows import u128_words
 from journal.storage import Storage
 from projections import Ledger
 from projections.indexes import id_filter
+from projections.indexes.groups import Groups, are_sound
 from projections.indexes.run_file import Span, open_run, write_run
 from projections.indexes.run_stack import RunFiles
+from projections.indexes.totals import Totals
 from projections.indexes.transfer_index import IDS, Column, TransferIndex
 from tests.clocks import HandClock
 
@@ -268,3 +270,76 @@ def test_the_filter_is_where_the_format_says() -> None:
     expected = [0] * 10
     expected[(mixed >> 32) * 10 >> 32] = bits
     assert filter_.tolist() == expected
+
+
+def _columns(**changes: list[int]) -> list[Column]:
+    """Of a run of one id, 7, at position 1; some of them changed."""
+    filter_ = np.zeros(1, np.uint64)
+    id_filter.add(filter_, np.array([7], np.uint64), np.zeros(1, np.uint64))
+    columns = {"high": [0], "low": [7], "positions": [1], "filter": filter_.tolist(), **changes}
+    return [np.array(one, np.uint64) for one in columns.values()]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"high": []},
+        {"low": [7, 8]},
+        {"positions": []},
+        {"filter": []},
+        {"positions": [0]},
+        {"positions": [2]},
+        {"positions": [2**64 - 1]},
+    ],
+)
+def test_columns_that_do_not_fit_one_another_are_no_run(
+    changes: dict[str, list[int]], tmp_path: Path
+) -> None:
+    """Though every hash is right: a look-up would fail, or believe that an id is unused."""
+    files = RunFiles(Storage(), tmp_path, OWNER)
+    span = Span(1, 1, FRAME)
+    write_run(Storage(), tmp_path / "run", IDS, span, _columns(), ledger_id=OWNER)
+    assert TransferIndex().stack.read(files, "run").find(7) == 1
+    write_run(Storage(), tmp_path / "run", IDS, span, _columns(**changes), ledger_id=OWNER)
+    with pytest.raises(CorruptCheckpoint, match="fit"):
+        TransferIndex().stack.read(files, "run")
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 5), (2, 1), (1, 2**63), (2**64 - 1, 2**64 - 1)])
+def test_positions_that_no_journal_has_are_no_runs(first: int, last: int, tmp_path: Path) -> None:
+    """A run begins with position 1 or later, and ends where it begins or later."""
+    span = Span(first, last, FRAME)
+    columns = [np.zeros(0, np.uint64)] * 4
+    write_run(Storage(), tmp_path / "run", IDS, span, columns, ledger_id=OWNER)
+    with pytest.raises(CorruptCheckpoint, match="positions"):
+        open_run(Storage(), tmp_path / "run", IDS, ledger_id=OWNER)
+
+
+@pytest.mark.parametrize(
+    ("keys", "ends", "positions", "low", "high"),
+    [
+        ([1, 2], [1], [0, 1], [5, 5], []),
+        ([1, 2], [1, 3], [0, 1], [5, 5], []),
+        ([1, 2], [2, 1], [0, 1], [5, 5], []),
+        ([1, 2], [0, 2], [0, 1], [5, 5], []),
+        ([2, 1], [1, 2], [0, 1], [5, 5], []),
+        ([1, 1], [1, 2], [0, 1], [5, 5], []),
+        ([1, 2], [1, 2], [0, 9], [5, 5], []),
+        ([1, 2], [1, 2], [0, 1], [5], []),
+        ([1, 2], [1, 2], [0, 1], [5, 5], [1]),
+        ([], [], [0, 1], [5, 5], []),
+    ],
+)
+def test_groups_that_do_not_add_up_are_none(
+    keys: list[int], ends: list[int], positions: list[int], low: list[int], high: list[int]
+) -> None:
+    """Keys and ends rise, everything has one length, and no position lies outside the run."""
+
+    def groups(*columns: list[int]) -> Groups:
+        keys, ends, positions, low, high = (np.array(one, np.uint64) for one in columns)
+        places = positions.astype(np.uint32), positions
+        return Groups(keys, ends.astype(np.uint32), places, (Totals(low, high),))
+
+    assert are_sound(groups([1, 2], [1, 2], [0, 1], [5, 5], [0, 1]), position_max=1)
+    assert are_sound(groups([], [], [], [], []), position_max=1)
+    assert not are_sound(groups(keys, ends, positions, low, high), position_max=1)
