@@ -207,6 +207,55 @@ def test_what_is_not_toml_is_told_with_the_parsers_place(tmp_path: Path, text: s
     assert "line" in problem
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("a = " + "[" * 5_000, id="nested deeply"),
+        pytest.param("a = " + "9" * 5_000, id="a very long number"),
+    ],
+)
+def test_toml_that_is_too_much_is_told(tmp_path: Path, text: str) -> None:
+    """What the parser itself stumbles over is no TOML file of ours."""
+    (problem,) = problems(tmp_path, text)
+    assert problem.startswith("m.toml: not a TOML file: ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param("scale = 2", "scale = 0x" + "f" * 5_000, id="a number without end"),
+        *[
+            pytest.param("[transfer]", f"[file]\n{line}\n[transfer]", id=line)
+            for line in (
+                'encoding = "base64"',
+                'encoding = "utf-9"',
+                'encoding = "a\\u0000"',
+                'delimiter = "\\n"',
+                'delimiter = "\\r"',
+                'delimiter = "\\u0000"',
+                'quote = ","',
+                'quote = "\\n"',
+            )
+        ],
+        pytest.param(
+            "[amount]", '[date]\ncolumn = "day"\nformat = "%d%d%m%Y"\n[amount]', id="a day twice"
+        ),
+    ],
+)
+def test_what_no_file_can_be_read_with_is_told_before_it_is(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    """Python's own readers would refuse it, or tell it apart from nothing."""
+    assert old in MINIMAL
+    assert len(problems(tmp_path, MINIMAL.replace(old, new))) == 1
+
+
+def test_a_line_of_blanks_is_read_in_no_time(tmp_path: Path) -> None:
+    """A bracket and many blanks look like the beginning of a table, in many ways."""
+    text = MINIMAL.replace('default = "cash"', 'default = """\n[' + " " * 100_000 + '\n"""')
+    assert any("no counter account is named" in one for one in problems(tmp_path, text))
+
+
 def test_a_missing_file_is_told_as_such(tmp_path: Path) -> None:
     """The path is named."""
     with pytest.raises(MappingError, match=r"nowhere\.toml: No such file"):

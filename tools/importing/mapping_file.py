@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
 import datetime
+import io
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,9 @@ from tools.importing.toml_table import Document, Problem, Table, nearest
 
 U32_MAX: Final = 2**32 - 1
 
+_NO_MARKS: Final = ("\r", "\n", "\0")
+"""What ends a row, or nothing, keeps no cells apart."""
+
 INSTANT_FORMATS: Final = ("rfc3339", "unix_s", "unix_ms", "unix_ns")
 
 
@@ -41,7 +45,7 @@ def read_mapping(path: Path) -> Mapping:
         data = tomllib.loads(text)
     except OSError as error:
         raise MappingError((Problem(path, None, str(error.strerror)),)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise MappingError((Problem(path, None, f"not a TOML file: {error}"),)) from None
     document = Document(path, text)
     mapping = _mapping(Table(document, (), data))
@@ -111,8 +115,13 @@ def _file_rule(table: Table) -> FileRule:
         table.report("delimiter", f"file.delimiter must be one character, not {rule.delimiter!r}")
     if rule.quote is not None and len(rule.quote) != 1:
         table.report("quote", f"file.quote must be one character or empty, not {rule.quote!r}")
+    for key, mark in (("delimiter", rule.delimiter), ("quote", rule.quote)):
+        if mark in _NO_MARKS:
+            table.report(key, f"file.{key} must not be {mark!r}")
+    if rule.delimiter == rule.quote:
+        table.report("quote", "file.quote must not be the delimiter")
     try:
-        codecs.lookup(rule.encoding)
+        io.TextIOWrapper(io.BytesIO(), encoding=rule.encoding)  # as the file will be read
     except (LookupError, ValueError):
         table.report("encoding", f"file.encoding {rule.encoding!r} is not known to Python")
     table.finish()
@@ -184,7 +193,7 @@ def _reads_dates(pattern: str) -> bool:
     first = datetime.datetime(1993, 11, 22, tzinfo=datetime.UTC)
     try:
         read = datetime.datetime.strptime(first.strftime(pattern), pattern)  # noqa: DTZ007 - only its day is looked at
-    except ValueError:
+    except (ValueError, re.error):  # a directive that stands there twice
         return False
     return read.date() == first.date()
 

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 import attrs
 
-_HEADER: Final = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
+_HEADER: Final = re.compile(r"\s*(\[\[?)([^\[\]]+)\]\]?\s*(?:#.*)?$")
 _KEY: Final = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*[\w-]+)*)\s*=""")
 
 Place = tuple[str, ...]
@@ -83,7 +83,7 @@ class Table:
         if value is None:
             return self._missing(key) if default is None else default
         if not isinstance(value, str):
-            self.report(key, f"{self._name(key)} must be text, not {value!r}")
+            self.report(key, f"{self._name(key)} must be text, not {_shown(value)}")
             return default or ""
         return value
 
@@ -103,7 +103,9 @@ class Table:
             return ()
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(item, str) for item in values):
-            self.report(key, f"{self._name(key)} must be text or a list of texts, not {value!r}")
+            self.report(
+                key, f"{self._name(key)} must be text or a list of texts, not {_shown(value)}"
+            )
             return ()
         return tuple(values)
 
@@ -117,7 +119,8 @@ class Table:
         if type(value) is not int or not minimum <= value <= maximum:
             self.report(
                 key,
-                f"{self._name(key)} must be an integer from {minimum} to {maximum}, not {value!r}",
+                f"{self._name(key)} must be an integer from {minimum} to {maximum},"
+                f" not {_shown(value)}",
             )
             return minimum
         return value
@@ -125,7 +128,7 @@ class Table:
     def boolean(self, key: str, *, default: bool) -> bool:
         value = self.raw(key)
         if value is not None and not isinstance(value, bool):
-            self.report(key, f"{self._name(key)} must be true or false, not {value!r}")
+            self.report(key, f"{self._name(key)} must be true or false, not {_shown(value)}")
             return default
         return default if value is None else bool(value)
 
@@ -146,7 +149,7 @@ class Table:
         if value is None and required:
             self.report("", f"the table [{'.'.join((*self._place, key))}] is missing")
         if value is not None and not isinstance(value, dict):
-            self.report(key, f"{self._name(key)} must be a table, not {value!r}")
+            self.report(key, f"{self._name(key)} must be a table, not {_shown(value)}")
         if not isinstance(value, dict):
             return Silent(self._document, (*self._place, key), {})
         return Table(self._document, (*self._place, key), value)
@@ -188,6 +191,13 @@ class Silent(Table):
 
     def report(self, key: str, message: str) -> None:
         del key, message
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "so long a number"
 
 
 def _lines_of(text: str) -> dict[Place, int]:
