@@ -26,7 +26,7 @@ UV_VERSION := 0.13.8
 UV := .venv-uv-$(UV_VERSION)/bin/uv
 LOWEST := .venv-lowest
 
-.PHONY: help setup python-ok demo test check lint format crash mutants equality bench plots lock lowest clean
+.PHONY: help setup python-ok demo test check lint format crash fuzz mutants equality bench plots lock lowest clean
 
 help:  ## List the targets (the default).
 	@echo "usage: make TARGET [PYTHON=python3.12]"
@@ -55,6 +55,9 @@ format: setup  ## Format the code and fix what ruff can fix.
 
 crash: setup  ## Run the crash tests for long.
 	NOSTRO_CRASH=long $(VENV)/bin/python -m pytest tests/crash
+
+fuzz: setup  ## Give every decoder 100,000 hostile inputs; FUZZ_FLAGS="--decoder frame".
+	@$(VENV)/bin/python -m tests.fuzz $(FUZZ_FLAGS)
 
 mutants: setup  ## Put bugs into a copy of the source, and see tests fail; MUTANTS_FLAGS="-k name".
 	@$(VENV)/bin/python -m tests.mutants $(MUTANTS_FLAGS)
