@@ -51,6 +51,9 @@ from projections.tigerbeetle.session import Connect, Reply, Session
 from projections.tigerbeetle.translation import mirrored, pieces
 
 CURSOR_SECONDS: Final = 1.0
+IN_ORDER_MAX: Final = 3
+"""So many batches under way stay in order. The client library sends one at a time, and appends a
+request to any that waits and has room for it: with two waiting, it may come before the second."""
 HEALTH_SECONDS: Final = 0.5
 _CREATED: Final = int(CreateTransferStatus.CREATED)
 _log = logging.getLogger("nostro")
@@ -241,7 +244,7 @@ class Mirror:
     def _may_follow(self, under_way: deque[_Sent], batch: Batch) -> bool:
         """Whether it may be sent before those under way have their answers."""
         return (
-            len(under_way) < self.configuration.batches_in_flight_max
+            len(under_way) < min(self.configuration.batches_in_flight_max, IN_ORDER_MAX)
             and max(batch.timestamp_max, under_way[-1].batch.timestamp_max)
             < self._cluster_timestamp
         )

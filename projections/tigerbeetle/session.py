@@ -34,7 +34,7 @@ class Reply(NamedTuple):
 
 
 class Session(Protocol):
-    """One client's session. Requests are carried out in the order they are submitted in.
+    """One client's session. Of three requests under way, none overtakes another; of more, some may.
 
     A future's result raises what is in :mod:`projections.tigerbeetle.errors`.
     """
