@@ -13,7 +13,7 @@ from journal.codec import Rows
 from journal.model import ACCOUNT, CREATE_RESULT, TRANSFER
 from projections.tigerbeetle.configuration import BATCH_EVENTS_MAX, ClusterConfiguration
 from projections.tigerbeetle.errors import ClusterUnreachable
-from projections.tigerbeetle.session import Connect, Operation, Reply
+from projections.tigerbeetle.session import Connect, Operation, Reply, Session
 
 ID: Final = np.dtype(("<u8", (2,)))
 QUERY_FILTER: Final = np.dtype(
@@ -120,14 +120,13 @@ class Cluster:
         future = ask(timestamp_min)
         while True:
             page = np.frombuffer(self._wait(future).data, dtype)
-            more = len(page) == BATCH_EVENTS_MAX
+            if not len(page):  # a short page need not be the last: a server may hold smaller ones
+                return
+            following = int(page["timestamp"][-1]) + 1
+            more = not timestamp_max or following <= timestamp_max
             if more:
-                following = int(page["timestamp"][-1]) + 1
-                more = not timestamp_max or following <= timestamp_max
-                if more:
-                    future = ask(following)
-            if len(page):
-                yield page
+                future = ask(following)
+            yield page
             if not more:
                 return
 
@@ -141,6 +140,20 @@ class Cluster:
         except FutureTimeout:
             replicas = ",".join(self.configuration.replicas)
             raise ClusterUnreachable(self.configuration.cluster_id, replicas, seconds) from None
+
+
+def native_connect(configuration: ClusterConfiguration) -> Connect:
+    """What opens sessions with the cluster itself, by TigerBeetle's client library.
+
+    The library is loaded with the first of them; ClientMissing is raised then if it is not there.
+    """
+
+    def connect() -> Session:
+        from projections.tigerbeetle.native import NativeSession  # noqa: PLC0415  # an extra
+
+        return NativeSession(configuration)
+
+    return connect
 
 
 def by_time(

@@ -9,20 +9,15 @@ import numpy as np
 
 from journal.codec import RecordKind, Rows
 from projections.tigerbeetle.errors import Difference, RowsDiffer
-from projections.tigerbeetle.translation import VOID
+from projections.tigerbeetle.translation import TAKEN_OVER, VOID
 
 _BALANCES: Final = ("debits_pending", "debits_posted", "credits_pending", "credits_posted")
 CLOSED: Final = 1 << 5
-_TAKEN_OVER: Final = (
-    "debit_account_id", "credit_account_id", "amount", "user_data_128", "user_data_64",
-    "user_data_32", "ledger", "code",
-)  # fmt: skip
-"""What a transfer that voids takes from the pending one, where it says nothing itself."""
 
 
-def ids_of(rows: Rows) -> list[int]:
+def ids_of(rows: Rows, field: str = "id") -> list[int]:
     """The ids as Python ints."""
-    return [low | high << 64 for low, high in rows["id"].tolist()]
+    return [low | high << 64 for low, high in rows[field].tolist()]
 
 
 def differences(
@@ -66,7 +61,7 @@ def _ignored(kind: RecordKind, ours: np.void, field: str, *, balances: bool) -> 
     if kind is RecordKind.ACCOUNTS:
         return not balances and field in _BALANCES
     return bool(
-        field in _TAKEN_OVER
+        field in TAKEN_OVER
         and ours["flags"] & VOID
         and not ours["ledger"]  # an expiry's, which names nothing but the pending transfer
     )

@@ -33,7 +33,7 @@ from journal.reader import Cursor, Reader
 from journal.storage import Storage
 from journal.watch import HeadWatcher
 from projections.tigerbeetle.breaker import Breaker
-from projections.tigerbeetle.cluster import Cluster
+from projections.tigerbeetle.cluster import Cluster, native_connect
 from projections.tigerbeetle.compare import differences, ids_of
 from projections.tigerbeetle.configuration import ClusterConfiguration
 from projections.tigerbeetle.cursor import MirrorCursor, read_cursor, write_cursor
@@ -47,7 +47,7 @@ from projections.tigerbeetle.errors import (
 from projections.tigerbeetle.health import MirrorHealth, MirrorState, write_health
 from projections.tigerbeetle.locate import locate
 from projections.tigerbeetle.place import FileLock, MirrorPlace
-from projections.tigerbeetle.session import Connect, Reply, Session
+from projections.tigerbeetle.session import Connect, Reply
 from projections.tigerbeetle.translation import mirrored, pieces
 
 CURSOR_SECONDS: Final = 1.0
@@ -100,7 +100,7 @@ class Mirror:
         self._reader = Reader(path, storage=self._storage)
         self._directory = self._reader.directory
         self._ledger_id = self._reader.head().ledger_id
-        self._connect = connect or _native(configuration)
+        self._connect = connect or native_connect(configuration)
         self._breaker = breaker or Breaker()
         self._clock = clock
         self._cursor = MirrorCursor()
@@ -340,15 +340,6 @@ class Mirror:
                 ledger_id=self._ledger_id, cluster_id=self.configuration.cluster_id,
             )  # fmt: skip
             self._cursor_written = self._cursor
-
-
-def _native(configuration: ClusterConfiguration) -> Connect:
-    def connect() -> Session:
-        from projections.tigerbeetle.native import NativeSession  # noqa: PLC0415  # an extra
-
-        return NativeSession(configuration)
-
-    return connect
 
 
 def _joined(parts: list[Rows]) -> Rows:

@@ -30,6 +30,11 @@ LINKED: Final = int(TransferFlags.LINKED)
 IMPORTED_ACCOUNT: Final = int(AccountFlags.IMPORTED)
 IMPORTED_TRANSFER: Final = int(TransferFlags.IMPORTED)
 VOID: Final = int(TransferFlags.VOID_PENDING_TRANSFER)
+TAKEN_OVER: Final = (
+    "debit_account_id", "credit_account_id", "amount", "user_data_128", "user_data_64",
+    "user_data_32", "ledger", "code",
+)  # fmt: skip
+"""What a transfer that voids takes from the pending one, where it says nothing itself."""
 _MASK_64: Final = 2**64 - 1
 
 
@@ -64,7 +69,7 @@ def mirrored(record: Record, *, chain_events_max: int = BATCH_EVENTS_MAX) -> Mir
         rows["flags"] |= IMPORTED_TRANSFER
         rows["timeout"] = 0
     if len(rows) > chain_events_max:
-        _cut_long_chains(rows, chain_events_max)
+        cut_long_chains(rows, chain_events_max)
     return Mirrored(record.kind, rows)
 
 
@@ -73,6 +78,19 @@ def expiry_id(pending_id: int) -> int:
     name = b"nostro: expiry of " + pending_id.to_bytes(16, "big")
     id_ = int.from_bytes(hashlib.sha256(name).digest()[:16], "big")
     return id_ if 0 < id_ < AMOUNT_MAX else 1
+
+
+def taken_over(voids: Rows, pending: Rows) -> Rows:
+    """What the cluster makes of voids that say nothing themselves.
+
+    Args:
+        voids: ``TRANSFER[n]``.
+        pending: the pending transfers that they void, in the same order.
+    """
+    rows = voids.copy()
+    for field in TAKEN_OVER:
+        rows[field] = pending[field]
+    return rows
 
 
 def pieces(rows: Rows, count_max: int) -> Iterator[Rows]:
@@ -101,7 +119,7 @@ def _voids(record: Record) -> Rows:
     return rows
 
 
-def _cut_long_chains(rows: Rows, count_max: int) -> None:
+def cut_long_chains(rows: Rows, count_max: int) -> None:
     """Clear the linked flag of every ``count_max``-th row of a chain, but at its end."""
     linked = rows["flags"] & LINKED != 0
     if not linked.any():

@@ -55,6 +55,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "repair": Entry("tools.cli.repair:repair", "Keep"),
     "mirror": Entry("tools.cli.mirror:mirror", "Cluster"),
     "cluster": Entry("tools.cli.cluster:cluster", "Cluster"),
+    "reconcile": Entry("tools.cli.reconcile:reconcile_command", "Cluster"),
     "bench": Entry("tools.cli.bench:bench", "Check"),
 }
 

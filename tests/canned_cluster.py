@@ -1,0 +1,75 @@
+"""A cluster that only answers: rows in memory, served as TigerBeetle serves them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import attrs
+import numpy as np
+
+from journal import ACCOUNT, TRANSFER
+from journal.codec import Rows
+from projections.tigerbeetle.cluster import REVERSED
+from projections.tigerbeetle.compare import ids_of
+from projections.tigerbeetle.configuration import ClusterConfiguration
+from projections.tigerbeetle.session import Operation, Reply
+
+CONFIGURATION = ClusterConfiguration(cluster_id=7, replicas=("127.0.0.1:1",), timeout_seconds=0.2)
+
+
+def nothing(_operation: Operation, _body: Rows) -> None:
+    """Happens before a request."""
+
+
+@attrs.define
+class CannedCluster:
+    """Both in order of time. It has no rules, so a test can make it hold anything."""
+
+    accounts: Rows = attrs.field(factory=lambda: np.zeros(0, ACCOUNT))
+    transfers: Rows = attrs.field(factory=lambda: np.zeros(0, TRANSFER))
+    page_rows: int = 8_189
+    """No answer holds more."""
+    before: Callable[[Operation, Rows], None] = nothing
+    """Called with each request, before it is answered."""
+    asked: list[tuple[Operation, Rows]] = attrs.field(factory=list)
+
+    def connect(self) -> CannedCluster:
+        return self
+
+    def submit(self, operation: Operation, body: Rows) -> Future[Reply]:
+        future: Future[Reply] = Future()
+        self.asked.append((operation, body.copy()))
+        try:
+            self.before(operation, body)
+            future.set_result(Reply(0, self._answer(operation, body).tobytes()))
+        except Exception as error:  # noqa: BLE001 - whoever waits is told
+            future.set_exception(error)
+        return future
+
+    def close(self) -> None:
+        pass
+
+    def _answer(self, operation: Operation, body: Rows) -> Rows:
+        if operation in {Operation.LOOKUP_ACCOUNTS, Operation.LOOKUP_TRANSFERS}:
+            rows = self.accounts if operation is Operation.LOOKUP_ACCOUNTS else self.transfers
+            wanted = {(low, high) for low, high in body.tolist()}
+            return rows[[tuple(id_) in wanted for id_ in rows["id"].tolist()]]
+        if operation in {Operation.QUERY_ACCOUNTS, Operation.QUERY_TRANSFERS}:
+            rows = self.accounts if operation is Operation.QUERY_ACCOUNTS else self.transfers
+            return self._page(rows, body)
+        raise AssertionError(f"{operation.name} was not expected")
+
+    def _page(self, rows: Rows, query: Rows) -> Rows:
+        first, last = int(query["timestamp_min"][0]), int(query["timestamp_max"][0])
+        rows = rows[rows["timestamp"] >= first]
+        if last:
+            rows = rows[rows["timestamp"] <= last]
+        if query["flags"][0] & REVERSED:
+            rows = rows[::-1]
+        return rows[: min(int(query["limit"][0]), self.page_rows)]
+
+
+def without(rows: Rows, *ids: int) -> Rows:
+    """The rows but for those ids."""
+    return rows[[id_ not in ids for id_ in ids_of(rows)]]
