@@ -42,9 +42,17 @@ class _Search:
     def run(self, known: MirrorCursor) -> MirrorCursor:
         if not self._holds_newest_of(known):
             raise ClusterBehind(known.position, self._bisect(0))
-        cursor, following = self._advance(known, self._bisect(known.position))
-        self._check_newest(cursor, following)
-        return cursor
+        cursor = known
+        while True:
+            cursor, following = self._advance(cursor, self._bisect(cursor.position))
+            try:
+                self._check_newest(cursor, following)
+            except (ClusterAhead, ForeignData):
+                # Unless what a session that is gone had sent has just arrived, late.
+                if self._bisect(cursor.position) == cursor.position:
+                    raise
+            else:
+                return cursor
 
     def _holds_newest_of(self, known: MirrorCursor) -> bool:
         accounts = self._cluster.lookup_accounts([known.account_id] if known.account_id else [])
