@@ -33,17 +33,29 @@ class MirrorCursor:
     account_id: int = 0
     """The last account up to there; 0 when there is none."""
     transfer_id: int = 0
+    transfers_timestamp: int = 0
+    """When the last transfer was, ns."""
 
     def after(self, record: Record, rows: Mirrored | None) -> MirrorCursor:
         """The cursor once the cluster holds ``record`` too, which comes next, as ``rows``."""
         account_id, transfer_id = self.account_id, self.transfer_id
+        timestamp = self.transfers_timestamp
         if rows is not None:
             [id_] = ids_of(rows.rows[-1:])
             if rows.kind is RecordKind.ACCOUNTS:
                 account_id = id_
             else:
-                transfer_id = id_
-        return MirrorCursor(record.position_last, record.sha256, account_id, transfer_id)
+                transfer_id, timestamp = id_, int(rows.rows["timestamp"][-1])
+        return MirrorCursor(record.position_last, record.sha256, account_id, transfer_id, timestamp)
+
+    def is_after(self, rows: Mirrored) -> bool:
+        """Whether ``rows``, which come next, are transfers from before the last one.
+
+        An expiry is mirrored as a transfer, and then a transfer may be imported with a time before
+        it. A cluster takes none that is older than its newest.
+        """
+        first = int(rows.rows["timestamp"][0])
+        return rows.kind is RecordKind.TRANSFERS and first <= self.transfers_timestamp
 
 
 def projection_name(cluster_id: int) -> str:
@@ -63,8 +75,13 @@ def read_cursor(storage: Storage, reader: Reader, cluster_id: int) -> MirrorCurs
         if found.projection_version != VERSION or state.get("cluster") != _bytes(cluster_id):
             continue
         if holds_frame(reader, found.position, found.frame_sha256):
-            ids = (int.from_bytes(state[name], "big") for name in ("account", "transfer"))
-            return MirrorCursor(found.position, found.frame_sha256, *ids)
+            return MirrorCursor(
+                found.position,
+                found.frame_sha256,
+                int.from_bytes(state["account"], "big"),
+                int.from_bytes(state["transfer"], "big"),
+                state["time"],
+            )
     return None
 
 
@@ -90,6 +107,7 @@ def write_cursor(
                 {
                     "account": _bytes(cursor.account_id),
                     "cluster": _bytes(cluster_id),
+                    "time": cursor.transfers_timestamp,
                     "transfer": _bytes(cursor.transfer_id),
                 }
             )

@@ -215,3 +215,22 @@ class RowsDiffer(Divergence):
     def __str__(self) -> str:
         told = "; ".join(str(difference) for difference in self.differences)
         return f"they differ at position {self.position:,} (journal / cluster): {told}"
+
+
+@attrs.define(eq=False)
+class OutOfOrder(Divergence):
+    """The journal holds a transfer that was imported with a time before that of an expiry."""
+
+    position: int
+    """The cluster holds every event up to there, and gets no more."""
+    id: int
+    timestamp: int
+    timestamp_expiry: int
+
+    def __str__(self) -> str:
+        return (
+            f"after position {self.position:,} comes transfer {self.id}, imported with the time"
+            f" {self.timestamp}, when a pending transfer had expired at {self.timestamp_expiry}:"
+            " a cluster takes imports only in the order of their times, so this journal can be"
+            " mirrored no further"
+        )

@@ -42,6 +42,7 @@ from projections.tigerbeetle.errors import (
     ConnectionFailed,
     Difference,
     Divergence,
+    OutOfOrder,
     RowsDiffer,
 )
 from projections.tigerbeetle.health import MirrorHealth, MirrorState, write_health
@@ -228,18 +229,21 @@ class Mirror:
     def _send_all(self, cluster: Cluster, stop: threading.Event) -> None:
         """Send what is durable now, and return when the cluster has answered for all of it."""
         under_way: deque[_Sent] = deque()
-        for batch in self._batches():
-            while under_way and not self._may_follow(under_way, batch):
-                self._settle(cluster, under_way.popleft())
-            if batch.kind is RecordKind.ACCOUNTS:
-                future = cluster.create_accounts(batch.rows)
-            else:
-                future = cluster.create_transfers(batch.rows)
-            under_way.append(_Sent(batch, future))
-            if stop.is_set():
-                break
-        while under_way:
-            self._settle(cluster, under_way.popleft())
+        try:
+            for batch in self._batches():
+                while under_way and not self._may_follow(under_way, batch):
+                    self._settle(cluster, under_way.popleft())
+                if batch.kind is RecordKind.ACCOUNTS:
+                    future = cluster.create_accounts(batch.rows)
+                else:
+                    future = cluster.create_transfers(batch.rows)
+                under_way.append(_Sent(batch, future))
+                if stop.is_set():
+                    break
+        except OutOfOrder:  # all before it is mirrored
+            self._settle_all(cluster, under_way)
+            raise
+        self._settle_all(cluster, under_way)
 
     def _may_follow(self, under_way: deque[_Sent], batch: Batch) -> bool:
         """Whether it may be sent before those under way have their answers."""
@@ -250,7 +254,11 @@ class Mirror:
         )
 
     def _batches(self) -> Iterator[Batch]:
-        """What comes after the cursor, up to HEAD, in messages as full as order allows."""
+        """What comes after the cursor, up to HEAD, in messages as full as order allows.
+
+        Raises:
+            OutOfOrder: no cluster takes what comes next.
+        """
         count_max = self.configuration.batch_events_max
         kind: RecordKind | None = None
         gathered: list[Rows] = []
@@ -259,10 +267,15 @@ class Mirror:
         for record in self._reader.records(Cursor(position=cursor.position + 1)):
             wanted = mirrored(record, chain_events_max=count_max)
             if wanted is not None:
-                is_full = wanted.kind is not kind or count + len(wanted.rows) > count_max
+                is_late = cursor.is_after(wanted)
+                is_full = is_late or wanted.kind is not kind or count + len(wanted.rows) > count_max
                 if kind is not None and gathered and is_full:
                     yield Batch(kind, _joined(gathered), cursor)
                     gathered, count = [], 0
+                if is_late:
+                    [id_] = ids_of(wanted.rows[:1])
+                    timestamp = int(wanted.rows["timestamp"][0])
+                    raise OutOfOrder(cursor.position, id_, timestamp, cursor.transfers_timestamp)
                 kind = wanted.kind
                 *full, rest = pieces(wanted.rows, count_max)
                 for piece in full:
@@ -274,6 +287,10 @@ class Mirror:
             yield Batch(kind, _joined(gathered), cursor)
         elif kind is None:
             self._cursor = cursor  # there was nothing for a cluster in it
+
+    def _settle_all(self, cluster: Cluster, under_way: deque[_Sent]) -> None:
+        while under_way:
+            self._settle(cluster, under_way.popleft())
 
     def _settle(self, cluster: Cluster, sent: _Sent) -> None:
         """Wait for an answer, and check it: all is there, with the journal's times."""
