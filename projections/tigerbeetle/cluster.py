@@ -104,17 +104,22 @@ class Cluster:
         self.close()
 
     def _lookup(self, operation: Operation, ids: Sequence[int], dtype: np.dtype[np.void]) -> Rows:
+        count_max = self.configuration.batch_events_max
         parts = [
-            self._rows(operation, id_words(ids[at : at + BATCH_EVENTS_MAX]), dtype)
-            for at in range(0, len(ids), BATCH_EVENTS_MAX)
+            self._rows(operation, id_words(ids[at : at + count_max]), dtype)
+            for at in range(0, len(ids), count_max)
         ]
         return np.concatenate(parts) if parts else np.zeros(0, dtype)
 
     def _pages(
         self, operation: Operation, dtype: np.dtype[np.void], timestamp_min: int, timestamp_max: int
     ) -> Iterator[Rows]:
+        count_max = self.configuration.batch_events_max
+
         def ask(timestamp_min: int) -> Future[Reply]:
-            query = by_time(timestamp_min=timestamp_min, timestamp_max=timestamp_max)
+            query = by_time(
+                timestamp_min=timestamp_min, timestamp_max=timestamp_max, limit=count_max
+            )
             return self._session.submit(operation, query)
 
         future = ask(timestamp_min)
