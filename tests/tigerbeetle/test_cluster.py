@@ -1,0 +1,94 @@
+"""Requests to a cluster in rows: look-ups and pages of any size, and no answer in time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import attrs
+import numpy as np
+import pytest
+
+from journal import Account
+from journal.rows import accounts_from_rows, transfers_from_rows
+from projections.tigerbeetle.cluster import Cluster
+from projections.tigerbeetle.errors import ClusterUnreachable, RequestRefused
+from projections.tigerbeetle.session import Operation
+from tests.tigerbeetle.journals import ends, feed
+from tests.tigerbeetle.simulated import CONFIGURATION, Network, SimulatedCluster
+
+
+@pytest.mark.parametrize("count_max", [1, 2, 3, 5, 8_189])
+def test_everything_is_found_page_by_page(
+    path: Path, cluster: SimulatedCluster, count_max: int
+) -> None:
+    """In pages no larger than a message of that cluster's, in order, from and to any time."""
+    feed(cluster, path, ends(path)[-1])
+    cluster.batch_events_max = count_max
+    wanted = cluster.transfers
+    configuration = attrs.evolve(CONFIGURATION, batch_events_max=count_max)
+    with Cluster(configuration, cluster.connect) as connected:
+        assert accounts_from_rows(np.concatenate(list(connected.accounts()))) == cluster.accounts
+        pages = list(connected.transfers())
+        assert transfers_from_rows(np.concatenate(pages)) == wanted
+        assert max(map(len, pages)) == min(count_max, len(wanted))
+        low, high = wanted[2].timestamp, wanted[-3].timestamp
+        part = list(connected.transfers(timestamp_min=low, timestamp_max=high))
+        assert transfers_from_rows(np.concatenate(part)) == wanted[2:-2]
+        [newest] = transfers_from_rows(connected.newest_transfer())
+        assert newest == wanted[-1]
+        [newest_account] = accounts_from_rows(connected.newest_account())
+        assert newest_account == cluster.accounts[-1]
+
+
+@pytest.mark.parametrize("count_max", [1, 2, 5, 8_189])
+def test_any_number_of_ids_is_looked_up(
+    path: Path, cluster: SimulatedCluster, count_max: int
+) -> None:
+    """Those that are there come back, in the order asked for; ids of 128 bits too."""
+    high = Account(id=2**128 - 2, ledger=1, code=1)
+    cluster.rules.create_accounts([high], 1)
+    feed(cluster, path, ends(path)[-1])
+    cluster.batch_events_max = count_max
+    configuration = attrs.evolve(CONFIGURATION, batch_events_max=count_max)
+    with Cluster(configuration, cluster.connect) as connected:
+        ids = [transfer.id for transfer in cluster.transfers]
+        found = connected.lookup_transfers([*reversed(ids), 5, 7_777])
+        assert [it.id for it in transfers_from_rows(found)] == ids[::-1]
+        [found_high] = accounts_from_rows(connected.lookup_accounts([99, 2**128 - 2]))
+        assert found_high.id == 2**128 - 2
+        assert len(connected.lookup_accounts([])) == 0
+
+
+def test_an_empty_cluster_has_nothing(cluster: SimulatedCluster) -> None:
+    with Cluster(CONFIGURATION, cluster.connect) as connected:
+        assert list(connected.accounts()) == list(connected.transfers()) == []
+        assert len(connected.newest_account()) == len(connected.newest_transfer()) == 0
+        connected.probe()
+
+
+def test_what_is_too_large_is_refused(path: Path, cluster: SimulatedCluster) -> None:
+    """By the cluster, if the configuration does not know its limit."""
+    cluster.batch_events_max = 2
+    with (
+        Cluster(CONFIGURATION, cluster.connect) as connected,
+        pytest.raises(RequestRefused, match="lookup_accounts: too much data"),
+    ):
+        connected.lookup_accounts([1, 2, 3])
+
+
+@pytest.mark.parametrize("operation", list(Operation)[1:3])
+def test_no_answer_in_time_names_both_causes(
+    cluster: SimulatedCluster, operation: Operation
+) -> None:
+    """A wrong id looks like an unreachable cluster."""
+    with Cluster(CONFIGURATION, Network(cluster, Random(1)).connect) as connected:
+        connected._session.is_stuck = True  # type: ignore[attr-defined]
+        asked = {
+            Operation.LOOKUP_ACCOUNTS: connected.lookup_accounts,
+            Operation.LOOKUP_TRANSFERS: connected.lookup_transfers,
+        }[operation]
+        with pytest.raises(ClusterUnreachable) as caught:
+            asked([1])
+    assert "10.0.0.1:3001" in str(caught.value)
+    assert "its id is not 7" in str(caught.value)
