@@ -11,7 +11,7 @@ import pytest
 
 from journal import AMOUNT_MAX, InvalidField
 from projections.tigerbeetle.configuration import ClusterConfiguration, host_and_port
-from projections.tigerbeetle.errors import ClientMissing
+from projections.tigerbeetle.errors import ClientMissing, HostUnknown
 
 BOTH: Final = {"TIGERBEETLE_CLUSTER_ID": "7", "TIGERBEETLE_REPLICAS": "a:1,127.0.0.1:2, 3003"}
 
@@ -149,7 +149,7 @@ def test_an_unknown_host_is_told_when_connecting(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     configuration = ClusterConfiguration(7, ("nowhere.invalid",))
-    with pytest.raises(OSError, match="not known"):
+    with pytest.raises(HostUnknown, match=r"nowhere\.invalid: Name or service not known"):
         configuration.resolved()
 
 

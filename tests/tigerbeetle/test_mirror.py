@@ -41,6 +41,7 @@ from projections.tigerbeetle.errors import (
     ClusterUnreachable,
     ConnectionFailed,
     ForeignData,
+    HostUnknown,
     OutOfOrder,
     ReleaseMismatch,
     RowsDiffer,
@@ -525,7 +526,7 @@ def test_nobody_knows_the_host(path: Path, clock: HandClock) -> None:
     """Which may pass, so it is tried again."""
 
     def connect() -> Session:
-        raise OSError("Name or service not known")
+        raise HostUnknown("nowhere.invalid", "Name or service not known")
 
     with Mirror(path, CONFIGURATION, connect=connect, breaker=Quick()) as mirror:
         with pytest.raises(ConnectionFailed, match="not known"):

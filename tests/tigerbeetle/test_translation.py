@@ -211,7 +211,7 @@ def test_the_longest_chain_there_is(ledger: Ledger) -> None:
 def test_every_piece_fits_and_breaks_no_chain(lengths: list[int], count_max: int) -> None:
     """Together they are the rows, in order; each is as long as can be."""
     rows = chained(lengths)
-    translation._cut_long_chains(rows, count_max)
+    translation.cut_long_chains(rows, count_max)
     parts = [part for length in lengths for part in _cut(length, count_max)]
     assert chain_lengths(rows) == parts
     found = list(pieces(rows, count_max))
