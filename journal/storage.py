@@ -23,7 +23,8 @@ from typing import Final
 from journal.errors import AlreadyThere, NotALedger, NotOwner, UnsupportedPlatform
 
 SUPPORTED_PLATFORMS: Final = ("linux", "darwin")
-NO_SPACE_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_SPACE_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""No room on the disk, for this user, or in a file: RLIMIT_FSIZE says how long one may be."""
 
 _sync_file_range: Final = getattr(ctypes.CDLL(None), "sync_file_range", None)
 """Linux has it: sync_file_range(2)."""

@@ -19,6 +19,7 @@ from journal.directory import Directory, require_ledger
 from journal.errors import (
     InvalidField,
     JournalError,
+    JournalFull,
     LedgerClosed,
     OutOfRange,
     ReadOnly,
@@ -582,7 +583,8 @@ class Ledger:
             self.mirror.close()
         try:
             if self._pipeline is not None:
-                self._pipeline.finish()
+                with contextlib.suppress(JournalFull):  # whoever asked for it is told
+                    self._pipeline.finish()
         finally:
             try:
                 self._checkpointer.close()

@@ -105,3 +105,18 @@ def test_closing_on_a_full_disk_loses_nothing(
     with Ledger.open(tmp_path / "ledger") as again:
         assert again.report.events_replayed == 3
         assert again.lookup_transfers([1])[0].amount == 10
+
+
+def test_closing_after_a_refusal_says_nothing_of_it_again(
+    tmp_path: Path, disk: FullDisk, ledger: Ledger
+) -> None:
+    """Whoever asked was told; the ledger is closed in good order."""
+    disk.full = True
+    with pytest.raises(JournalFull):
+        ledger.create_transfers([ONE])
+    disk.full = False
+    ledger.close()
+    with Ledger.open(tmp_path / "ledger") as again:
+        assert again.report.recovery is not None
+        assert again.report.recovery.closed
+        assert again.lookup_transfers([1]) == []

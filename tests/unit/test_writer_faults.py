@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from errno import EDQUOT, EFBIG
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,13 @@ def path(tmp_path: Path) -> Path:
 # --- a full disk ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("code", [ENOSPC, EDQUOT, EFBIG], ids=["ENOSPC", "EDQUOT", "EFBIG"])
 @pytest.mark.parametrize("operation", ["allocate", "write"])
-def test_a_full_disk_refuses_the_batch_and_nothing_else(path: Path, operation: str) -> None:
+def test_a_full_disk_refuses_the_batch_and_nothing_else(
+    path: Path, operation: str, code: int
+) -> None:
     """The journal is byte for byte as before, readable, and takes the batch once there is room."""
-    storage = FaultyStorage(1, ENOSPC, for_ever=True, only=())
+    storage = FaultyStorage(1, code, for_ever=True, only=())
     writer = open_writer(path, storage=storage, segment_bytes_max=1 << 20)
     commit(writer, 1)
     before = (path / SEGMENT).read_bytes().rstrip(b"\0")
