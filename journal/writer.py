@@ -396,6 +396,7 @@ class Writer:
             created_at_ns=time.time_ns(),
         )
         path = self.directory.segment(header.position_first)
+        self._file.operation = "beginning the next segment"
         try:
             replace_file(self._storage, path, encode_segment_header(header))
         except OSError as failure:
