@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ import pytest
 from journal.storage import Storage
 from tests.crash.choices import Every
 from tests.crash.exploring import Figures, Point, explore, moments
-from tests.crash.forking import fork_server
+from tests.crash.forking import at_once, cores
 from tests.crash.memory import MemoryStorage, taken
 from tests.crash.power_cut import Disk, Tape, fresh_directory
 
@@ -50,17 +50,11 @@ def test_no_power_cut_breaks_a_promise(ram: Path, is_long: bool) -> None:
 def tried(folder: Path, workloads: range, only: Point | None) -> Figures:
     """Explore the workloads, each in a process of its own, as many at once as there are cores."""
     figures = Figures()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ProcessPoolExecutor(cores, fork_server()) as pool:
-        futures = [
-            pool.submit(explore, folder / str(number), SEED, number, SAMPLES, only)
-            for number in workloads
-        ]
-        try:
-            for future in as_completed(futures):
-                figures.add(future.result())
-        finally:
-            pool.shutdown(cancel_futures=True)
+    jobs = [
+        partial(explore, folder / str(number), SEED, number, SAMPLES, only) for number in workloads
+    ]
+    for found in at_once(cores(), jobs):
+        figures.add(found)
     return figures
 
 
