@@ -33,11 +33,7 @@ class LoopDisk:
     """
 
     def __init__(self, folder: Path) -> None:
-        if os.geteuid() != 0:
-            raise MayNotMount("not root")
-        missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
-        if missing:
-            raise MayNotMount(f"{missing[0]} is not installed")
+        check_may_mount(*_TOOLS)
         self.path = folder / "disk"
         self.path.mkdir()
         self._image = folder / "disk.ext4"
@@ -46,15 +42,15 @@ class LoopDisk:
         try:
             with self._image.open("wb") as file:
                 file.truncate(SIZE_BYTES)
-            _do("mkfs.ext4", "-q", "-F", str(self._image))
-            self._device = _do("losetup", "--find", "--show", str(self._image)).strip()
+            do("mkfs.ext4", "-q", "-F", str(self._image))
+            self._device = do("losetup", "--find", "--show", str(self._image)).strip()
             self.mount()
         except (subprocess.CalledProcessError, OSError) as error:
             self.close()
-            raise MayNotMount(getattr(error, "stderr", "").strip() or str(error)) from None
+            raise MayNotMount(reason_of(error)) from None
 
     def mount(self) -> None:
-        _do("mount", "-t", "ext4", self._device, str(self.path))
+        do("mount", "-t", "ext4", self._device, str(self.path))
         self._is_mounted = True
 
     def cut_power(self) -> None:
@@ -67,22 +63,41 @@ class LoopDisk:
 
     def mount_again(self) -> None:
         """What is on the disk is all that is there. Nobody may have a file open."""
-        _do("umount", str(self.path))
+        do("umount", str(self.path))
         self._is_mounted = False
         self.mount()
 
     def close(self) -> None:
         """Leave no trace. May be repeated."""
         if self._is_mounted:
-            _do("umount", "--lazy", str(self.path))
+            do("umount", "--lazy", str(self.path))
             self._is_mounted = False
         if self._device:
-            _do("losetup", "--detach", self._device)
+            do("losetup", "--detach", self._device)
             self._device = ""
         self._image.unlink(missing_ok=True)
 
 
-def _do(*command: str) -> str:
+def check_may_mount(*tools: str) -> None:
+    """Refuse where it is known beforehand.
+
+    Raises:
+        MayNotMount: this is not root, or lacks one of the tools.
+    """
+    if os.geteuid() != 0:
+        raise MayNotMount("not root")
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if missing:
+        raise MayNotMount(f"{missing[0]} is not installed")
+
+
+def do(*command: str) -> str:
+    """Run a tool; what it printed."""
     return subprocess.run(
         command, check=True, capture_output=True, text=True, timeout=_SECONDS_MAX
     ).stdout
+
+
+def reason_of(error: subprocess.CalledProcessError | OSError) -> str:
+    """What the tool complained of, or the system."""
+    return str(getattr(error, "stderr", "")).strip() or str(error)

@@ -6,19 +6,26 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from journal.verification import verify
+from journal import Account, backup, restore, verify
+from projections import Ledger
 from projections.audit import audit
 from tests.crash.forking import fork_server
 from tests.crash.loop_disk import LoopDisk, MayNotMount
 from tests.crash.recount import Expected
-from tests.crash.writing import acknowledgements_in, open_ledger, write_until_cut
+from tests.crash.writing import (
+    ACCOUNTS,
+    Batch,
+    acknowledgements_in,
+    open_ledger,
+    write_until_cut,
+)
 
 LEDGERS: Final = 2
 LEDGERS_LONG: Final = 40
@@ -98,6 +105,66 @@ def test_a_real_power_cut_loses_and_invents_nothing(
             checks += 1
         assert audit(path).passed
     assert acknowledgements > checks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["checkpoint", "backup", "restored"])
+def test_what_is_in_place_stays_through_a_power_cut(
+    disk: LoopDisk, processes: ForkServerContext, what: str
+) -> None:
+    """As soon as whoever asked for it is told: its name was synced, and not only its bytes.
+
+    ext4 puts names on disk together with whatever is synced next, so this shows only where nothing
+    is: the last thing that is done before the power fails.
+    """
+    receiving, sending = processes.Pipe()
+    process = processes.Process(target=PLACING[what], args=(disk.path, sending), daemon=True)
+    process.start()
+    sending.close()
+    try:
+        placed = receiving.recv()
+        disk.cut_power()
+    finally:
+        process.kill()
+        process.join()
+        receiving.close()
+    disk.mount_again()
+    assert placed.exists(), f"{placed} is gone"
+    assert verify(placed if placed.is_dir() else disk.path / "ledger").position > len(ACCOUNTS)
+
+
+def checkpoint_and_wait(folder: Path, pipe: Connection) -> None:
+    ledger = write_some(folder / "ledger")
+    pipe.send(ledger.checkpoint().path)
+    pipe.recv()
+
+
+def back_up_and_wait(folder: Path, pipe: Connection) -> None:
+    write_some(folder / "ledger").close()
+    backup(folder / "ledger", folder / "backup")
+    pipe.send(folder / "backup")
+    pipe.recv()
+
+
+def restore_and_wait(folder: Path, pipe: Connection) -> None:
+    write_some(folder / "ledger").close()
+    restore(folder / "ledger", folder / "restored")
+    pipe.send(folder / "restored")
+    pipe.recv()
+
+
+PLACING: Final = {
+    "checkpoint": checkpoint_and_wait,
+    "backup": back_up_and_wait,
+    "restored": restore_and_wait,
+}
+
+
+def write_some(path: Path) -> Ledger:
+    ledger = open_ledger(path)
+    ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in ACCOUNTS])
+    ledger.create_transfers(Batch(1, 0, 1).transfers())
+    return ledger
 
 
 def check(path: Path, expected: Expected, unchecked: dict[int, Counter[int]]) -> None:
