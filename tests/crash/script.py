@@ -40,8 +40,8 @@ REOPENED: Final = (10, 17)
 """The ledger is closed and opened after these requests."""
 NEVER_SECONDS: Final = 1e6
 START_NS: Final = 10**18
-REQUEST_NS: Final = 10**9
-"""From one request to the next."""
+REQUEST_NS: Final = 900_000_000
+"""From one request to the next; what expires does so between two."""
 TIMEOUT_SECONDS: Final = 2
 
 

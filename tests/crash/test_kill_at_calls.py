@@ -29,11 +29,11 @@ from tests.crash.script import (
     run,
     run_and_tell,
 )
-from tests.crash.tracing import Case, MayNotTrace, Traced, Work, traced
+from tests.crash.tracing import Case, MayNotTrace, Traced, Work, differing, traced
 from tests.journals import segment_names
 
 CASES: Final = 60
-CASES_TORN: Final = 50
+CASES_TORN: Final = 100
 CASES_KILLED: Final = 12
 """How many are tried, of writing, and of recovering from each state, unless all are."""
 SEED: Final = int(os.environ.get("NOSTRO_SEED", "1"))
@@ -66,7 +66,7 @@ class Tracer:
 
     def __call__(self, work: Work, path: Path, kill_at: Case | None = None) -> Traced:
         try:
-            return traced(self.processes, self.log, work, path, kill_at=kill_at)
+            return traced(self.processes, self.log, work, path, disturbed=kill_at)
         except MayNotTrace as error:
             pytest.skip(f"no system call is killed here: {error}")
 
@@ -88,13 +88,16 @@ def chosen(calls: list[tuple[Case, str]], count: int, *, is_long: bool) -> Seque
     if is_long:
         last = {case.syscall: Case(case.syscall, case.number + 1) for case, _ in calls}
         return [*(case for case, _ in calls), *last.values()]
-    changing = [case for case, arguments in calls if _changes(case.syscall, arguments)]
-    return random.Random(SEED).sample(changing, min(count, len(changing)))
+    changing = [call for call in calls if _changes(*call)]
+    cases = [case for case, _ in differing(changing)]
+    return random.Random(SEED).sample(cases, min(count, len(cases)))
 
 
-def _changes(syscall: str, arguments: str) -> bool:
+def _changes(case: Case, arguments: str) -> bool:
     """Whether being killed before it is another thing than being killed before the next call."""
-    return syscall != "sync_file_range" and (syscall != "openat" or "O_CREAT" in arguments)
+    return case.syscall != "sync_file_range" and (
+        case.syscall != "openat" or "O_CREAT" in arguments
+    )
 
 
 def try_all(
@@ -183,6 +186,14 @@ def leave_torn(path: Path, truth: Truth) -> None:
     shutil.rmtree(running)
 
 
+def torn_in(before: Path, recovered: Path) -> bytes:
+    """What the last segment held behind its last whole frame."""
+    name = segment_names(recovered)[-1]
+    whole, found = ((path / "segments" / name).read_bytes() for path in (recovered, before))
+    assert found.startswith(whole)
+    return found[len(whole) :]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7_200)
 @pytest.mark.parametrize("left", ["torn", *LEFT_BY_KILLS])
@@ -201,7 +212,7 @@ def test_a_recovery_killed_at_any_call_ends_where_an_undisturbed_one_does(
     calls = trace(recover_only, path).calls
     wanted = Recovered.at(path)
     assert wanted.events == truth.events[: len(wanted.events)]
-    assert bool(wanted.quarantined) == (left == "torn")
+    assert list(wanted.quarantined.values()) == ([torn_in(before, path)] if left == "torn" else [])
 
     def attempt(case: Case) -> Traced:
         shutil.rmtree(path)

@@ -1,4 +1,8 @@
-"""Running a piece of a test in a process of its own that strace watches, and kills when told to."""
+"""Running a piece of a test in a process of its own that strace watches, and disturbs.
+
+A process is killed at one of its system calls, or the call is not made and reported as failed. This
+is done from outside: the program cannot know, and nothing of it is replaced.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,9 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkContext, ForkServerContext
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +25,9 @@ CHANGING: Final = (
     "fallocate", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat",
 )  # fmt: skip
 """The system calls that change files. (openat: also those that only read.)"""
-_CALL: Final = re.compile(r"^\d+ +(\w+)\((.*)", re.MULTILINE)
+_CALL: Final = re.compile(r"^(\d+) +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)", re.MULTILINE)
+_UNFINISHED: Final = " <unfinished ...>"
+"""Another thread was heard of before the call ended; the rest of its line comes later."""
 _PR_SET_PTRACER: Final = 0x59616D61
 _PR_SET_PTRACER_ANY: Final = ctypes.c_ulong(-1)
 _READY: Final = b"ready"
@@ -47,6 +53,33 @@ class Case:
         syscall, number = text.split(":")
         return cls(syscall, int(number))
 
+    @property
+    def injection(self) -> str:
+        return f"{self.syscall}:signal=KILL:when={self.number}"
+
+
+@attrs.frozen
+class Fault:
+    """Let the so-manieth call of that kind, counted from 1, fail; or each from there on."""
+
+    syscall: str
+    number: int
+    error: str
+    """Its name: EIO."""
+    for_ever: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.syscall}:{self.number}{'+' * self.for_ever}:{self.error}"
+
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        syscall, number, error = text.split(":")
+        return cls(syscall, int(number.rstrip("+")), error, for_ever=number.endswith("+"))
+
+    @property
+    def injection(self) -> str:
+        return f"{self.syscall}:error={self.error}:when={self.number}{'+' * self.for_ever}"
+
 
 @attrs.frozen
 class Traced:
@@ -54,7 +87,7 @@ class Traced:
 
     was_killed: bool
     calls: list[tuple[Case, str]]
-    """Each call that changes files, in order, with its arguments."""
+    """Each call that was watched, in order, with its arguments and what came of it."""
     told: bytes
     """What it wrote to its pipe."""
 
@@ -64,9 +97,15 @@ Work = Callable[[Path, int], None]
 
 
 def traced(
-    context: ForkServerContext, log: Path, work: Work, path: Path, *, kill_at: Case | None = None
+    context: ForkContext | ForkServerContext,
+    log: Path,
+    work: Work,
+    path: Path,
+    *,
+    disturbed: Case | Fault | None = None,
+    watched: Sequence[str] = CHANGING,
 ) -> Traced:
-    """Do ``work`` in a process of its own; kill it there, if it gets so far.
+    """Do ``work`` in a process of its own; disturb it there, if it gets so far.
 
     Raises:
         MayNotTrace: nothing was done.
@@ -74,8 +113,8 @@ def traced(
     if shutil.which("strace") is None:
         raise MayNotTrace("strace is not installed")
     inject = []
-    if kill_at is not None:
-        inject = ["-e", f"inject={kill_at.syscall}:signal=KILL:when={kill_at.number}"]
+    if disturbed is not None:
+        inject = ["-e", f"inject={disturbed.injection}"]
     go, going = context.Pipe(duplex=False)
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(work, path, go, sending), daemon=True)
@@ -85,8 +124,8 @@ def traced(
     assert os.read(receiving.fileno(), len(_READY)) == _READY
     with going, receiving, subprocess.Popen(
         [
-            "strace", "-f", "-p", str(process.pid), "-o", str(log), "-s", "0",
-            "-e", "trace=" + ",".join(f"?{name}" for name in CHANGING), *inject,
+            "strace", "-f", "-y", "-p", str(process.pid), "-o", str(log), "-s", "0",
+            "-e", "trace=" + ",".join(f"?{name}" for name in watched), *inject,
         ],
         stderr=subprocess.PIPE, text=True,
     ) as strace:  # fmt: skip
@@ -108,6 +147,27 @@ def traced(
     return Traced(exit_code != 0, _calls(log.read_text()), told)
 
 
+def differing(calls: Sequence[tuple[Case, str]]) -> list[tuple[Case, str]]:
+    """All but those that only go on reading, or writing to a file that has not got its name yet.
+
+    Being disturbed there is no other thing than being disturbed one call before.
+    """
+    return [
+        call
+        for before, call in zip((None, *calls), calls, strict=False)
+        if before is None or not _goes_on(before, call)
+    ]
+
+
+def _goes_on(before: tuple[Case, str], call: tuple[Case, str]) -> bool:
+    kinds = {case.syscall for case, _ in (before, call)}
+    files = {arguments.partition(",")[0] for _, arguments in (before, call)}
+    return len(files) == 1 and (
+        kinds == {"pread64"}
+        or (kinds <= {"pwrite64", "sync_file_range"} and files.pop().endswith(".tmp>"))
+    )
+
+
 def _work(work: Work, path: Path, go: Connection, sending: Connection) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _PR_SET_PTRACER_ANY, 0, 0, 0)
     os.write(sending.fileno(), _READY)
@@ -118,8 +178,16 @@ def _work(work: Work, path: Path, go: Connection, sending: Connection) -> None:
 
 def _calls(log: str) -> list[tuple[Case, str]]:
     counts: dict[str, int] = {}
-    calls = []
-    for syscall, arguments in _CALL.findall(log):
+    calls: list[tuple[Case, str]] = []
+    under_way: dict[tuple[str, str], int] = {}
+    for thread, resumed, syscall, rest in _CALL.findall(log):
+        if resumed:
+            at = under_way.pop((thread, resumed), None)
+            if at is not None:
+                calls[at] = (calls[at][0], calls[at][1] + rest)
+            continue
         counts[syscall] = counts.get(syscall, 0) + 1
-        calls.append((Case(syscall, counts[syscall]), arguments))
+        if rest.endswith(_UNFINISHED):
+            under_way[thread, syscall] = len(calls)
+        calls.append((Case(syscall, counts[syscall]), rest.removesuffix(_UNFINISHED)))
     return calls

@@ -29,6 +29,7 @@ PARTS: Final = ("journal", "projections", "tools", "tests", "docs", "pyproject.t
 MEMORY: Final = Path("/dev/shm")  # noqa: S108  # only a folder of our own in it is used
 TEST_SECONDS_MAX: Final = 120
 FAILED: Final = re.compile(r"^(?:FAILED|ERROR) ([\w/.:]+)(?:\[.*?\])?(?: - (.*))?$", re.MULTILINE)
+SOUND: Final = re.compile(r"^([\w/.:]+)(?:\[.*?\])? (PASSED|SKIPPED)(?: \((.*)\))?", re.MULTILINE)
 BROKEN: Final = ("NameError", "SyntaxError", "ImportError", "ModuleNotFoundError")
 """What a change causes that is no bug but nonsense: any test would notice."""
 
@@ -59,10 +60,11 @@ def main(pattern: str, jobs: int, test: str | None) -> None:
         _copy_tree(sound)
         tests = sorted({test for bug in chosen for test in bug.caught_by})
         click.echo(f"without a bug: {len(tests)} tests")
-        done = _pytest(sound, tests, "-x")
+        done = _pytest(sound, tests, "-x", "-vv")
         if done.returncode:
             click.echo(done.stdout[-4_000:] + done.stderr)
             raise SystemExit(2)
+        chosen = list(_that_can_be_tried(chosen, _skipped(done.stdout)))
         outcomes = []
         with ThreadPoolExecutor(jobs) as pool:
             running = [pool.submit(_try, bug, sound, Path(folder)) for bug in chosen]
@@ -75,6 +77,25 @@ def main(pattern: str, jobs: int, test: str | None) -> None:
                 raise
     _print_table(outcomes, chosen, time.monotonic() - began)
     raise SystemExit(any(outcome.unnoticed_by for outcome in outcomes))
+
+
+def _skipped(output: str) -> dict[str, str]:
+    """Each test of which no case was run, and why."""
+    found = SOUND.findall(output)
+    passed = {test for test, word, _ in found if word == "PASSED"}
+    return {test: reason for test, _, reason in found if test not in passed}
+
+
+def _that_can_be_tried(chosen: list[Bug], skipped: dict[str, str]) -> Iterator[Bug]:
+    """Each bug with those of its tests that are not skipped here; what is left out is told."""
+    for test, reason in skipped.items():
+        click.echo(f"skipped: {test}: {reason}")
+    for bug in chosen:
+        tests = [test for test in bug.caught_by if test not in skipped]
+        if tests:
+            yield attrs.evolve(bug, caught_by=tests)
+        else:
+            click.echo(f"not tried: {bug.name}: all of its tests are skipped")
 
 
 def _copy_tree(target: Path) -> None:
