@@ -99,5 +99,6 @@ def do(*command: str) -> str:
 
 
 def reason_of(error: subprocess.CalledProcessError | OSError) -> str:
-    """What the tool complained of, or the system."""
-    return str(getattr(error, "stderr", "")).strip() or str(error)
+    """What the tool complained of first, or the system."""
+    complaint = str(getattr(error, "stderr", "")).strip() or str(error)
+    return complaint.splitlines()[0]
