@@ -6,6 +6,7 @@ What the program hears must be true: each answer, each error's kind, and what it
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import json
@@ -21,6 +22,7 @@ from typing import Final, Protocol
 import attrs
 
 from journal.errors import JournalFull, WriterPoisoned
+from journal.head import newest
 from projections.ledger import Ledger
 from tests.clocks import HandClock
 from tests.crash.script import (
@@ -226,6 +228,7 @@ class _Living(logging.Handler):
                 self._end()
                 self._request(ledger, number)
             self._acknowledged = ledger.position
+            self._check_head()
             self._tell(acknowledged=self._acknowledged)
             if number in CHECKPOINTS:
                 try:
@@ -267,6 +270,12 @@ class _Living(logging.Handler):
             assert ledger.position >= self._acknowledged
         else:
             check_position(ledger, self._life.truth, self._acknowledged)
+
+    def _check_head(self) -> None:
+        """HEAD vouches for what is acknowledged."""
+        head = self._path / "HEAD"
+        with contextlib.suppress(OSError):  # nobody can read it just now
+            assert newest(head.read_bytes(), path=head).position >= self._acknowledged
 
     # telling
 
