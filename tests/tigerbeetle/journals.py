@@ -13,7 +13,7 @@ import numpy as np
 
 from journal import Account, AccountFlags, CreateTransferStatus, Transfer, TransferFlags
 from journal.codec import RecordKind
-from journal.events import PendingExpired, TransferCreated
+from journal.events import AccountCreated, PendingExpired, TransferCreated
 from journal.model import CREATE_RESULT
 from journal.reader import Cursor, Reader
 from journal.rows import accounts_from_rows
@@ -22,7 +22,7 @@ from projections.tigerbeetle.session import Operation
 from projections.tigerbeetle.translation import mirrored
 from tests.clocks import HandClock
 from tests.tigerbeetle.simulated import SimulatedCluster
-from tests.traffic import EVERY_FLAG, Past, Traffic
+from tests.traffic import Past, Traffic
 
 SECOND: Final = 10**9
 _CREATED: Final = int(CreateTransferStatus.CREATED)
@@ -32,7 +32,7 @@ _VOID: Final = TransferFlags.VOID_PENDING_TRANSFER | TransferFlags.IMPORTED
 class Scene:
     """A ledger under way: random requests, with a clock of its own."""
 
-    def __init__(self, path: Path, random: Random) -> None:
+    def __init__(self, path: Path, random: Random, *, kind: str | None = None) -> None:
         self.path = path
         self.random = random
         self.clock = HandClock(10**15)
@@ -45,9 +45,8 @@ class Scene:
         )
         # Without imports, or without expiries, or both, and most imports after the expiries then:
         # a cluster takes transfers only in the order of their times.
-        self._kind = random.choice(("no imports", "no expiries", "both", "both"))
-        imported = TransferFlags.IMPORTED if self._kind != "no imports" else TransferFlags.NONE
-        self._traffic = Traffic(allowed=(EVERY_FLAG & ~TransferFlags.IMPORTED) | imported)
+        self._kind = kind or random.choice(("no imports", "no expiries", "both", "both"))
+        self._traffic = Traffic()
         self._past = Past()
 
     def request(self) -> None:
@@ -68,6 +67,8 @@ class Scene:
             transfers = self._traffic.transfers(random, count, past, self.clock.now)
             if self._kind == "no expiries":
                 transfers = [attrs.evolve(transfer, timeout=0) for transfer in transfers]
+            elif self._kind == "no imports":
+                transfers = [_not_imported(transfer) for transfer in transfers]
             answers = [
                 (transfer, answer.timestamp, answer.status)
                 for transfer, answer in zip(
@@ -82,6 +83,11 @@ class Scene:
 
     def close(self) -> None:
         self.ledger.close()
+
+
+def _not_imported(transfer: Transfer) -> Transfer:
+    flags = transfer.flags & ~TransferFlags.IMPORTED
+    return attrs.evolve(transfer, flags=flags, timestamp=0)
 
 
 @attrs.define
@@ -106,17 +112,22 @@ class Expected:
 def expected(ledger: Ledger, *, batch_events_max: int = 8_189) -> Expected:
     """Of all that the ledger holds; what is due by now expires first."""
     transfers: dict[int, Transfer] = {}
+    cut: set[int] = set()
+    """The times of events after which a message has no room for the rest of their chain."""
     accounts = accounts_from_rows(ledger.accounts())
     linked = 0
     for record in Reader(ledger.path).records():
         for event in record.events():
-            if isinstance(event, TransferCreated):
-                transfer = event.transfer
-                flags = transfer.flags | TransferFlags.IMPORTED
-                linked = linked + 1 if flags & TransferFlags.LINKED else 0
+            if isinstance(event, AccountCreated | TransferCreated):
+                created = event.account if isinstance(event, AccountCreated) else event.transfer
+                linked = linked + 1 if created.flags & TransferFlags.LINKED else 0
                 if linked and linked % batch_events_max == 0:
-                    flags &= ~TransferFlags.LINKED  # a message holds no more
-                transfers[transfer.id] = attrs.evolve(transfer, flags=flags, timeout=0)
+                    cut.add(created.timestamp)
+            if isinstance(event, TransferCreated):
+                flags = event.transfer.flags | TransferFlags.IMPORTED
+                if event.timestamp in cut:
+                    flags &= ~TransferFlags.LINKED
+                transfers[event.transfer.id] = attrs.evolve(event.transfer, flags=flags, timeout=0)
             elif isinstance(event, PendingExpired):
                 pending = transfers[event.transfer_id]
                 digest = hashlib.sha256(
@@ -130,9 +141,11 @@ def expected(ledger: Ledger, *, batch_events_max: int = 8_189) -> Expected:
                     flags=_VOID,
                     timestamp=event.timestamp,
                 )
-    imported = [
-        attrs.evolve(account, flags=account.flags | AccountFlags.IMPORTED) for account in accounts
-    ]
+    imported = []
+    for account in accounts:
+        linked_to = AccountFlags.NONE if account.timestamp in cut else AccountFlags.LINKED
+        kept = account.flags & (~AccountFlags.LINKED | linked_to)
+        imported.append(attrs.evolve(account, flags=kept | AccountFlags.IMPORTED))
     return Expected(imported, list(transfers.values()))
 
 

@@ -32,6 +32,12 @@ from tests.property.model import Model
 Event = TypeVar("Event", Account, Transfer)
 CONFIGURATION: Final = ClusterConfiguration(7, ("10.0.0.1:3001",), timeout_seconds=1e-9)
 """For simulated clusters: nobody waits for an answer that is not there."""
+_ROW_BYTES: Final = dict.fromkeys(Operation, 128) | {
+    Operation.LOOKUP_ACCOUNTS: 16,
+    Operation.LOOKUP_TRANSFERS: 16,
+    Operation.QUERY_ACCOUNTS: 64,
+    Operation.QUERY_TRANSFERS: 64,
+}
 CREATING: Final = frozenset({Operation.CREATE_ACCOUNTS, Operation.CREATE_TRANSFERS})
 
 
@@ -134,6 +140,12 @@ class _Request:
     operation: Operation
     data: bytes
     future: Lost
+    joins: bool = False
+    """Whether it is part of the message that the one before it begins."""
+
+    @property
+    def rows(self) -> int:
+        return len(self.data) // _ROW_BYTES[self.operation]
 
 
 class Session:
@@ -153,10 +165,35 @@ class Session:
             future.set_exception(SessionClosed())
             return future
         assert body.flags.c_contiguous
-        self.waiting.append(_Request(operation, body.tobytes(), future))
+        self._take_in(_Request(operation, body.tobytes(), future))
         creating = sum(request.operation in CREATING for request in self.waiting)
         self.in_flight_max = max(self.in_flight_max, creating)
         return future
+
+    def _take_in(self, request: _Request) -> None:
+        """Where the client library puts it: with the first of its kind that waits and has room.
+
+        The first of all is under way; what is put together is sent as one message.
+        """
+        at, messages = 1, self._messages(self.waiting[1:])
+        for message in messages:
+            at += len(message)
+            rows = sum(one.rows for one in message) + request.rows
+            if message[0].operation is request.operation and rows <= self.cluster.batch_events_max:
+                request.joins = True
+                self.waiting.insert(at, request)
+                return
+        self.waiting.append(request)
+
+    @staticmethod
+    def _messages(waiting: list[_Request]) -> list[list[_Request]]:
+        messages: list[list[_Request]] = []
+        for request in waiting:
+            if request.joins and messages:
+                messages[-1].append(request)
+            else:
+                messages.append([request])
+        return messages
 
     def work(self, until: Lost) -> None:
         """Carry out what comes before ``until``, and ``until``."""

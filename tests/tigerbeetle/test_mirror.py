@@ -315,6 +315,25 @@ def test_a_clock_that_is_behind_is_waited_for(
     assert_mirrored(path, cluster, clock)
 
 
+@pytest.mark.parametrize("in_flight_max", [1, 2, 3, 64])
+def test_no_message_overtakes_another(
+    path: Path, cluster: SimulatedCluster, clock: HandClock, in_flight_max: int
+) -> None:
+    """The client library puts a small one with the first that waits and has room for it."""
+    with closing(Ledger.open(path, clock=clock)) as ledger:
+        for first, count in ((1_000, 8), (2_000, 7), (3_000, 8), (4_000, 1), (5_000, 8)):
+            ledger.create_transfers(
+                [attrs.evolve(ONE, id=id_) for id_ in range(first, first + count)]
+            )
+    cluster.batch_events_max = 8
+    configuration = attrs.evolve(
+        CONFIGURATION, batch_events_max=8, batches_in_flight_max=in_flight_max
+    )
+    with mirror_of(path, cluster, configuration=configuration) as mirror:
+        mirror.catch_up()
+    assert_mirrored(path, cluster, clock)
+
+
 # --- answers ---
 
 

@@ -120,6 +120,7 @@ class Trial:
                 out_of_order = error
             self.lose_cursor()
         self.network.calm()
+        self.behind = 0
         self.check(out_of_order)
         self.scene.close()
         self.figures.faults = len(self.network.told)
@@ -174,9 +175,10 @@ class Trial:
     def pass_time(self) -> None:
         if self.chance.random() < 0.1:
             self.behind = self.chance.choice((0, SECOND, 2 * SECOND, 7 * SECOND))
-        if self.requests <= REQUESTS:
-            self.requests += 1
-            self.scene.request()
+        for _ in range(self.chance.choice((1, 1, 10))):  # a few at a time, or much to catch up with
+            if self.requests <= REQUESTS:
+                self.requests += 1
+                self.scene.request()
 
     def failed(self) -> None:
         self.failures += 1
