@@ -48,6 +48,7 @@ def write_mixed(path: Path, *, requests: int = 30, seed: int = 1) -> None:
         )  # fmt: skip
         ledger.create_transfers([closing])
         ledger.lookup_accounts([1])  # what is due expires
+        ledger.create_transfers([Transfer(next(ids), 1, 999, 1, ledger=1, code=1)])  # refused
 
 
 def _some(random: Random, ids: object, pending: list[int]) -> list[Transfer]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import attrs
+import numpy as np
 
+from journal.codec import RecordKind, Rows
+from projections.tigerbeetle.compare import differences
 from projections.tigerbeetle.errors import Difference
 
-PRESENCE = "presence"
-THERE = "there"
-MISSING = "missing"
+PRESENCE: Final = "presence"
+THERE: Final = "there"
+MISSING: Final = "missing"
+_KINDS: Final = {"account": RecordKind.ACCOUNTS, "transfer": RecordKind.TRANSFERS}
 
 
 @attrs.define
@@ -26,10 +30,6 @@ class Counts:
     """They are in the journal only."""
     extra: int = 0
     """They are in the cluster only."""
-
-    @property
-    def differing(self) -> int:
-        return self.different + self.missing + self.extra
 
 
 @attrs.define
@@ -60,13 +60,18 @@ class Findings:
             self._counts(kind).extra += 1
             self._note(Difference(kind, id_, PRESENCE, MISSING, THERE))
 
-    def note_different(self, kind: str, differences: Iterable[Difference]) -> None:
-        """They are on both sides; each is named once for every field."""
-        before = None
-        for difference in differences:
-            self._counts(kind).different += difference.id != before
-            before = difference.id
-            self._note(difference)
+    def note_different(self, kind: str, journal: Rows, cluster: Rows) -> None:
+        """Rows that are on both sides, in the same order; those that are equal do not count."""
+        names = journal.dtype.names or ()
+        fields = [journal[name] != cluster[name] for name in names]
+        unequal = np.array([it.any(1) if it.ndim > 1 else it for it in fields])
+        rows = unequal.any(0)
+        self._counts(kind).different += int(rows.sum())
+        self.differences_found += int(unequal.sum())
+        room = self.differences_max - len(self.differences)
+        shown = np.flatnonzero(rows)[:room]
+        found = differences(_KINDS[kind], journal[shown], cluster[shown], balances=True)
+        self.differences += list(found)[:room]
 
     def dump(self) -> dict[str, Any]:
         """Everything, as CBOR can carry it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -12,6 +13,16 @@ from journal.model import ROW_BYTES
 from projections.u128 import Words
 
 _WORDS: Final = ROW_BYTES // 8
+
+
+class Chunk(NamedTuple):
+    """Rows of the journal as the cluster should have them, by timestamp."""
+
+    rows: Rows
+    position: int
+    """The last event up to which nothing is left out."""
+    frame_sha256: bytes = b""
+    """Of the frame that ends there; empty when none does."""
 
 
 class Paired(NamedTuple):
@@ -71,6 +82,50 @@ def pair_places(
     places = np.searchsorted(times, journal["timestamp"]).clip(max=len(times) - 1)
     same_id = (journal["id"] == cluster["id"][places]).all(1)
     return places, (times[places] == journal["timestamp"]) & same_id
+
+
+def joined(parts: list[Rows], dtype: np.dtype[np.void]) -> Rows:
+    """The rows of all parts, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return np.zeros(0, dtype)
+    # As bytes: numpy would join rows of fields field by field.
+    return np.concatenate([np.ascontiguousarray(part).view(np.uint8) for part in parts]).view(dtype)
+
+
+def together(
+    chunks: Iterable[Chunk],
+    pages: Iterator[Rows],
+    dtype: np.dtype[np.void],
+    take: Callable[[Paired], None],
+) -> Iterator[Chunk]:
+    """Pair two sides, both by timestamp; each chunk is given back once all up to it is taken."""
+    held: Rows = np.zeros(0, dtype)
+    for chunk in chunks:
+        rest = chunk.rows
+        while len(rest):
+            if not len(held):
+                held = next(pages, held)
+            if not len(held):
+                take(pair(rest, held))
+                break
+            bound = min(rest["timestamp"][-1], held["timestamp"][-1])
+            ours = int(np.searchsorted(rest["timestamp"], bound, "right"))
+            theirs = int(np.searchsorted(held["timestamp"], bound, "right"))
+            take(pair(rest[:ours], held[:theirs]))
+            rest, held = rest[ours:], held[theirs:]
+        yield chunk
+    if len(held):
+        take(pair(held[:0], held))
+    for page in pages:
+        take(pair(page[:0], page))
+
+
+def sorted_by_time(rows: Rows) -> Rows:
+    """The rows by timestamp."""
+    times = rows["timestamp"]
+    return rows if (times[1:] > times[:-1]).all() else rows[np.argsort(times, kind="stable")]
 
 
 def _words(rows: Rows) -> Words:

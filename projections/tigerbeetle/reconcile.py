@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import attrs
 import numpy as np
@@ -30,13 +30,13 @@ from journal.storage import Storage
 from projections.ledger import Ledger
 from projections.restore import restore_state
 from projections.tigerbeetle.cluster import Cluster, native_connect
-from projections.tigerbeetle.compare import differences, ids_of
+from projections.tigerbeetle.compare import ids_of
 from projections.tigerbeetle.configuration import BATCH_EVENTS_MAX, ClusterConfiguration
 from projections.tigerbeetle.errors import Difference
 from projections.tigerbeetle.extent import Extent, find_extent, has_row, mirrored_positions
 from projections.tigerbeetle.findings import Counts, Findings
 from projections.tigerbeetle.moments import fitting
-from projections.tigerbeetle.pairing import Paired, pair
+from projections.tigerbeetle.pairing import Chunk, Paired, joined, sorted_by_time, together
 from projections.tigerbeetle.reconcile_progress import (
     Place,
     forget_progress,
@@ -126,16 +126,6 @@ def reconcile(
         return run.run(resume=resume)
 
 
-class _Chunk(NamedTuple):
-    """Rows of the journal as the cluster should have them, by timestamp."""
-
-    rows: Rows
-    position: int
-    """The last event up to which nothing is left out."""
-    frame_sha256: bytes = b""
-    """Of the frame that ends there; empty when none does."""
-
-
 class _Reconciliation:
     def __init__(
         self,
@@ -207,15 +197,13 @@ class _Reconciliation:
             pages = self._cluster.transfers(
                 timestamp_min=first, timestamp_max=extent.transfers_timestamp
             )
-        for chunk in _together(
-            self._chunks(extent.position), pages, TRANSFER, self._take_transfers
-        ):
+        for chunk in together(self._chunks(extent.position), pages, TRANSFER, self._take_transfers):
             self._reached(chunk, extent)
         self._place = attrs.evolve(
             self._place, timestamp=max(self._place.timestamp, extent.transfers_timestamp)
         )
 
-    def _chunks(self, position_max: int) -> Iterator[_Chunk]:
+    def _chunks(self, position_max: int) -> Iterator[Chunk]:
         """The journal's transfers after the place, a page's worth and more at a time."""
         done = self._place.position
         gathered: list[Rows] = []
@@ -231,7 +219,7 @@ class _Reconciliation:
             if done > position_max:
                 done, sha256 = position_max, b""
             if count >= BATCH_EVENTS_MAX or done == position_max:
-                yield _Chunk(_by_time(_joined(gathered, TRANSFER)), done, sha256)
+                yield Chunk(sorted_by_time(joined(gathered, TRANSFER)), done, sha256)
                 gathered, count = [], 0
 
     def _wanted(self, record: Record, done: int, position_max: int) -> Rows | None:
@@ -251,7 +239,7 @@ class _Reconciliation:
             rows = taken_over(rows, pending)
         return rows
 
-    def _reached(self, chunk: _Chunk, extent: Extent) -> None:
+    def _reached(self, chunk: Chunk, extent: Extent) -> None:
         self._place = Place(
             chunk.position,
             chunk.frame_sha256,
@@ -271,13 +259,13 @@ class _Reconciliation:
                 _log.warning("the progress could not be written: %s", error)
 
     def _take_transfers(self, paired: Paired) -> None:
-        kind, findings = RecordKind.TRANSFERS, self._findings
+        findings = self._findings
         findings.transfers.compared += paired.journal_count
-        findings.note_different("transfer", differences(kind, paired.journal, paired.cluster))
+        findings.note_different("transfer", paired.journal, paired.cluster)
         if len(paired.only_journal):
             held = _by_id(self._cluster.lookup_transfers(ids_of(paired.only_journal)))
             at_other_times, missing = _matched(paired.only_journal, held)
-            findings.note_different("transfer", differences(kind, *at_other_times))
+            findings.note_different("transfer", *at_other_times)
             findings.note_missing("transfer", missing)
         if len(paired.only_cluster):
             self._take_unknown_transfers(paired.only_cluster)
@@ -313,20 +301,19 @@ class _Reconciliation:
         if extent.accounts_timestamp:
             pages = self._cluster.accounts(timestamp_max=extent.accounts_timestamp)
         chunks = (
-            _Chunk(rows[at : at + BATCH_EVENTS_MAX], extent.position)
+            Chunk(rows[at : at + BATCH_EVENTS_MAX], extent.position)
             for at in range(0, len(rows), BATCH_EVENTS_MAX)
         )
-        for _ in _together(chunks, pages, ACCOUNT, self._take_accounts):
+        for _ in together(chunks, pages, ACCOUNT, self._take_accounts):
             pass
         if not self._outstanding:
             return
         ours, theirs = (
-            _joined([sides[number] for sides in self._outstanding], ACCOUNT) for number in (0, 1)
+            joined([sides[number] for sides in self._outstanding], ACCOUNT) for number in (0, 1)
         )
         later = find_extent(self._reader, self._cluster)
         ours = fitting(state, self._reader, ours, theirs, position_max=later.position)
-        found = differences(RecordKind.ACCOUNTS, ours, theirs, balances=True)
-        self._findings.note_different("account", found)
+        self._findings.note_different("account", ours, theirs)
 
     def _take_accounts(self, paired: Paired) -> None:
         self._findings.accounts.compared += paired.journal_count
@@ -357,34 +344,6 @@ class _Reconciliation:
             self._ledger = None
 
 
-def _together(
-    chunks: Iterable[_Chunk],
-    pages: Iterator[Rows],
-    dtype: np.dtype[np.void],
-    take: Callable[[Paired], None],
-) -> Iterator[_Chunk]:
-    """Pair two sides, both by timestamp; each chunk is given back once all up to it is taken."""
-    held: Rows = np.zeros(0, dtype)
-    for chunk in chunks:
-        rest = chunk.rows
-        while len(rest):
-            if not len(held):
-                held = next(pages, held)
-            if not len(held):
-                take(pair(rest, held))
-                break
-            bound = min(rest["timestamp"][-1], held["timestamp"][-1])
-            ours = int(np.searchsorted(rest["timestamp"], bound, "right"))
-            theirs = int(np.searchsorted(held["timestamp"], bound, "right"))
-            take(pair(rest[:ours], held[:theirs]))
-            rest, held = rest[ours:], held[theirs:]
-        yield chunk
-    if len(held):
-        take(pair(held[:0], held))
-    for page in pages:
-        take(pair(page[:0], page))
-
-
 def _by_id(rows: Rows) -> dict[int, Rows]:
     return {id_: rows[at : at + 1] for at, id_ in enumerate(ids_of(rows))}
 
@@ -393,19 +352,5 @@ def _matched(rows: Rows, held: dict[int, Rows]) -> tuple[tuple[Rows, Rows], list
     """Those that are held, beside what is held, and the ids of those that are not."""
     ids = ids_of(rows)
     there = np.array([id_ in held for id_ in ids], np.bool_)
-    theirs = _joined([held[id_] for id_ in ids if id_ in held], rows.dtype)
+    theirs = joined([held[id_] for id_ in ids if id_ in held], rows.dtype)
     return (rows[there], theirs), [id_ for id_ in ids if id_ not in held]
-
-
-def _by_time(rows: Rows) -> Rows:
-    times = rows["timestamp"]
-    return rows if (times[1:] > times[:-1]).all() else rows[np.argsort(times, kind="stable")]
-
-
-def _joined(parts: list[Rows], dtype: np.dtype[np.void]) -> Rows:
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
-        return np.zeros(0, dtype)
-    # As bytes: numpy would join rows of fields field by field.
-    return np.concatenate([np.ascontiguousarray(part).view(np.uint8) for part in parts]).view(dtype)

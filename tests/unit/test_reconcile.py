@@ -21,6 +21,7 @@ from projections.tigerbeetle.errors import (
     ForeignData,
     SessionClosed,
 )
+from projections.tigerbeetle.findings import Findings
 from projections.tigerbeetle.reconcile import ReconcileReport, reconcile
 from projections.tigerbeetle.session import Operation, Reply
 from projections.tigerbeetle.translation import expiry_id
@@ -189,6 +190,19 @@ def test_another_time_is_a_difference_and_neither_missing_nor_extra(
         [difference] = report.differences
         assert (difference.kind, difference.field) == (kind, "timestamp")
         assert difference.id == ids_of(rows)[3]
+
+
+def test_another_id_at_the_same_time_is_another_transfer(
+    books: Path, cluster: CannedCluster
+) -> None:
+    """It is missing, and the other one is extra."""
+    [before] = ids_of(cluster.transfers[5:6])
+    cluster.transfers["id"][5] = 123, 9
+    report = compare(books, cluster)
+    assert {(it.id, it.field, it.journal) for it in report.differences} == {
+        (before, "presence", "there"),
+        (123 | 9 << 64, "presence", "missing"),
+    }
 
 
 @pytest.mark.parametrize("share", [0, 0.02, 0.3, 0.5, 0.77, 0.999])
@@ -381,3 +395,13 @@ def test_the_mixed_ledger_is_mixed(cluster: CannedCluster) -> None:
     for flag in (F.LINKED, F.PENDING, F.POST_PENDING_TRANSFER, F.VOID_PENDING_TRANSFER,
                  F.BALANCING_DEBIT, F.CLOSING_DEBIT):  # fmt: skip
         assert flags & flag
+
+
+def test_rows_that_turned_out_equal_take_no_room(cluster: CannedCluster) -> None:
+    """The limit is for differences."""
+    findings = Findings(differences_max=1)
+    other = cluster.accounts.copy()
+    other["code"][5] += 1
+    findings.note_different("account", cluster.accounts, other)
+    assert [it.field for it in findings.differences] == ["code"]
+    assert (findings.accounts.different, findings.differences_found) == (1, 1)
