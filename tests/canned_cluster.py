@@ -10,7 +10,8 @@ import numpy as np
 
 from journal import ACCOUNT, TRANSFER
 from journal.codec import Rows
-from projections.tigerbeetle.cluster import REVERSED
+from projections.tigerbeetle.change_events import CHANGE_EVENT
+from projections.tigerbeetle.cluster import QUERY_FILTER, REVERSED
 from projections.tigerbeetle.compare import ids_of
 from projections.tigerbeetle.configuration import ClusterConfiguration
 from projections.tigerbeetle.session import Operation, Reply
@@ -28,11 +29,18 @@ class CannedCluster:
 
     accounts: Rows = attrs.field(factory=lambda: np.zeros(0, ACCOUNT))
     transfers: Rows = attrs.field(factory=lambda: np.zeros(0, TRANSFER))
+    changes: Rows = attrs.field(factory=lambda: np.zeros(0, CHANGE_EVENT))
     page_rows: int = 8_189
     """No answer holds more."""
     before: Callable[[Operation, Rows], None] = nothing
     """Called with each request, before it is answered."""
     asked: list[tuple[Operation, Rows]] = attrs.field(factory=list)
+
+    @property
+    def now(self) -> int:
+        """Just after the last that happened, ns."""
+        parts = (self.accounts, self.transfers, self.changes)
+        return max(int(rows["timestamp"].max(initial=0)) for rows in parts) + 1
 
     def connect(self) -> CannedCluster:
         return self
@@ -42,7 +50,8 @@ class CannedCluster:
         self.asked.append((operation, body.copy()))
         try:
             self.before(operation, body)
-            future.set_result(Reply(0, self._answer(operation, body).tobytes()))
+            answer = self._answer(operation, body)
+            future.set_result(Reply(self.now, answer.tobytes()))
         except Exception as error:  # noqa: BLE001 - whoever waits is told
             future.set_exception(error)
         return future
@@ -58,6 +67,12 @@ class CannedCluster:
         if operation in {Operation.QUERY_ACCOUNTS, Operation.QUERY_TRANSFERS}:
             rows = self.accounts if operation is Operation.QUERY_ACCOUNTS else self.transfers
             return self._page(rows, body)
+        if operation is Operation.GET_ACCOUNT_TRANSFERS:
+            sides = (self.transfers[f"{side}_account_id"] for side in ("debit", "credit"))
+            named = [(side == body["account_id"]).all(1) for side in sides]
+            return self._page(self.transfers[named[0] | named[1]], body)
+        if operation is Operation.GET_CHANGE_EVENTS:
+            return self._page(self.changes, body)
         raise AssertionError(f"{operation.name} was not expected")
 
     def _page(self, rows: Rows, query: Rows) -> Rows:
@@ -65,7 +80,7 @@ class CannedCluster:
         rows = rows[rows["timestamp"] >= first]
         if last:
             rows = rows[rows["timestamp"] <= last]
-        if query["flags"][0] & REVERSED:
+        if query.dtype == QUERY_FILTER and query["flags"][0] & REVERSED:
             rows = rows[::-1]
         return rows[: min(int(query["limit"][0]), self.page_rows)]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from journal.codec import Rows
 from journal.model import ACCOUNT, CREATE_RESULT, TRANSFER
+from projections.tigerbeetle.change_events import CHANGE_EVENT, changes_between
 from projections.tigerbeetle.configuration import BATCH_EVENTS_MAX, ClusterConfiguration
 from projections.tigerbeetle.errors import ClusterUnreachable
 from projections.tigerbeetle.session import Connect, Operation, Reply, Session
@@ -31,6 +32,22 @@ QUERY_FILTER: Final = np.dtype(
     ]
 )
 """TigerBeetle's filter of queries, 64 bytes."""
+ACCOUNT_FILTER: Final = np.dtype(
+    [
+        ("account_id", "<u8", (2,)),
+        ("user_data_128", "<u8", (2,)),
+        ("user_data_64", "<u8"),
+        ("user_data_32", "<u4"),
+        ("code", "<u2"),
+        ("reserved", "u1", (58,)),
+        ("timestamp_min", "<u8"),
+        ("timestamp_max", "<u8"),
+        ("limit", "<u4"),
+        ("flags", "<u4"),
+    ]
+)
+"""TigerBeetle's filter of one account's transfers, 128 bytes."""
+_DEBITS_AND_CREDITS: Final = 3
 REVERSED: Final = 1
 _MASK_64: Final = 2**64 - 1
 
@@ -89,6 +106,29 @@ class Cluster:
     def transfers(self, *, timestamp_min: int = 0, timestamp_max: int = 0) -> Iterator[Rows]:
         """Pages of ``TRANSFER[m]`` by timestamp; the next is asked for while one is worked on."""
         return self._pages(Operation.QUERY_TRANSFERS, TRANSFER, timestamp_min, timestamp_max)
+
+    def has_transfers(self, account_id: int) -> bool:
+        """Whether any transfer names the account."""
+        query = np.zeros(1, ACCOUNT_FILTER)
+        query["account_id"] = id_words([account_id])
+        query["limit"] = 1
+        query["flags"] = _DEBITS_AND_CREDITS
+        return len(self._rows(Operation.GET_ACCOUNT_TRANSFERS, query, TRANSFER)) > 0
+
+    def change_events(self, timestamp_min: int, timestamp_max: int) -> Iterator[Rows]:
+        """Pages of ``CHANGE_EVENT[m]`` by timestamp, both ends included, ns."""
+        while timestamp_min <= timestamp_max:
+            query = changes_between(timestamp_min, timestamp_max)
+            page = self._rows(Operation.GET_CHANGE_EVENTS, query, CHANGE_EVENT)
+            if not len(page):
+                return
+            yield page
+            timestamp_min = int(page["timestamp"][-1]) + 1
+
+    def now(self) -> int:
+        """The cluster's clock, ns: whatever it carries out from here on is later."""
+        query = id_words([1])
+        return self._wait(self._session.submit(Operation.LOOKUP_ACCOUNTS, query)).timestamp
 
     def probe(self) -> None:
         """Return once the cluster has answered a look-up of nothing that is there."""

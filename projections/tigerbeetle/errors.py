@@ -234,3 +234,34 @@ class OutOfOrder(Divergence):
             " a cluster takes imports only in the order of their times, so this journal can be"
             " mirrored no further"
         )
+
+
+# --- importing: making a journal of a cluster -----------------------------------------------------
+
+
+@attrs.define(eq=False)
+class NotMadeFromCluster(ClusterError):
+    """A ledger that a cluster is to be imported into holds something else. Nothing was written."""
+
+    path: Path
+    position: int
+    reason: str
+
+    def __str__(self) -> str:
+        where = f"position {self.position:,}: " if self.position else ""
+        return (
+            f"{self.path} was not made from this cluster: {where}{self.reason}. Name a new or an"
+            " empty directory"
+        )
+
+
+@attrs.define(eq=False)
+class ImportRefused(ClusterError):
+    """The rules do not allow what a cluster says has happened."""
+
+    kind: str
+    id: int
+    status: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id} of the cluster is refused by the journal: {self.status}"

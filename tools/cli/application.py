@@ -56,6 +56,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "mirror": Entry("tools.cli.mirror:mirror", "Cluster"),
     "cluster": Entry("tools.cli.cluster:cluster", "Cluster"),
     "reconcile": Entry("tools.cli.reconcile:reconcile_command", "Cluster"),
+    "import-cluster": Entry("tools.cli.import_cluster:import_cluster", "Cluster"),
     "bench": Entry("tools.cli.bench:bench", "Check"),
 }
 
