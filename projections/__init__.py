@@ -8,20 +8,34 @@ from projections.ledger import Ledger, OpenReport
 from projections.ledger_async import AsyncLedger
 from projections.past import PastLedger
 from projections.projection import Projection
+from projections.refusals import (
+    AccountFailed,
+    AccountNotFound,
+    InsufficientBalance,
+    Refused,
+    TransferFailed,
+    raise_for_status,
+)
 from projections.runner import Runner
 
 __all__ = [
+    "AccountFailed",
+    "AccountNotFound",
     "AsyncLedger",
     "AuditReport",
     "ChangeEvent",
     "ChangeEventType",
     "Checkpoint",
+    "InsufficientBalance",
     "Ledger",
     "OpenReport",
     "PastLedger",
     "Projection",
+    "Refused",
     "Runner",
+    "TransferFailed",
     "TransferWithBalances",
     "audit",
     "change_events",
+    "raise_for_status",
 ]
