@@ -95,7 +95,8 @@ class UnsupportedFormat(JournalError):
 
 @attrs.define(eq=False)
 class LedgerClosed(JournalError):
-    path: Path
+    path: Path | str
+    """The directory, or the name of what is no directory."""
 
     def __str__(self) -> str:
         return f"{self.path}: the ledger is closed"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import attrs
 
+from journal.codec import Rows
 from journal.errors import JournalError
+
+_IDS_TOLD_MAX: Final = 8
 
 
 class ClusterError(JournalError):
@@ -96,6 +100,36 @@ class ClusterClockBehind(ConnectionFailed):
         )
 
 
+@attrs.define(eq=False)
+class OutcomeUnknown(ConnectionFailed):
+    """A request was sent, and no answer came: it may have been carried out, now or later.
+
+    Sending the same events again, with the same ids, is safe and tells: they are created once.
+    """
+
+    kind: str
+    """"accounts" or "transfers"."""
+    row: int
+    """The first event of the request of which nothing is known."""
+    ids: tuple[int, ...]
+    """Of the events of which nothing is known, in order: what to look up. None that comes after
+    them was sent."""
+    results: Rows
+    """``CREATE_RESULT[row]``: the answers to the events before."""
+    cause: ClusterError
+
+    def __str__(self) -> str:
+        if not self.ids:
+            return f"{self.kind}: no more than {self.row} rows were sent: {self.cause}"
+        told = ", ".join(map(str, self.ids[:_IDS_TOLD_MAX]))
+        more = len(self.ids) - _IDS_TOLD_MAX
+        told += f" and {more:,} more" if more > 0 else ""
+        return (
+            f"whether {self.kind} {told} (from row {self.row} of the request) were created is not"
+            f" known: {self.cause}. Send them again with the same ids, or look them up"
+        )
+
+
 # --- refused: trying again does not help ----------------------------------------------------------
 
 
@@ -131,6 +165,21 @@ class ClientFailed(ClusterError):
 
     def __str__(self) -> str:
         return f"TigerBeetle's client could not start: {self.reason}"
+
+
+@attrs.define(eq=False)
+class ChainTooLong(ClusterError, ValueError):
+    """A chain of linked events does not fit into a message; nothing was sent."""
+
+    row: int
+    """Where it begins in the request."""
+    count_max: int
+
+    def __str__(self) -> str:
+        return (
+            f"row {self.row}: a chain of linked events holds at most {self.count_max:,}, what a"
+            " message of the cluster takes; nothing was sent"
+        )
 
 
 # --- divergence: cluster and journal do not say the same ------------------------------------------

@@ -1,0 +1,113 @@
+"""The ledger in a cluster for asyncio: the same methods, as coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any, Self, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from journal.codec import Rows
+from journal.model import (
+    Account,
+    AccountBalance,
+    AccountFilter,
+    CreateAccountResult,
+    CreateTransferResult,
+    QueryFilter,
+    Transfer,
+)
+from projections.tigerbeetle.cluster_ledger import ClusterLedger
+from projections.tigerbeetle.configuration import ClusterConfiguration
+from projections.tigerbeetle.steps import carry_out_async
+
+
+class AsyncClusterLedger:
+    """A :class:`ClusterLedger` whose methods are awaited. Use :meth:`open`.
+
+    A task that is cancelled leaves its request under way.
+    """
+
+    @classmethod
+    async def open(cls, configuration: ClusterConfiguration, **options: Any) -> Self:
+        """See :meth:`ClusterLedger.open`. All sessions are opened now."""
+        opening = asyncio.create_task(asyncio.to_thread(_open_all, configuration, options))
+        try:
+            return cls(await asyncio.shield(opening))
+        except asyncio.CancelledError:  # what is opened meanwhile is closed again
+            opening.add_done_callback(_close_again)
+            raise
+
+    def __init__(self, ledger: ClusterLedger) -> None:
+        self._ledger = ledger
+
+    @overload
+    async def create_accounts(self, accounts: Sequence[Account]) -> list[CreateAccountResult]: ...
+    @overload
+    async def create_accounts(self, accounts: Rows) -> npt.NDArray[np.void]: ...
+    async def create_accounts(self, accounts: Any) -> Any:
+        """See :meth:`ClusterLedger.create_accounts`."""
+        return await carry_out_async(self._ledger.requests.create_accounts(accounts))
+
+    @overload
+    async def create_transfers(
+        self, transfers: Sequence[Transfer]
+    ) -> list[CreateTransferResult]: ...
+    @overload
+    async def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
+    async def create_transfers(self, transfers: Any) -> Any:
+        """See :meth:`ClusterLedger.create_transfers`."""
+        return await carry_out_async(self._ledger.requests.create_transfers(transfers))
+
+    async def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
+        """See :meth:`ClusterLedger.lookup_accounts`."""
+        return await carry_out_async(self._ledger.requests.lookup_accounts(ids))
+
+    async def lookup_transfers(self, ids: Iterable[int]) -> list[Transfer]:
+        """See :meth:`ClusterLedger.lookup_transfers`."""
+        return await carry_out_async(self._ledger.requests.lookup_transfers(ids))
+
+    async def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
+        """See :meth:`ClusterLedger.get_account_transfers`."""
+        return await carry_out_async(self._ledger.requests.get_account_transfers(filter))
+
+    async def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
+        """See :meth:`ClusterLedger.get_account_balances`."""
+        return await carry_out_async(self._ledger.requests.get_account_balances(filter))
+
+    async def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
+        """See :meth:`ClusterLedger.query_accounts`."""
+        return await carry_out_async(self._ledger.requests.query_accounts(query_filter))
+
+    async def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
+        """See :meth:`ClusterLedger.query_transfers`."""
+        return await carry_out_async(self._ledger.requests.query_transfers(query_filter))
+
+    @property
+    def is_open(self) -> bool:
+        """See :attr:`ClusterLedger.is_open`."""
+        return self._ledger.is_open
+
+    async def close(self) -> None:
+        """End every session. What other tasks have under way is given up. May be repeated."""
+        await asyncio.to_thread(self._ledger.close)
+
+    async def __aenter__(self) -> Self:
+        self._ledger.pool.check_open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _open_all(configuration: ClusterConfiguration, options: dict[str, Any]) -> ClusterLedger:
+    ledger = ClusterLedger.open(configuration, **options)
+    ledger.pool.fill()  # opening a session later would hold up the loop
+    return ledger
+
+
+def _close_again(opening: asyncio.Task[ClusterLedger]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()

@@ -1,0 +1,86 @@
+"""What can be asked of a cluster's ledger, as steps, from objects and back to objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from journal.codec import RecordKind, Rows
+from journal.model import (
+    ACCOUNT,
+    TRANSFER,
+    Account,
+    AccountBalance,
+    AccountFilter,
+    QueryFilter,
+    Transfer,
+)
+from journal.rows import (
+    account_rows,
+    accounts_from_rows,
+    check_ids,
+    transfer_rows,
+    transfers_from_rows,
+)
+from projections.answers import account_results, transfer_results
+from projections.queries import account_selection, query_selection
+from projections.tigerbeetle.asking import ACCOUNT_BALANCE, balances_from_rows, look_up, select
+from projections.tigerbeetle.creation import create
+from projections.tigerbeetle.exchange import Exchange
+from projections.tigerbeetle.session import Operation
+from projections.tigerbeetle.steps import Steps
+
+
+class Requests:
+    """The methods of the ledger. Whoever takes the steps waits in a thread or in a task."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def probe(self) -> Steps[None]:
+        """Nothing, once the cluster has answered."""
+        yield from look_up(self._exchange, Operation.LOOKUP_ACCOUNTS, [1], ACCOUNT)
+
+    def create_accounts(self, accounts: Sequence[Account] | Rows) -> Steps[Any]:
+        results = yield from create(self._exchange, RecordKind.ACCOUNTS, account_rows(accounts))
+        return results if isinstance(accounts, np.ndarray) else account_results(results)
+
+    def create_transfers(self, transfers: Sequence[Transfer] | Rows) -> Steps[Any]:
+        results = yield from create(self._exchange, RecordKind.TRANSFERS, transfer_rows(transfers))
+        return results if isinstance(transfers, np.ndarray) else transfer_results(results)
+
+    def lookup_accounts(self, ids: Iterable[int]) -> Steps[list[Account]]:
+        wanted = check_ids(ids)
+        rows = yield from look_up(self._exchange, Operation.LOOKUP_ACCOUNTS, wanted, ACCOUNT)
+        return accounts_from_rows(rows)
+
+    def lookup_transfers(self, ids: Iterable[int]) -> Steps[list[Transfer]]:
+        wanted = check_ids(ids)
+        rows = yield from look_up(self._exchange, Operation.LOOKUP_TRANSFERS, wanted, TRANSFER)
+        return transfers_from_rows(rows)
+
+    def get_account_transfers(self, filter: AccountFilter) -> Steps[list[Transfer]]:
+        selection = account_selection(filter)
+        rows = yield from select(
+            self._exchange, Operation.GET_ACCOUNT_TRANSFERS, selection, TRANSFER
+        )
+        return transfers_from_rows(rows)
+
+    def get_account_balances(self, filter: AccountFilter) -> Steps[list[AccountBalance]]:
+        selection = account_selection(filter)
+        rows = yield from select(
+            self._exchange, Operation.GET_ACCOUNT_BALANCES, selection, ACCOUNT_BALANCE
+        )
+        return balances_from_rows(rows)
+
+    def query_accounts(self, query_filter: QueryFilter) -> Steps[list[Account]]:
+        selection = query_selection(query_filter)
+        rows = yield from select(self._exchange, Operation.QUERY_ACCOUNTS, selection, ACCOUNT)
+        return accounts_from_rows(rows)
+
+    def query_transfers(self, query_filter: QueryFilter) -> Steps[list[Transfer]]:
+        selection = query_selection(query_filter)
+        rows = yield from select(self._exchange, Operation.QUERY_TRANSFERS, selection, TRANSFER)
+        return transfers_from_rows(rows)
