@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from projections.answers import TransferWithBalances
 from projections.audit import AuditReport, audit
+from projections.backends import open_ledger
 from projections.changes import ChangeEvent, ChangeEventType, change_events
 from projections.checkpoint import Checkpoint
 from projections.client import LedgerClient
@@ -50,6 +51,7 @@ __all__ = [
     "TransferWithBalances",
     "audit",
     "change_events",
+    "open_ledger",
     "raise_for_status",
 ]
 
