@@ -38,11 +38,11 @@ setup: $(READY)  ## Make .venv: the locked dependencies and nostro itself, edita
 demo: setup  ## See payments survive a crash, and a walk back in time.
 	@$(VENV)/bin/nostro demo
 
-test: setup  ## Run every test.
-	$(VENV)/bin/python -m pytest
+test: setup  ## Run every test, as many at a time as there are cores.
+	$(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal
 
 check: lint  ## Check format, lint and types, then run the fast tests.
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
 lint: setup  ## Check format, lint and types.
 	$(VENV)/bin/ruff format --check .

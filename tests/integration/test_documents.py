@@ -187,3 +187,15 @@ def test_links_between_documents_lead_somewhere(document: str) -> None:
         if "://" not in link and not ((ROOT / document).parent / link).exists()
     ]
     assert missing == []
+
+
+def test_the_guide_to_clusters_begins_with_a_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The program that is the same with a journal and with a cluster runs with a journal."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NOSTRO_BACKEND", raising=False)
+    shown = list(blocks("docs/guides/tigerbeetle.md"))
+    number = next(at for at, (_, text) in enumerate(shown) if "open_ledger(" in text)
+    exec(compile(shown[number][1], "guide", "exec"), {})  # noqa: S102 - our own example
+    assert ("text", capsys.readouterr().out) == shown[number + 1]
