@@ -56,6 +56,9 @@ IN_ORDER_MAX: Final = 3
 """So many batches under way stay in order. The client library sends one at a time, and appends a
 request to any that waits and has room for it: with two waiting, it may come before the second."""
 HEALTH_SECONDS: Final = 0.5
+PROBE_SECONDS: Final = 1.0
+"""With nothing to send, the cluster is asked for something this often."""
+_CLOCK_SECONDS: Final = 0.05
 _CREATED: Final = int(CreateTransferStatus.CREATED)
 _log = logging.getLogger("nostro")
 
@@ -111,6 +114,7 @@ class Mirror:
         self._events = self._failures = 0
         self._last_error: tuple[str, int] | None = None
         self._complete_at = clock()
+        self._answered_at = 0.0
         self._cursor_written = self._cursor
         self._cursor_written_at = self._health_written_at = 0.0
         self._cluster_timestamp = 0
@@ -207,12 +211,25 @@ class Mirror:
     def _follow(self, cluster: Cluster, stop: threading.Event, watcher: HeadWatcher) -> None:
         self._begin(cluster)
         while not stop.is_set():
-            self._send_all(cluster, stop)
+            try:
+                self._send_all(cluster, stop)
+            except ClusterClockBehind as error:  # it passes, and the session is as good as any
+                self._note_failure(error, MirrorState.RETRYING)
+                stop.wait(_CLOCK_SECONDS)
+                self._is_connected = True
+                continue
+            self._probe_if_idle(cluster)
             if self._cursor.position >= self._reader.head().position:
                 self._state = MirrorState.LIVE
                 self._complete_at = self._clock()
             self._save()
             watcher.wait()
+
+    def _probe_if_idle(self, cluster: Cluster) -> None:
+        """Ask for something now and then, so that a cluster that is gone is noticed."""
+        if time.monotonic() - self._answered_at >= PROBE_SECONDS:
+            cluster.probe()
+            self._answered_at = time.monotonic()
 
     def _begin(self, cluster: Cluster) -> None:
         """Find out where the cluster is."""
@@ -223,6 +240,7 @@ class Mirror:
         self._cursor = locate(self._reader, cluster, known)
         self._is_cursor_known = self._is_connected = True
         self._cluster_timestamp = 0
+        self._answered_at = time.monotonic()
         self._breaker.succeeded()
         self._state = MirrorState.CATCHING_UP
 
@@ -295,6 +313,7 @@ class Mirror:
     def _settle(self, cluster: Cluster, sent: _Sent) -> None:
         """Wait for an answer, and check it: all is there, with the journal's times."""
         results, self._cluster_timestamp = cluster.results(sent.future)
+        self._answered_at = time.monotonic()
         batch = sent.batch
         created = results["status"] == _CREATED
         if not (

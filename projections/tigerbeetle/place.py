@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from projections.tigerbeetle.health import MirrorHealth, MirrorState, read_healt
 
 _HEALTH: Final = ".health"
 _PREFIX: Final = "tigerbeetle-"
+_PAUSE_SECONDS: Final = 0.02
 
 
 @attrs.frozen
@@ -59,7 +61,7 @@ class MirrorPlace:
         if not storage.exists(self.lock):
             return False
         try:
-            FileLock(storage, self.lock).release()
+            FileLock(storage, self.lock, attempts=1).release()
         except AlreadyMirrored:
             return True
         return False
@@ -86,12 +88,16 @@ class FileLock:
         AlreadyMirrored: somebody else holds it.
     """
 
-    def __init__(self, storage: Storage, path: Path) -> None:
+    def __init__(self, storage: Storage, path: Path, *, attempts: int = 5) -> None:
+        """Who only looks whether it is held holds it for a moment, so it takes several attempts."""
         self._storage = storage
         self._fd = storage.open_write(path) if storage.exists(path) else storage.create(path)
-        if not storage.try_lock(self._fd):
-            storage.close(self._fd)
-            raise AlreadyMirrored(path)
+        for _ in range(attempts):
+            if storage.try_lock(self._fd):
+                return
+            time.sleep(_PAUSE_SECONDS)
+        storage.close(self._fd)
+        raise AlreadyMirrored(path)
 
     def release(self) -> None:
         self._storage.close(self._fd)

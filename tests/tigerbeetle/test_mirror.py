@@ -640,3 +640,54 @@ def test_a_mirror_needs_a_ledger(tmp_path: Path, cluster: SimulatedCluster) -> N
 def extend_in(path: Path, clock: HandClock) -> None:
     with closing(Ledger.open(path, clock=clock)) as ledger:
         extend(ledger, clock, 1)
+
+
+def test_a_clock_that_is_behind_costs_no_session(
+    path: Path, cluster: SimulatedCluster, clock: HandClock
+) -> None:
+    """What the clock has not reached is sent again by the same one."""
+    sessions: list[Session] = []
+    behind = [15 * SECOND]
+    cluster.clock = lambda: clock.now - behind[0]
+
+    def connect() -> Session:
+        sessions.append(cluster.connect())
+        return sessions[-1]
+
+    def catches_up() -> bool:
+        health = mirror.health()
+        if behind[0] and health.failures > 2:
+            assert health.last_error is not None
+            assert "set the clocks" in health.last_error
+            behind[0] = 0
+        return health.state is MirrorState.LIVE
+
+    with mirror_of(path, cluster, connect) as mirror:
+        run_until(mirror, catches_up)
+    assert len(sessions) == 1
+    assert_mirrored(path, cluster, clock)
+
+
+def test_an_idle_mirror_notices_that_the_cluster_is_gone(
+    path: Path, cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the journal does not grow."""
+    monkeypatch.setattr("projections.tigerbeetle.mirror.PROBE_SECONDS", 0.01)
+    gone = threading.Event()
+
+    class Going(Session):
+        def submit(self, operation: Operation, body: Rows) -> Future[Reply]:
+            if not gone.is_set():
+                return super().submit(operation, body)
+            lost: Future[Reply] = Future()
+            lost.set_exception(SessionEvicted())
+            return lost
+
+    def notices() -> bool:
+        health = mirror.health()
+        if health.state is MirrorState.LIVE:
+            gone.set()
+        return gone.is_set() and health.state is MirrorState.RETRYING and not health.connected
+
+    with mirror_of(path, cluster, lambda: Going(cluster)) as mirror:
+        run_until(mirror, notices)
