@@ -20,7 +20,7 @@ def test_one_holds_the_lock_at_a_time(tmp_path: Path) -> None:
     for _ in range(3):
         with pytest.raises(AlreadyMirrored, match="is running already"):
             FileLock(storage, tmp_path / "lock")
-    assert open_files() == files_open
+    assert open_files() <= files_open  # what an earlier test left may be closed meanwhile
     lock.release()
     FileLock(storage, tmp_path / "lock").release()
     assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
