@@ -21,28 +21,13 @@ from journal.model import (
 )
 from journal.rows import field_ints, u128_words
 from projections.queries import Selection
-from projections.tigerbeetle.cluster import QUERY_FILTER, REVERSED, id_words
+from projections.tigerbeetle.cluster import ACCOUNT_FILTER, QUERY_FILTER, REVERSED, id_words
 from projections.tigerbeetle.configuration import BATCH_EVENTS_MAX
 from projections.tigerbeetle.exchange import Exchange
 from projections.tigerbeetle.session import Operation
 from projections.tigerbeetle.steps import Steps
 
 _U128: Final = ("<u8", (2,))
-ACCOUNT_FILTER: Final = np.dtype(
-    [
-        ("account_id", *_U128),
-        ("user_data_128", *_U128),
-        ("user_data_64", "<u8"),
-        ("user_data_32", "<u4"),
-        ("code", "<u2"),
-        ("reserved", "u1", (58,)),
-        ("timestamp_min", "<u8"),
-        ("timestamp_max", "<u8"),
-        ("limit", "<u4"),
-        ("flags", "<u4"),
-    ]
-)
-"""TigerBeetle's filter of the transfers of an account, 128 bytes."""
 ACCOUNT_BALANCE: Final = np.dtype(
     [
         ("debits_pending", *_U128),
@@ -55,8 +40,8 @@ ACCOUNT_BALANCE: Final = np.dtype(
 )
 """TigerBeetle's balances of an account at a moment, 128 bytes."""
 
-if ACCOUNT_FILTER.itemsize != 128 or ACCOUNT_BALANCE.itemsize != 128:
-    raise AssertionError("a layout does not have TigerBeetle's size")
+if ACCOUNT_BALANCE.itemsize != 128:
+    raise AssertionError("the layout does not have TigerBeetle's size")
 
 
 def look_up(

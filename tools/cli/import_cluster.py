@@ -11,6 +11,7 @@ from projections.tigerbeetle.cluster_import import ClusterImport, ImportReport
 from projections.tigerbeetle.errors import ConnectionFailed, ImportRefused
 from tools.cli import parameters, screen
 from tools.cli.cluster_options import cluster_options, configuration
+from tools.cli.differences import differences_json
 from tools.cli.documented import DocumentedCommand
 from tools.cli.failures import CHECK_FAILED, GOOD, WRONG_USE, CommandFailed
 from tools.cli.interruption import stop_on_signal
@@ -118,15 +119,6 @@ def _json(report: ImportReport, *, complete: bool) -> dict[str, Any]:
         "transfers": report.transfers,
         "expiries": report.expiries,
         "accounts_compared": report.accounts_compared,
-        "differences": [
-            {
-                "kind": it.kind,
-                "id": str(it.id),
-                "field": it.field,
-                "journal": str(it.journal),
-                "cluster": str(it.cluster),
-            }
-            for it in report.differences
-        ],
+        "differences": differences_json(report.differences),
         "seconds": round(report.seconds, 3),
     }

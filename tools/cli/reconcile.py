@@ -14,6 +14,7 @@ from projections.tigerbeetle.findings import Counts
 from projections.tigerbeetle.reconcile import DIFFERENCES_MAX, ReconcileReport, reconcile
 from tools.cli import parameters, screen
 from tools.cli.cluster_options import cluster_options, configuration
+from tools.cli.differences import differences_json
 from tools.cli.documented import DocumentedCommand
 from tools.cli.failures import CHECK_FAILED, GOOD, WRONG_USE, CommandFailed
 from tools.cli.interruption import Interruption
@@ -178,16 +179,7 @@ def _json(report: ReconcileReport) -> dict[str, Any]:
         "accounts": _counts_json(report.accounts),
         "transfers": _counts_json(report.transfers),
         "differences_found": report.differences_found,
-        "differences": [
-            {
-                "kind": it.kind,
-                "id": str(it.id),
-                "field": it.field,
-                "journal": str(it.journal),
-                "cluster": str(it.cluster),
-            }
-            for it in report.differences
-        ],
+        "differences": differences_json(report.differences),
         "seconds": round(report.seconds, 3),
     }
 
