@@ -18,6 +18,7 @@ CLUSTER_ID: Final = "TIGERBEETLE_CLUSTER_ID"
 REPLICAS: Final = "TIGERBEETLE_REPLICAS"
 TIMEOUT_SECONDS: Final = "TIGERBEETLE_TIMEOUT_SECONDS"
 BATCH_EVENTS: Final = "TIGERBEETLE_BATCH_EVENTS"
+LINGER_SECONDS: Final = "TIGERBEETLE_LINGER_SECONDS"
 
 BATCH_EVENTS_MAX: Final = 8_189
 """What a message of TigerBeetle's holds."""
@@ -45,6 +46,11 @@ def _seconds(_: object, field: attrs.Attribute[float], value: float) -> None:
         raise InvalidField(field.name, value, "must be positive, in seconds")
 
 
+def _no_negative_seconds(_: object, field: attrs.Attribute[float], value: float) -> None:
+    if not 0 <= value < float("inf"):
+        raise InvalidField(field.name, value, "cannot be negative, in seconds")
+
+
 def _count(_: object, field: attrs.Attribute[int], value: int) -> None:
     count_max = BATCH_EVENTS_MAX if field.name == "batch_events_max" else _BATCHES_IN_FLIGHT_MAX
     if not 1 <= value <= count_max:
@@ -66,12 +72,16 @@ class ClusterConfiguration:
     """After so long without an answer the cluster counts as unreachable."""
     batch_events_max: int = attrs.field(default=BATCH_EVENTS_MAX, validator=_count)
     batches_in_flight_max: int = attrs.field(default=8, validator=_count)
+    linger_seconds: float = attrs.field(default=0.1, validator=_no_negative_seconds)
+    """A mirror that has sent everything lets events gather for so long, so that the cluster and
+    its disk are not kept busy by many small messages."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self | None:
         """What TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS name; None when both are unset.
 
-        TIGERBEETLE_TIMEOUT_SECONDS and TIGERBEETLE_BATCH_EVENTS may be set besides.
+        TIGERBEETLE_TIMEOUT_SECONDS, TIGERBEETLE_BATCH_EVENTS and TIGERBEETLE_LINGER_SECONDS may be
+        set besides.
 
         Raises:
             InvalidField: only one of the two is set, or a value is no good.
@@ -87,6 +97,10 @@ class ClusterConfiguration:
         if seconds := environ.get(TIMEOUT_SECONDS):
             configuration = attrs.evolve(
                 configuration, timeout_seconds=_number(TIMEOUT_SECONDS, seconds)
+            )
+        if linger := environ.get(LINGER_SECONDS):
+            configuration = attrs.evolve(
+                configuration, linger_seconds=_number(LINGER_SECONDS, linger)
             )
         if events := environ.get(BATCH_EVENTS):
             configuration = attrs.evolve(

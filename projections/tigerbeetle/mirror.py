@@ -58,7 +58,6 @@ request to any that waits and has room for it: with two waiting, it may come bef
 HEALTH_SECONDS: Final = 0.5
 PROBE_SECONDS: Final = 1.0
 """With nothing to send, the cluster is asked for something this often."""
-_CLOCK_SECONDS: Final = 0.05
 _CREATED: Final = int(CreateTransferStatus.CREATED)
 _log = logging.getLogger("nostro")
 
@@ -215,7 +214,7 @@ class Mirror:
                 self._send_all(cluster, stop)
             except ClusterClockBehind as error:  # it passes, and the session is as good as any
                 self._note_failure(error, MirrorState.RETRYING)
-                stop.wait(_CLOCK_SECONDS)
+                watcher.wait()
                 self._is_connected = True
                 continue
             self._probe_if_idle(cluster)
@@ -224,6 +223,7 @@ class Mirror:
                 self._complete_at = self._clock()
             self._save()
             watcher.wait()
+            stop.wait(self.configuration.linger_seconds)
 
     def _probe_if_idle(self, cluster: Cluster) -> None:
         """Ask for something now and then, so that a cluster that is gone is noticed."""

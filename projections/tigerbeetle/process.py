@@ -20,6 +20,7 @@ from projections.tigerbeetle.breaker import Breaker
 from projections.tigerbeetle.configuration import (
     BATCH_EVENTS,
     CLUSTER_ID,
+    LINGER_SECONDS,
     REPLICAS,
     TIMEOUT_SECONDS,
     ClusterConfiguration,
@@ -116,6 +117,7 @@ def _environment(configuration: ClusterConfiguration) -> dict[str, str]:
     return {
         CLUSTER_ID: str(configuration.cluster_id),
         REPLICAS: ",".join(configuration.replicas),
+        LINGER_SECONDS: str(configuration.linger_seconds),
         TIMEOUT_SECONDS: str(configuration.timeout_seconds),
         BATCH_EVENTS: str(configuration.batch_events_max),
     }

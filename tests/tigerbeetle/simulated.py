@@ -30,7 +30,9 @@ from projections.tigerbeetle.session import Operation, Reply
 from tests.property.model import Model
 
 Event = TypeVar("Event", Account, Transfer)
-CONFIGURATION: Final = ClusterConfiguration(7, ("10.0.0.1:3001",), timeout_seconds=1e-9)
+CONFIGURATION: Final = ClusterConfiguration(
+    7, ("10.0.0.1:3001",), timeout_seconds=1e-9, linger_seconds=0.0
+)
 """For simulated clusters: nobody waits for an answer that is not there."""
 _ROW_BYTES: Final = dict.fromkeys(Operation, 128) | {
     Operation.LOOKUP_ACCOUNTS: 16,

@@ -143,6 +143,19 @@ def test_names_of_hosts_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert configuration.resolved() == "10.0.0.7:1,[2001:db8::7]:2,127.0.0.1:3000,[::1]:4"
 
 
+def test_how_long_events_gather() -> None:
+    """A tenth of a second, not at all, or as the environment says."""
+    environ = {"TIGERBEETLE_CLUSTER_ID": "7", "TIGERBEETLE_REPLICAS": "3001"}
+    for text, seconds in ((None, 0.1), ("0", 0.0), ("2.5", 2.5)):
+        said = {} if text is None else {"TIGERBEETLE_LINGER_SECONDS": text}
+        configuration = ClusterConfiguration.from_environment(environ | said)
+        assert configuration is not None
+        assert configuration.linger_seconds == seconds
+    for text in ("-1", "inf", "nan", "soon"):
+        with pytest.raises(InvalidField):
+            ClusterConfiguration.from_environment(environ | {"TIGERBEETLE_LINGER_SECONDS": text})
+
+
 def test_an_unknown_host_is_told_when_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(-2, "Name or service not known")

@@ -165,6 +165,7 @@ class Trial:
                 mock.patch.object(module, "HeadWatcher", Watcher),
                 mock.patch.object(module, "CURSOR_SECONDS", seconds),
                 mock.patch.object(module, "HEALTH_SECONDS", seconds),
+                mock.patch.object(module, "PROBE_SECONDS", seconds),
             ):
                 mirror.run(self.stop)
             assert mirror.health().state is MirrorState.STOPPED

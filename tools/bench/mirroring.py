@@ -22,7 +22,9 @@ from tools.bench.servers import tigerbeetle_missing, tigerbeetle_replica
 ACCOUNTS: Final = 10_000
 _PER_SECOND: Final = 500
 """Requests a second while latencies are taken: neither the disk nor a core is busy with them."""
-_TURN_SECONDS: Final = 2.0
+_TURN_SECONDS: Final = 4.0
+_BEGIN_SECONDS: Final = 3.0
+"""By then a mirror has connected, or waits."""
 
 
 def missing() -> Iterator[tuple[str, str]]:
@@ -87,7 +89,7 @@ def _paced(path: Path, way: ClusterConfiguration | None) -> list[float]:
     random = np.random.default_rng(4)
     times = []
     with Ledger.open(path, mirror=way) as ledger:
-        due = time.perf_counter() + 0.5  # by then the mirror has begun
+        due = time.perf_counter() + _BEGIN_SECONDS
         end = due + _TURN_SECONDS
         while due < end:
             time.sleep(max(0.0, due - time.perf_counter()))
