@@ -13,31 +13,27 @@ if TYPE_CHECKING:
 _VARIABLES: Final = ("TIGERBEETLE_CLUSTER_ID", "TIGERBEETLE_REPLICAS")
 
 
-def start_mirror(
-    path: Path, mirror: ClusterConfiguration | Literal["environment"] | None
-) -> MirrorProcess | None:
-    """Begin to mirror the ledger at ``path``; None when no cluster is configured.
+def start_mirror(path: Path, cluster: ClusterConfiguration | None) -> MirrorProcess | None:
+    """Begin to mirror the ledger at ``path`` into what :func:`configured` has found, if anything.
 
     Raises:
-        InvalidField: the configuration in the environment is incomplete or wrong.
-        ClientMissing: the client library is not installed.
+        OSError: no process could be started.
     """
-    configuration = configured(mirror)
-    if configuration is None:
+    if cluster is None:
         return None
     from projections.tigerbeetle.process import MirrorProcess  # noqa: PLC0415  # only if need be
 
-    return MirrorProcess(path, configuration)
+    return MirrorProcess(path, cluster)
 
 
 def configured(
     mirror: ClusterConfiguration | Literal["environment"] | None,
 ) -> ClusterConfiguration | None:
-    """The cluster that is meant.
+    """The cluster that is meant; None when there is none.
 
     Raises:
-        InvalidField: as :func:`start_mirror`.
-        ClientMissing: likewise.
+        InvalidField: the configuration in the environment is incomplete or wrong.
+        ClientMissing: the client library is not installed.
     """
     if mirror == "environment":
         if not any(map(os.environ.get, _VARIABLES)):

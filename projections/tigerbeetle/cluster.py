@@ -11,6 +11,7 @@ import numpy as np
 
 from journal.codec import Rows
 from journal.model import ACCOUNT, CREATE_RESULT, TRANSFER
+from journal.rows import u128_words
 from projections.tigerbeetle.change_events import CHANGE_EVENT, changes_between
 from projections.tigerbeetle.configuration import BATCH_EVENTS_MAX, ClusterConfiguration
 from projections.tigerbeetle.errors import ClusterUnreachable
@@ -49,7 +50,6 @@ ACCOUNT_FILTER: Final = np.dtype(
 """TigerBeetle's filter of one account's transfers, 128 bytes."""
 _DEBITS_AND_CREDITS: Final = 3
 REVERSED: Final = 1
-_MASK_64: Final = 2**64 - 1
 
 
 class Cluster:
@@ -132,7 +132,7 @@ class Cluster:
 
     def probe(self) -> None:
         """Return once the cluster has answered a look-up of nothing that is there."""
-        self.lookup_accounts([1])
+        self.now()
 
     def close(self) -> None:
         self._session.close()
@@ -219,4 +219,4 @@ def by_time(
 
 def id_words(ids: Iterable[int]) -> Rows:
     """``u64[n, 2]``, low word first."""
-    return np.array([(id_ & _MASK_64, id_ >> 64) for id_ in ids], "<u8").reshape(-1, 2)
+    return np.array([u128_words(id_) for id_ in ids], "<u8").reshape(-1, 2)

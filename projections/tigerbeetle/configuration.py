@@ -26,7 +26,9 @@ REPLICAS_MAX: Final = 6
 PORT: Final = 3001
 """Where a replica listens that is named without a port, as TigerBeetle has it."""
 _PORT_MAX: Final = 65_535
-_BATCHES_IN_FLIGHT_MAX: Final = 64
+BATCHES_IN_FLIGHT_MAX: Final = 3
+"""So many stay in order. The client library sends one at a time, and appends a request to any that
+waits and has room for it: with two waiting, it may come before the second."""
 
 
 def _cluster_id(_: object, __: object, value: int) -> None:
@@ -52,7 +54,7 @@ def _no_negative_seconds(_: object, field: attrs.Attribute[float], value: float)
 
 
 def _count(_: object, field: attrs.Attribute[int], value: int) -> None:
-    count_max = BATCH_EVENTS_MAX if field.name == "batch_events_max" else _BATCHES_IN_FLIGHT_MAX
+    count_max = BATCH_EVENTS_MAX if field.name == "batch_events_max" else BATCHES_IN_FLIGHT_MAX
     if not 1 <= value <= count_max:
         raise InvalidField(field.name, value, f"must be from 1 to {count_max:,}")
 
@@ -71,7 +73,8 @@ class ClusterConfiguration:
     timeout_seconds: float = attrs.field(default=4.0, validator=_seconds)
     """After so long without an answer the cluster counts as unreachable."""
     batch_events_max: int = attrs.field(default=BATCH_EVENTS_MAX, validator=_count)
-    batches_in_flight_max: int = attrs.field(default=8, validator=_count)
+    batches_in_flight_max: int = attrs.field(default=BATCHES_IN_FLIGHT_MAX, validator=_count)
+    """A mirror sends so many before the first of them is answered."""
     linger_seconds: float = attrs.field(default=0.1, validator=_no_negative_seconds)
     """A mirror that has sent everything lets events gather for so long, so that the cluster and
     its disk are not kept busy by many small messages."""

@@ -40,15 +40,12 @@ from projections.tigerbeetle.errors import (
 from projections.tigerbeetle.exchange import Exchange, Unanswered
 from projections.tigerbeetle.session import Operation
 from projections.tigerbeetle.steps import Steps
-from projections.tigerbeetle.translation import LINKED, VOID
+from projections.tigerbeetle.translation import LINKED, TAKEN_OVER, VOID
 
 _CREATED: Final = int(CreateTransferStatus.CREATED)
 _POST: Final = int(TransferFlags.POST_PENDING_TRANSFER)
 _BALANCING: Final = int(TransferFlags.BALANCING_DEBIT | TransferFlags.BALANCING_CREDIT)
-_OF_THE_PENDING: Final = (
-    "debit_account_id", "credit_account_id", "user_data_128", "user_data_64", "user_data_32",
-    "ledger", "code",
-)  # fmt: skip
+_OF_THE_PENDING: Final = tuple(field for field in TAKEN_OVER if field != "amount")
 """What a transfer that posts or voids takes from the pending one, where it says nothing itself."""
 
 

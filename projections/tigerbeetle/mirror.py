@@ -52,9 +52,6 @@ from projections.tigerbeetle.session import Connect, Reply
 from projections.tigerbeetle.translation import mirrored, pieces
 
 CURSOR_SECONDS: Final = 1.0
-IN_ORDER_MAX: Final = 3
-"""So many batches under way stay in order. The client library sends one at a time, and appends a
-request to any that waits and has room for it: with two waiting, it may come before the second."""
 HEALTH_SECONDS: Final = 0.5
 PROBE_SECONDS: Final = 1.0
 """With nothing to send, the cluster is asked for something this often."""
@@ -138,10 +135,12 @@ class Mirror:
                     with Cluster(self.configuration, self._connect) as cluster:
                         self._follow(cluster, stop, watcher)
                 except ConnectionFailed as error:
+                    self._is_connected = False
                     self._note_failure(error, MirrorState.RETRYING)
                     stop.wait(self._breaker.failed())
             self._state = MirrorState.STOPPED
         except BaseException as error:
+            self._is_connected = False
             diverged = isinstance(error, Divergence)
             self._note_failure(error, MirrorState.DIVERGED if diverged else MirrorState.FAILED)
             raise
@@ -165,15 +164,6 @@ class Mirror:
             self._is_connected = False
             self._save(is_due=True)
         return self.health()
-
-    def probe(self) -> None:
-        """Return if the cluster answers.
-
-        Raises:
-            ConnectionFailed: it does not.
-        """
-        with Cluster(self.configuration, self._connect) as cluster:
-            cluster.probe()
 
     def health(self) -> MirrorHealth:
         head = self._reader.head().position
@@ -213,9 +203,8 @@ class Mirror:
             try:
                 self._send_all(cluster, stop)
             except ClusterClockBehind as error:  # it passes, and the session is as good as any
-                self._note_failure(error, MirrorState.RETRYING)
+                self._note_failure(error, MirrorState.CATCHING_UP)
                 watcher.wait()
-                self._is_connected = True
                 continue
             self._probe_if_idle(cluster)
             if self._cursor.position >= self._reader.head().position:
@@ -266,7 +255,7 @@ class Mirror:
     def _may_follow(self, under_way: deque[_Sent], batch: Batch) -> bool:
         """Whether it may be sent before those under way have their answers."""
         return (
-            len(under_way) < min(self.configuration.batches_in_flight_max, IN_ORDER_MAX)
+            len(under_way) < self.configuration.batches_in_flight_max
             and max(batch.timestamp_max, under_way[-1].batch.timestamp_max)
             < self._cluster_timestamp
         )
@@ -348,7 +337,6 @@ class Mirror:
 
     def _note_failure(self, error: BaseException, state: MirrorState) -> None:
         self._state = state
-        self._is_connected = False
         self._failures += 1
         self._last_error = str(error) or repr(error), self._clock()
         self._save()

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 from journal.codec import Rows
+from journal.rows import u128_words
 from projections.tigerbeetle.configuration import ClusterConfiguration
 from projections.tigerbeetle.errors import (
     ClientFailed,
@@ -31,7 +32,6 @@ try:
 except ImportError as missing:
     raise ClientMissing from missing
 
-_MASK_64: Final = 2**64 - 1
 logging.getLogger("tigerbeetle").addHandler(logging.NullHandler())  # it warns of each try
 _counter: Final = itertools.count(1)
 _sessions: Final[dict[int, NativeSession]] = {}
@@ -63,9 +63,7 @@ class NativeSession:
         self._closing = threading.Lock()
         self._is_closed = False
         self._key = next(_counter)
-        words = (ctypes.c_uint64 * 2)(
-            configuration.cluster_id & _MASK_64, configuration.cluster_id >> 64
-        )
+        words = (ctypes.c_uint64 * 2)(*u128_words(configuration.cluster_id))
         _sessions[self._key] = self
         status = bindings.tb_client_init(
             ctypes.byref(self._client),

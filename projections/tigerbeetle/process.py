@@ -40,12 +40,10 @@ class MirrorProcess:
     """Mirrors the ledger at ``path`` until it is closed.
 
     Raises:
-        ClientMissing: the client library is not installed.
         OSError: no process could be started.
     """
 
     def __init__(self, path: Path, configuration: ClusterConfiguration) -> None:
-        configuration.require_client()
         self.configuration = configuration
         self._path = path.absolute()
         self._storage = Storage()

@@ -24,6 +24,7 @@ from journal.codec import CREATED, RecordKind, Rows
 from journal.events import PendingExpired
 from journal.model import AMOUNT_MAX, TRANSFER, AccountFlags, TransferFlags
 from journal.reader import Record
+from journal.rows import u128_words
 from projections.tigerbeetle.configuration import BATCH_EVENTS_MAX
 
 LINKED: Final = int(TransferFlags.LINKED)
@@ -35,7 +36,6 @@ TAKEN_OVER: Final = (
     "user_data_32", "ledger", "code",
 )  # fmt: skip
 """What a transfer that voids takes from the pending one, where it says nothing itself."""
-_MASK_64: Final = 2**64 - 1
 
 
 class Mirrored(NamedTuple):
@@ -113,7 +113,7 @@ def _voids(record: Record) -> Rows:
             ("id", expiry_id(event.transfer_id)),
             ("pending_id", event.transfer_id),
         ):
-            row[field] = id_ & _MASK_64, id_ >> 64
+            row[field] = u128_words(id_)
         row["flags"] = VOID | IMPORTED_TRANSFER
         row["timestamp"] = event.timestamp
     return rows

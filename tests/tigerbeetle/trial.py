@@ -93,7 +93,7 @@ class Trial:
         self.configuration = attrs.evolve(
             CONFIGURATION,
             batch_events_max=count_max,
-            batches_in_flight_max=chance.choice((1, 2, 8)),
+            batches_in_flight_max=chance.choice((1, 2, 3)),
         )
         self.cluster = SimulatedCluster(
             lambda: self.scene.clock.now + SECOND - self.behind, count_max

@@ -9,11 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import attrs
 import numpy as np
 
 from projections import Ledger
+from projections.tigerbeetle.cluster import Cluster, native_connect
 from projections.tigerbeetle.configuration import ClusterConfiguration
-from projections.tigerbeetle.errors import ConnectionFailed
 from projections.tigerbeetle.mirror import Mirror
 from tools.bench.measure import BATCH, Figure, Scale, quantile
 from tools.bench.payments import open_accounts, transfer_batch
@@ -52,7 +53,7 @@ def _catching_up(path: Path, cluster: ClusterConfiguration, scale: Scale) -> Fig
         for _ in range(0, scale.transfers, BATCH):
             ledger.create_transfers(transfer_batch(random, BATCH, accounts=ACCOUNTS))
     with Mirror(path, cluster) as mirror:
-        _await(mirror)
+        _await(cluster)
         began = time.perf_counter()
         count = mirror.catch_up().events_mirrored
         seconds = time.perf_counter() - began
@@ -60,14 +61,11 @@ def _catching_up(path: Path, cluster: ClusterConfiguration, scale: Scale) -> Fig
     return Figure("mirror", count / seconds, "events/s", what)
 
 
-def _await(mirror: Mirror) -> None:
+def _await(cluster: ClusterConfiguration) -> None:
     """Until the replica has made itself ready."""
-    for _ in range(20):
-        try:
-            mirror.probe()
-        except ConnectionFailed:
-            continue
-        return
+    patient = attrs.evolve(cluster, timeout_seconds=60.0)
+    with Cluster(patient, native_connect(patient)) as replica:
+        replica.probe()
 
 
 def _latencies(path: Path, cluster: ClusterConfiguration, scale: Scale) -> Iterator[Figure]:
