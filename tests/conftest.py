@@ -1,10 +1,14 @@
-"""What every test shares: the terms on which Hypothesis runs, and that no cluster is configured."""
+"""What every test shares: Hypothesis's terms, that no cluster is configured, and figures told."""
 
 from __future__ import annotations
 
 import os
 
 from hypothesis import settings
+
+from tests.figures import figure, pytest_terminal_summary
+
+__all__ = ["figure", "pytest_terminal_summary"]
 
 for _name in ("TIGERBEETLE_CLUSTER_ID", "TIGERBEETLE_REPLICAS"):
     os.environ.pop(_name, None)  # else every ledger of every test would be mirrored

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Final
 
 import pytest
 
 from journal.verification import verify
 from tests.crash.damage import SoundLedger, check
+from tests.figures import Figure
 from tests.journals import files_under, segment_names
 from tests.ledgers import create_transfers, open_ledger
 
 FLIPS = 2_000
 """How many bits, of some 160,000, are flipped unless all are."""
 TRUNCATIONS = 800
+SEED: Final = int(os.environ.get("NOSTRO_SEED", "1"))
 
 
 def flipped(content: bytes, bit: int) -> bytes:
@@ -26,42 +29,57 @@ def flipped(content: bytes, bit: int) -> bytes:
 
 def sample(
     everything: list[tuple[str, int]], count: int, is_long: bool
-) -> Iterable[tuple[str, int]]:
+) -> Sequence[tuple[str, int]]:
     """All of it, or so many, from a seed of its own each time it is run by hand."""
     if is_long:
         return everything
-    seed = int(os.environ.get("NOSTRO_SEED", "1"))
-    return sorted(random.Random(seed).sample(everything, min(count, len(everything))))
+    return sorted(random.Random(SEED).sample(everything, min(count, len(everything))))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7_200)
-def test_every_flipped_bit_is_refused_or_made_good(sound: SoundLedger, is_long: bool) -> None:
+def test_every_flipped_bit_is_refused_or_made_good(
+    sound: SoundLedger, figure: Figure, is_long: bool
+) -> None:
     """Of any file: verifying names file and offset, or the file is derived and made good."""
     everything = [
         (name, bit) for name, content in sound.files.items() for bit in range(len(content) * 8)
     ]
-    for name, bit in sample(everything, FLIPS, is_long):
+    chosen = sample(everything, FLIPS, is_long)
+    for name, bit in chosen:
         (sound.path / name).write_bytes(flipped(sound.files[name], bit))
         check(sound, name)
         sound.restore()
+    figure(
+        "bits flipped", "each refused or made good", seed=SEED, files=len(sound.files),
+        bits=len(chosen),
+    )  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7_200)
-def test_every_truncation_is_refused_or_made_good(sound: SoundLedger, is_long: bool) -> None:
+def test_every_truncation_is_refused_or_made_good(
+    sound: SoundLedger, figure: Figure, is_long: bool
+) -> None:
     """Cut at any byte: an acknowledged event is never missing without a word."""
     everything = [
         (name, size) for name, content in sound.files.items() for size in range(len(content))
     ]
-    for name, size in sample(everything, TRUNCATIONS, is_long):
+    chosen = sample(everything, TRUNCATIONS, is_long)
+    for name, size in chosen:
         (sound.path / name).write_bytes(sound.files[name][:size])
         check(sound, name)
         sound.restore()
+    figure(
+        "files cut short", "each refused or made good", seed=SEED, files=len(sound.files),
+        cuts=len(chosen),
+    )  # fmt: skip
 
 
 @pytest.mark.slow
-def test_every_tear_past_head_is_recovered(sound: SoundLedger, is_long: bool) -> None:
+def test_every_tear_past_head_is_recovered(
+    sound: SoundLedger, figure: Figure, is_long: bool
+) -> None:
     """What HEAD had not heard of may end anywhere: whole records stay, the torn one is kept."""
     active = f"segments/{segment_names(sound.path)[-1]}"
     with open_ledger(sound.path) as ledger:
@@ -77,7 +95,8 @@ def test_every_tear_past_head_is_recovered(sound: SoundLedger, is_long: bool) ->
     ends[head_position] = len(sound.files[active])
     after = files_under(sound.path)
     assert len(ends) > 2
-    for size in range(ends[head_position], len(after[active]) + 1, 1 if is_long else 7):
+    sizes = range(ends[head_position], len(after[active]) + 1, 1 if is_long else 7)
+    for size in sizes:
         sound.restore()
         (sound.path / active).write_bytes(after[active][:size])
         (sound.path / "HEAD").write_bytes(stale)
@@ -97,3 +116,7 @@ def test_every_tear_past_head_is_recovered(sound: SoundLedger, is_long: bool) ->
         assert kept == torn.rstrip(b"\0")
         assert report.torn_bytes == len(kept)
         assert verify(sound.path).position == expected
+    figure(
+        "tears past HEAD", "whole records kept, the torn one set aside", seed=None,
+        tears=len(sizes),
+    )  # fmt: skip

@@ -12,7 +12,7 @@ import gc
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from journal.verification import verify
 from projections.audit import audit
 from projections.ledger import Ledger
 from tests.descriptors import open_descriptors
+from tests.figures import Figure
 from tests.ledgers import (
     ACCOUNTS,
     copy_while_open,
@@ -42,6 +43,7 @@ SIZE: Final = 3
 """Transfers in a request."""
 FAULTS: Final = 16
 """How many operations fail, each in a life of its own, unless every one does."""
+SEED: Final = int(os.environ.get("NOSTRO_SEED", "1"))
 
 CODES: Final = {
     "EIO": (errno.EIO, OPERATIONS),
@@ -132,11 +134,10 @@ def leave_crashed(path: Path) -> int:
     return 57
 
 
-def operations_to_fail(count: int, is_long: bool) -> Iterable[int]:
+def operations_to_fail(count: int, is_long: bool) -> Sequence[int]:
     if is_long:
         return range(1, count + 1)
-    seed = int(os.environ.get("NOSTRO_SEED", "1"))
-    return sorted(random.Random(seed).sample(range(1, count + 1), FAULTS))
+    return sorted(random.Random(SEED).sample(range(1, count + 1), FAULTS))
 
 
 @pytest.mark.slow
@@ -145,7 +146,7 @@ def operations_to_fail(count: int, is_long: bool) -> Iterable[int]:
 @pytest.mark.parametrize("for_ever", [False, True], ids=["once", "for ever"])
 @pytest.mark.parametrize("code", CODES)
 def test_no_fault_in_a_ledgers_life_makes_an_answer_false(
-    ram: Path, code: str, for_ever: bool, is_crashed: bool, is_long: bool
+    ram: Path, code: str, for_ever: bool, is_crashed: bool, figure: Figure, is_long: bool
 ) -> None:
     """Whichever operation fails: reopened on a sound disk, it holds what was acknowledged.
 
@@ -170,7 +171,8 @@ def test_no_fault_in_a_ledgers_life_makes_an_answer_false(
     assert undisturbed.calls > 50
     gc.collect()  # what tests before this one left behind
     before = open_descriptors()
-    for fail_at in operations_to_fail(undisturbed.calls, is_long):
+    failing = operations_to_fail(undisturbed.calls, is_long)
+    for fail_at in failing:
         storage, lived = life(fail_at)
         path = ram / f"ledger-{fail_at}"
         try:
@@ -191,3 +193,6 @@ def test_no_fault_in_a_ledgers_life_makes_an_answer_false(
             error.add_note(f"operation {fail_at} failed: {storage.failed[:1]}, left in {path}")
             raise
         shutil.rmtree(path)
+    figure(
+        "faults in a ledger's life", "all answers true", seed=SEED, ways=1, operations=len(failing)
+    )

@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from tests.figures import Figure
 from tests.journals import commit, open_writer, segment_names
 
 READERS: Final = 4
@@ -38,7 +39,9 @@ print(position, chain.hex(), len(segments))
 
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
-def test_nothing_is_missed_through_thousands_of_rotations(ram: Path, is_long: bool) -> None:
+def test_nothing_is_missed_through_thousands_of_rotations(
+    ram: Path, figure: Figure, is_long: bool
+) -> None:
     """No gap, no repetition, no other order; two began before the writer, two in the middle."""
     path, rotations = ram / "ledger", ROTATIONS_LONG if is_long else ROTATIONS
     writer = open_writer(path)
@@ -64,3 +67,7 @@ def test_nothing_is_missed_through_thousands_of_rotations(ram: Path, is_long: bo
         for follower in followers:
             follower.kill()
             follower.wait()
+    figure(
+        "following", "no gap, repetition or other order", seed=None, readers=READERS,
+        rotations=rotations,
+    )  # fmt: skip

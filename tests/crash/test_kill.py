@@ -26,6 +26,7 @@ from projections.ledger import Ledger
 from tests.crash.forking import at_once, cores
 from tests.crash.recount import Expected
 from tests.crash.writing import acknowledgements_in, open_ledger, write_and_tell
+from tests.figures import Figure
 
 LEDGERS: Final = 20
 LEDGERS_LONG: Final = 100
@@ -65,7 +66,7 @@ class Job:
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
 def test_a_killed_writer_loses_and_invents_nothing(
-    tmp_path: Path, ram: Path, is_long: bool
+    tmp_path: Path, ram: Path, figure: Figure, is_long: bool
 ) -> None:
     """After each of many kills of the same ledger, it holds what was acknowledged, and adds up."""
     numbers = range(LEDGERS_LONG if is_long else LEDGERS) if ONLY is None else [int(ONLY)]
@@ -77,6 +78,14 @@ def test_a_killed_writer_loses_and_invents_nothing(
     acknowledged = at_once(AT_ONCE * cores(), [partial(kill_often, job) for job in jobs])
     assert len(acknowledged) == len(jobs)
     assert min(acknowledged) > kills
+    figure(
+        "SIGKILL at random moments",
+        "nothing lost or invented",
+        seed=SEED,
+        ledgers=len(jobs),
+        kills=len(jobs) * kills,
+        requests_acknowledged=sum(acknowledged),
+    )
 
 
 def kill_often(job: Job) -> int:

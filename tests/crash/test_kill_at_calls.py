@@ -30,6 +30,7 @@ from tests.crash.script import (
     run_and_tell,
 )
 from tests.crash.tracing import Case, MayNotTrace, Traced, Work, differing, traced
+from tests.figures import Figure
 from tests.journals import segment_names
 
 CASES: Final = 60
@@ -122,7 +123,7 @@ def try_all(
 @pytest.mark.slow
 @pytest.mark.timeout(7_200)
 def test_a_writer_killed_at_any_call_loses_and_invents_nothing(
-    ram: Path, trace: Tracer, truth: Truth, is_long: bool
+    ram: Path, trace: Tracer, truth: Truth, figure: Figure, is_long: bool
 ) -> None:
     """What it left is a prefix with all it acknowledged, and goes on to the same end."""
     path = ram / "ledger"
@@ -139,6 +140,7 @@ def test_a_writer_killed_at_any_call_loses_and_invents_nothing(
 
     cases = chosen(calls, CASES, is_long=is_long)
     try_all(cases, calls, "a_writer_killed", attempt)
+    figure("SIGKILL of a writer", "nothing lost or invented", seed=SEED, system_calls=len(cases))
 
 
 @attrs.frozen
@@ -198,7 +200,7 @@ def torn_in(before: Path, recovered: Path) -> bytes:
 @pytest.mark.timeout(7_200)
 @pytest.mark.parametrize("left", ["torn", *LEFT_BY_KILLS])
 def test_a_recovery_killed_at_any_call_ends_where_an_undisturbed_one_does(
-    ram: Path, trace: Tracer, truth: Truth, is_long: bool, left: str
+    ram: Path, trace: Tracer, truth: Truth, figure: Figure, is_long: bool, left: str
 ) -> None:
     """Opening again finds the same events, state and torn bytes, and can go on."""
     path, before, acknowledged = ram / "ledger", ram / "before", truth.ends[STALE]
@@ -228,3 +230,7 @@ def test_a_recovery_killed_at_any_call_ends_where_an_undisturbed_one_does(
     count = CASES_TORN if left == "torn" else CASES_KILLED
     cases = chosen(calls, count, is_long=is_long)
     try_all(cases, calls, f"a_recovery_killed and {left}", attempt)
+    figure(
+        "SIGKILL in recovery", "one end state for each", seed=SEED, states=1,
+        system_calls=len(cases),
+    )  # fmt: skip

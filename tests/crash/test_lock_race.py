@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from journal.verification import verify
+from tests.figures import Figure
 from tests.journals import commit, ids_in, open_writer
 
 PROCESSES: Final = 8
@@ -47,7 +48,7 @@ def tell(racers: list[subprocess.Popen[str]], line: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_of_eight_processes_one_wins_every_time(ram: Path, is_long: bool) -> None:
+def test_of_eight_processes_one_wins_every_time(ram: Path, figure: Figure, is_long: bool) -> None:
     """Where a ledger is and where none was before; what each winner wrote is there in the end."""
     races = RACES_LONG if is_long else RACES
     old = ram / "ledger"
@@ -72,3 +73,6 @@ def test_of_eight_processes_one_wins_every_time(ram: Path, is_long: bool) -> Non
         for racer in racers:
             racer.communicate(timeout=60)
     assert [racer.returncode for racer in racers] == [0] * PROCESSES
+    figure(
+        "the race for the lock", "one winner each time", seed=None, races=races, processes=PROCESSES
+    )

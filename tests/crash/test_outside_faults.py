@@ -33,6 +33,7 @@ from tests.crash.loop_disk import MayNotMount
 from tests.crash.script import REQUESTS, Truth, check_prefix, on_one_thread, run
 from tests.crash.small_disk import small_disk
 from tests.crash.tracing import CHANGING, Case, Fault, MayNotTrace, differing, traced
+from tests.figures import Figure
 
 ERRORS: Final = {
     "open": ("EMFILE", "EIO", "ENOSPC"),
@@ -74,7 +75,7 @@ def truth(ram: Path) -> Truth:
 @pytest.mark.slow
 @pytest.mark.timeout(36_000)
 def test_a_system_call_that_fails_makes_no_answer_false(
-    ram: Path, truth: Truth, is_long: bool
+    ram: Path, truth: Truth, figure: Figure, is_long: bool
 ) -> None:
     """Once or for ever: what was acknowledged is there, reading goes on, no sync is tried again."""
     path = ram / "ledger"
@@ -88,6 +89,7 @@ def test_a_system_call_that_fails_makes_no_answer_false(
     calls = [(call, rest) for call, rest in undisturbed.calls if str(path) in rest]
     cases = faults(differing(calls), is_long=is_long) if ONLY is None else [Fault.parse(ONLY)]
     in_processes(ram, partial(try_fault, truth), cases, "system_call")
+    figure("system calls that fail", "all answers true", seed=SEED, faults=len(cases))
 
 
 def faults(calls: Sequence[tuple[Case, str]], *, is_long: bool) -> list[Fault]:
@@ -164,10 +166,13 @@ class Moment:
 
 @pytest.mark.slow
 @pytest.mark.timeout(7_200)
-def test_too_few_descriptors_make_no_answer_false(ram: Path, truth: Truth, is_long: bool) -> None:
+def test_too_few_descriptors_make_no_answer_false(
+    ram: Path, truth: Truth, figure: Figure, is_long: bool
+) -> None:
     """EMFILE, whichever file is the one too many; once more may be open again, all goes on."""
     cases = moments(opening=range(13), request=range(3), is_long=is_long)
     in_processes(ram, partial(try_few_files, truth), cases, "descriptors")
+    figure("too few descriptors", "all answers true", seed=SEED, moments=len(cases))
 
 
 def try_few_files(truth: Truth, folder: Path, moment: Moment) -> None:
@@ -179,11 +184,14 @@ def try_few_files(truth: Truth, folder: Path, moment: Moment) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(7_200)
-def test_a_write_cut_short_makes_no_answer_false(ram: Path, truth: Truth, is_long: bool) -> None:
+def test_a_write_cut_short_makes_no_answer_false(
+    ram: Path, truth: Truth, figure: Figure, is_long: bool
+) -> None:
     """A part of it is on disk, and no more may be; once files may grow again, all goes on."""
     sizes = range(0, 8_192, 100)
     cases = moments(opening=sizes, request=sizes, is_long=is_long)
     in_processes(ram, partial(try_short_files, truth), cases, "cut_short")
+    figure("writes cut short", "all answers true", seed=SEED, moments=len(cases))
 
 
 def try_short_files(truth: Truth, folder: Path, moment: Moment) -> None:
@@ -193,7 +201,9 @@ def try_short_files(truth: Truth, folder: Path, moment: Moment) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(7_200)
-def test_a_disk_that_fills_up_makes_no_answer_false(ram: Path, truth: Truth, is_long: bool) -> None:
+def test_a_disk_that_fills_up_makes_no_answer_false(
+    ram: Path, truth: Truth, figure: Figure, is_long: bool
+) -> None:
     """In an append, a rotation or a checkpoint; once there is room again, all goes on."""
     try:
         with small_disk(ram / "tried"):
@@ -202,6 +212,7 @@ def test_a_disk_that_fills_up_makes_no_answer_false(ram: Path, truth: Truth, is_
         pytest.skip(f"no disk is filled up here: {error}")
     cases = moments(opening=range(17), request=range(9), is_long=is_long)
     in_processes(ram, partial(try_full_disk, truth), cases, "fills_up")
+    figure("a disk that fills up", "all answers true", seed=SEED, moments=len(cases))
 
 
 def try_full_disk(truth: Truth, folder: Path, moment: Moment) -> None:

@@ -17,6 +17,7 @@ from tests.crash.exploring import Figures, Point, explore, moments
 from tests.crash.forking import at_once, cores
 from tests.crash.memory import MemoryStorage, taken
 from tests.crash.power_cut import Disk, Tape, fresh_directory
+from tests.figures import Figure
 
 WORKLOADS: Final = 9
 WORKLOADS_LONG: Final = 450
@@ -34,17 +35,26 @@ CUT: Final = os.environ.get("NOSTRO_CUT")
 
 @pytest.mark.slow
 @pytest.mark.timeout(36_000)
-def test_no_power_cut_breaks_a_promise(ram: Path, is_long: bool) -> None:
+def test_no_power_cut_breaks_a_promise(ram: Path, figure: Figure, is_long: bool) -> None:
     """At every sync, for thousands of disks: nothing lost, invented, reordered or refused."""
     if CUT is not None:
         number, moment, index = map(int, CUT.split("-"))
         assert tried(ram, range(number, number + 1), (number, moment, index)).states == 1
         return
-    figures = tried(ram, range(WORKLOADS_LONG if is_long else WORKLOADS), None)
-    print(figures)  # noqa: T201 - for whoever asks with -s
+    workloads = WORKLOADS_LONG if is_long else WORKLOADS
+    figures = tried(ram, range(workloads), None)
     assert figures.states >= (STATES_LONG if is_long else STATES)
     assert figures.fully >= FULLY
     assert figures.merged > 0
+    figure(
+        "simulated power cuts",
+        "nothing lost, invented, reordered or refused",
+        seed=SEED,
+        workloads=workloads,
+        states=figures.states,
+        cut_again_in_recovery=figures.again,
+        opened_and_gone_on_with=figures.fully,
+    )
 
 
 def tried(folder: Path, workloads: range, only: Point | None) -> Figures:

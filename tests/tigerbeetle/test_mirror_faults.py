@@ -11,6 +11,7 @@ import pytest
 
 from tests.crash.forking import fork_server
 from tests.crash.recording import alike
+from tests.figures import Figure
 from tests.tigerbeetle.trial import Figures, Trial, try_seeds
 
 SEED: Final = int(os.environ.get("NOSTRO_SEED", "1"))
@@ -20,7 +21,7 @@ PART: Final = 50
 
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
-def test_a_mirror_holds_what_the_journal_says_once_in_order(ram: Path) -> None:
+def test_a_mirror_holds_what_the_journal_says_once_in_order(ram: Path, figure: Figure) -> None:
     """Thousands of lives, networks and journals; the first seed that fails says how to repeat it.
 
     Requests and replies are lost, arrive late or twice, sessions are evicted, the cluster restarts
@@ -40,13 +41,22 @@ def test_a_mirror_holds_what_the_journal_says_once_in_order(ram: Path) -> None:
                 figures.add(future.result())
         finally:
             pool.shutdown(cancel_futures=True)
-    print(figures)  # noqa: T201 - for whoever asks with -s
     assert figures.seeds == SEEDS
     if SEEDS >= 100:
         assert 2 * figures.lives > 3 * SEEDS
         assert figures.faults > 4 * SEEDS
         assert figures.transfers > 10 * SEEDS
         assert 0 < figures.out_of_order < SEEDS // 8
+    figure(
+        "mirror faults",
+        "all held once, in order, or up to an import from before an expiry",
+        seed=SEED,
+        seeds=figures.seeds,
+        lives_of_a_mirror=figures.lives,
+        faults=figures.faults,
+        transfers=figures.transfers,
+        journals_mirrored_in_part=figures.out_of_order,
+    )
 
 
 def test_a_seed_can_be_replayed(ram: Path) -> None:
