@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -361,6 +363,52 @@ def test_what_cannot_be_proven_is_said(desk: Path) -> None:
     good("root", desk / "books", "--at", 0, "--out", desk / "empty")
     good("verify", desk / "books", "--root", desk / "empty")
     refused(2, "position 0 lies outside", "prove", desk / "books", "--from", desk / "empty")
+
+
+def test_a_proof_is_checked_without_the_ledger(desk: Path) -> None:
+    """By whoever has the files and the key that signed; as text and as JSON."""
+    good("prove", desk / "books", 17, "--root", desk / "root", "--out", desk / "proof")
+    good("prove", desk / "books", "--from", desk / "root", "--out", desk / "grown")
+    good("root", desk / "books", "--key", desk / "key", "--out", desk / "newer")
+    shutil.rmtree(desk / "books")
+    key = ("--public-key", public_key(desk))
+    text = good("verify-proof", desk / "proof", desk / "root", *key)
+    assert "Event 19 is under the root:" in text
+    assert re.search(r"^ *amount +17$", text, re.MULTILINE)
+    assert public_key(desk) in text
+    shown = told("verify-proof", desk / "proof", desk / "root")
+    assert shown["holds"] is True
+    assert shown["proof"] == json.loads((desk / "proof").read_text())
+    text = good("verify-proof", desk / "grown", desk / "newer", "--from", desk / "root", *key)
+    assert "The first 32 events are those of the older root." in text
+
+
+def test_a_proof_that_does_not_hold_is_refused(desk: Path) -> None:
+    """Of something else, for another root, of another ledger, altered, or by another key."""
+    good("prove", desk / "books", 17, "--root", desk / "root", "--out", desk / "proof")
+    good("prove", desk / "books", "--from", desk / "root", "--out", desk / "grown")
+    good("root", desk / "books", "--out", desk / "newer")
+    post(desk / "other", 1, 40)
+    good("root", desk / "other", "--at", 32, "--out", desk / "foreign")
+    check = "verify-proof"
+    refused(1, "it is not for the root at position 33", check, desk / "proof", desk / "newer")
+    refused(2, "this is of ledger ", check, desk / "proof", desk / "foreign")
+    refused(1, "signed by another key", check, desk / "proof", desk / "root",
+            "--public-key", "0" * 64)  # fmt: skip
+    refused(1, "it is not signed", check, desk / "grown", desk / "newer", "--from", desk / "root",
+            "--public-key", public_key(desk))  # fmt: skip
+    refused(1, "it is not for the root", check, desk / "grown", desk / "root",
+            "--from", desk / "newer")  # fmt: skip
+    refused(2, "--from goes with", check, desk / "proof", desk / "root", "--from", desk / "root")
+    refused(2, "name the root before", check, desk / "grown", desk / "newer")
+    refused(2, "is not JSON", check, desk / "key", desk / "root")
+    proof = json.loads((desk / "proof").read_text())
+    proof["path"][0] = digit(proof["path"][0], 9)
+    (desk / "changed").write_text(json.dumps(proof))
+    refused(1, "does not hold", check, desk / "changed", desk / "root")
+    proof["event"]["amount"] = "18"
+    (desk / "changed").write_text(json.dumps(proof))
+    refused(2, f"{desk / 'changed'}: its fields do not say", check, desk / "changed", desk / "root")
 
 
 def test_proofs_are_shown_and_written(desk: Path) -> None:

@@ -48,6 +48,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "verify": Entry("tools.cli.verify:verify", "Check"),
     "root": Entry("tools.cli.root:root", "Check"),
     "prove": Entry("tools.cli.prove:prove", "Check"),
+    "verify-proof": Entry("tools.cli.verify_proof:verify_proof", "Check"),
     "key": Entry("tools.cli.key:key", "Check"),
     "backup": Entry("tools.cli.backup:backup", "Keep"),
     "restore": Entry("tools.cli.restore:restore", "Keep"),

@@ -1,18 +1,20 @@
-"""What ``root``, ``prove`` and ``verify`` share: root files, new files, keys, and the tree."""
+"""What ``root``, ``prove`` and ``verify`` share: files of roots and proofs, keys, and the tree."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
-from journal import EventTree, Root
+from journal import ConsistencyProof, EventTree, InclusionProof, Proof, Root, decode_proof
 from journal.errors import InvalidEvidence
-from journal.root import FILE_BYTES_MAX, decode_hex
+from journal.proofs import FILE_BYTES_MAX as PROOF_BYTES_MAX
+from journal.root import FILE_BYTES_MAX as ROOT_BYTES_MAX
+from journal.root import decode_hex
 from journal.storage import Storage, write_new_file
 from tools.cli.meter import meter
 
@@ -24,8 +26,11 @@ FILE: Final = click.Path(path_type=Path, dir_okay=False)
 if TYPE_CHECKING:  # generic for the type checker, not yet so in every click that is supported
     _BytesType = click.ParamType[bytes]
     _RootType = click.ParamType[Root]
+    _ProofType = click.ParamType[Proof]
 else:
-    _BytesType = _RootType = click.ParamType
+    _BytesType = _RootType = _ProofType = click.ParamType
+
+T = TypeVar("T")
 
 
 class PublicKey(_BytesType):
@@ -55,15 +60,33 @@ class RootFile(_RootType):
         if isinstance(value, Root):
             return value
         path = Path(FILE.convert(str(value), param, ctx))
-        with path.open("rb") as file:
-            data = file.read(FILE_BYTES_MAX + 1)
-        try:
-            root = Root.decode(data)
-        except InvalidEvidence as error:
-            raise InvalidEvidence(error.what, f"{path}: {error.reason}") from None
+        root = _read(path, Root.decode, ROOT_BYTES_MAX)
         if root.public_key is not None or root.signature is not None:
             root.check_signature()
         return root
+
+
+class ProofFile(_ProofType):
+    """A file with a proof. Whether it holds is asked for apart, with the roots."""
+
+    name = "file"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Proof:
+        if isinstance(value, InclusionProof | ConsistencyProof):
+            return value
+        path = Path(FILE.convert(str(value), param, ctx))
+        return _read(path, decode_proof, PROOF_BYTES_MAX)
+
+
+def _read(path: Path, decode: Callable[[bytes], T], size_bytes_max: int) -> T:
+    with path.open("rb") as file:
+        data = file.read(size_bytes_max + 1)
+    try:
+        return decode(data)
+    except InvalidEvidence as error:
+        raise InvalidEvidence(error.what, f"{path}: {error.reason}") from None
 
 
 root_file = click.option("--root", type=RootFile(), metavar="FILE", help="Prove it for this root.")

@@ -74,7 +74,9 @@ FAILURES: Final = (  # the first that matches counts, so a subclass stands befor
     Failure(journal.BadSignature, CHECK_FAILED, "use a root file that you kept elsewhere yourself"),
     Failure(journal.InvalidProof, CHECK_FAILED, "ask for the proof again"),
     Failure(journal.ForeignRoot, WRONG_USE, "name the ledger that it was taken of"),
-    Failure(journal.InvalidEvidence, WRONG_USE, "name a file that `nostro root --out` has written"),
+    Failure(
+        journal.InvalidEvidence, WRONG_USE, "name a file of `nostro root --out` or `prove --out`"
+    ),
     Failure(
         journal.KeyExposed, WRONG_USE, "chmod 600 FILE, if nobody else has read it; else a new key"
     ),
