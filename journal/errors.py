@@ -209,6 +209,23 @@ class JournalFull(JournalError):
 
 
 @attrs.define(eq=False)
+class NoRoomToRecover(JournalError):
+    """No room for the copy that opening for writing makes of what a crash left.
+
+    Nothing is lost, and the ledger can be read; it can be written once there is room again.
+    """
+
+    path: Path
+    bytes_needed: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: no space left to recover what a crash left; that takes up to"
+            f" {self.bytes_needed:,} bytes"
+        )
+
+
+@attrs.define(eq=False)
 class WriterPoisoned(JournalError):
     """A write or fsync failed, and nothing more is acknowledged by this process.
 

@@ -14,7 +14,7 @@ import attrs
 from journal import container
 from journal.directory import Directory, SegmentFile
 from journal.errors import CorruptManifest, DecodeError
-from journal.storage import Storage, read_file, replace_file
+from journal.storage import NO_SPACE_ERRNOS, Storage, read_file, replace_file
 
 FILE_TYPE: Final = "manifest"
 VERSION: Final = 1
@@ -43,6 +43,21 @@ def write_manifest(
     storage: Storage, directory: Directory, *, ledger_id: bytes, sealed: list[SealedSegment]
 ) -> None:
     replace_file(storage, directory.manifest, _packed(ledger_id, sealed))
+
+
+def refresh_manifest(
+    storage: Storage, directory: Directory, *, ledger_id: bytes, sealed: list[SealedSegment]
+) -> None:
+    """Write it unless the disk is full: it may lag, and the next rotation or opening tries again.
+
+    Raises:
+        OSError: it could not be written for another reason.
+    """
+    try:
+        write_manifest(storage, directory, ledger_id=ledger_id, sealed=sealed)
+    except OSError as failure:
+        if failure.errno not in NO_SPACE_ERRNOS:
+            raise
 
 
 def read_manifest(

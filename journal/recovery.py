@@ -11,7 +11,8 @@ file, which is synced and renamed over the old one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,18 +26,18 @@ from journal.directory import (
     read_head,
     require_ledger,
 )
-from journal.errors import CorruptManifest, Damage, JournalTruncated
+from journal.errors import CorruptManifest, Damage, JournalTruncated, NoRoomToRecover
 from journal.frame import ALIGNMENT_BYTES, HEADER_BYTES, BadFrame, FrameHeader
 from journal.head import Head
 from journal.manifest import (
     check_manifest,
     read_manifest,
+    refresh_manifest,
     sealed_segments,
-    write_manifest,
 )
 from journal.scan import FrameBreak, Place, scan, segment_start
 from journal.segment import SEGMENT_HEADER_BYTES
-from journal.storage import Storage, replace_file, sweep_temporaries
+from journal.storage import NO_SPACE_ERRNOS, Storage, replace_file, sweep_temporaries
 
 _CHUNK_BYTES: Final = 1024 * 1024
 
@@ -89,6 +90,7 @@ def recover(storage: Storage, directory: Directory, witnesses: Sequence[Witness]
 
     Raises:
         Damage: what is missing or altered cannot be a crash's doing. Nothing was changed.
+        NoRoomToRecover: the disk is full. Nothing is lost, and it can be read.
     """
     head, files, manifest_is_current, tail = examine(storage, directory, witnesses)
     for folder in directory.folders:
@@ -101,11 +103,13 @@ def recover(storage: Storage, directory: Directory, witnesses: Sequence[Witness]
     storage.sync_directory(directory.path)
     torn_bytes, quarantine = 0, None
     if tail.broken is not None or _holds_frames_past(head, files[-1], tail.place):
-        if tail.broken is not None:
-            torn_bytes, quarantine = _quarantine(storage, directory, files[-1], tail.place)
-        _copy_afresh(storage, files[-1], tail.place.offset_bytes)
+        with _room_for(directory, files[-1].size_bytes):
+            if tail.broken is not None:
+                torn_bytes, quarantine = _quarantine(storage, directory, files[-1], tail.place)
+            _copy_afresh(storage, files[-1], tail.place.offset_bytes)
     if not manifest_is_current:
-        write_manifest(storage, directory, ledger_id=head.ledger_id, sealed=sealed_segments(files))
+        sealed = sealed_segments(files)
+        refresh_manifest(storage, directory, ledger_id=head.ledger_id, sealed=sealed)
     report = RecoveryReport(head.closed, tail.events, torn_bytes, quarantine)
     return Recovered(files, tail.place, head, tail.timestamp, report)
 
@@ -290,6 +294,16 @@ def _holds_frames_past(head: Head, active: SegmentFile, place: Place) -> bool:
     if active.header.position_first == head.segment_position:
         start = head.offset_bytes
     return place.offset_bytes > start
+
+
+@contextlib.contextmanager
+def _room_for(directory: Directory, bytes_needed: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as failure:
+        if failure.errno not in NO_SPACE_ERRNOS:
+            raise
+        raise NoRoomToRecover(directory.path, bytes_needed) from None
 
 
 def _quarantine(

@@ -35,7 +35,7 @@ from journal.errors import (
 )
 from journal.frame import FrameHeader, frame_sha256
 from journal.head import Head, encode_slot
-from journal.manifest import SealedSegment, sealed_segments, write_manifest
+from journal.manifest import SealedSegment, refresh_manifest, sealed_segments
 from journal.recovery import Recovered, RecoveryReport, Witness, recover
 from journal.segment import (
     SEGMENT_BYTES_LIMIT,
@@ -406,14 +406,9 @@ class Writer:
         self._file.replace(path, header)
         self._sealed.append(sealed)
         self._file.operation = "writing the manifest"
-        try:
-            write_manifest(
-                self._storage, self.directory, ledger_id=header.ledger_id, sealed=self._sealed
-            )
-        except OSError as failure:
-            if failure.errno not in NO_SPACE_ERRNOS:
-                raise
-            # Derived, and it may lag: the next rotation or opening writes it.
+        refresh_manifest(
+            self._storage, self.directory, ledger_id=header.ledger_id, sealed=self._sealed
+        )
 
     # --- HEAD ---
 

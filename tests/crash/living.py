@@ -21,7 +21,7 @@ from typing import Final, Protocol
 
 import attrs
 
-from journal.errors import JournalFull, WriterPoisoned
+from journal.errors import JournalFull, NoRoomToRecover, WriterPoisoned
 from journal.head import newest
 from projections.ledger import Ledger
 from tests.clocks import HandClock
@@ -192,7 +192,7 @@ class _Living(logging.Handler):
         while failures < FAILURES_MAX:
             try:
                 ledger = open_ledger(self._path, self._clock)
-            except OSError as error:
+            except (OSError, NoRoomToRecover) as error:
                 self._failed("opening", error)
                 failures += 1
                 self._end()

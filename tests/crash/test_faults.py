@@ -20,7 +20,7 @@ from typing import Final
 import pytest
 
 from journal import writer as writer_module
-from journal.errors import JournalFull, WriterPoisoned
+from journal.errors import JournalFull, NoRoomToRecover, WriterPoisoned
 from journal.verification import verify
 from projections.audit import audit
 from projections.ledger import Ledger
@@ -74,7 +74,7 @@ class Life:
         for _ in range(2):
             try:
                 ledger = open_ledger(self._path, self._storage)
-            except OSError:
+            except (OSError, NoRoomToRecover):
                 return
             try:
                 self._post(ledger)

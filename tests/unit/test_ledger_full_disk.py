@@ -9,10 +9,12 @@ from typing import Final
 import attrs
 import pytest
 
-from journal import Account, CreateTransferStatus, JournalFull, Transfer
+from journal import Account, CreateTransferStatus, JournalFull, NoRoomToRecover, Transfer
 from projections import Ledger, audit
 from tests.clocks import HandClock
 from tests.disks import FullDisk
+from tests.journals import files_under
+from tests.ledgers import copy_while_open
 
 ONE: Final = Transfer(id=1, debit_account_id=1, credit_account_id=2, amount=10, ledger=1, code=1)
 ABSENT: Final = attrs.evolve(ONE, id=2, debit_account_id=404)
@@ -120,3 +122,48 @@ def test_closing_after_a_refusal_says_nothing_of_it_again(
         assert again.report.recovery is not None
         assert again.report.recovery.closed
         assert again.lookup_transfers([1]) == []
+
+
+def test_a_manifest_that_finds_no_room_keeps_nobody_out(
+    tmp_path: Path, disk: FullDisk, ledger: Ledger
+) -> None:
+    """It is derived, and may lag until there is room again."""
+    path = tmp_path / "ledger"
+    for id_ in range(1, 40):
+        ledger.create_transfers([attrs.evolve(ONE, id=id_, user_data_128=id_**17)])
+    ledger.close()
+    (path / "MANIFEST").unlink()
+    disk._suffix = ".tmp"
+    disk.full = True
+    with Ledger.open(path, storage=disk) as again:
+        assert again.transfer_count == 39
+        disk.full = False
+        again.create_transfers([attrs.evolve(ONE, id=40)])
+    assert not (path / "MANIFEST").exists()
+    Ledger.open(path).close()
+    assert (path / "MANIFEST").exists()
+
+
+def test_what_a_crash_left_is_recovered_once_there_is_room(
+    tmp_path: Path, disk: FullDisk, ledger: Ledger
+) -> None:
+    """Until then opening for writing says why not, and changes nothing; reading goes on."""
+    path, crashed = tmp_path / "ledger", tmp_path / "crashed"
+    stale = (path / "HEAD").read_bytes()
+    ledger.create_transfers([ONE])
+    copy_while_open(path, crashed)
+    (crashed / "HEAD").write_bytes(stale)
+    segment = next((crashed / "segments").iterdir())
+    content = segment.read_bytes().rstrip(b"\0")
+    segment.write_bytes(content[:-40])
+    before = files_under(crashed)
+    disk.full = True
+    with pytest.raises(NoRoomToRecover, match="no space left to recover"):
+        Ledger.open(crashed, storage=disk)
+    assert files_under(crashed) == before
+    with Ledger.open(crashed, storage=disk, read_only=True) as reading:
+        assert reading.position == 2
+    disk.full = False
+    with Ledger.open(crashed, storage=disk) as again:
+        assert again.report.recovery is not None
+        assert again.report.recovery.torn_bytes > 0

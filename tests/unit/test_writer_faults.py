@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from journal.active_file import ALLOCATION_BYTES
-from journal.errors import JournalFull, WriterPoisoned
+from journal.errors import JournalFull, NoRoomToRecover, WriterPoisoned
 from journal.reader import Reader
 from journal.verification import verify
 from tests.descriptors import open_descriptors
@@ -195,7 +195,7 @@ def acknowledged_by(path: Path, storage: FaultyStorage, *, written: int) -> tupl
     durable, attempted = (len(ids_in(path)) if path.exists() else 0), written
     try:
         writer = open_writer(path, storage=storage)
-    except OSError:
+    except (OSError, NoRoomToRecover):
         return durable, attempted
     durable = writer.head.position
     try:

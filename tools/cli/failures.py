@@ -101,6 +101,7 @@ FAILURES: Final = (  # the first that matches counts, so a subclass stands befor
         CHECK_FAILED,
         "make room or check the disk; what was there before is still usable",
     ),
+    Failure(journal.NoRoomToRecover, CHECK_FAILED, f"make room on the disk: {_AGAIN}"),
     Failure(journal.JournalFull, CHECK_FAILED, f"make room on the disk: {_AGAIN}"),
     Failure(journal.WriterPoisoned, CHECK_FAILED, f"check the disk: {_AGAIN}"),
     Failure(journal.LedgerClosed, CHECK_FAILED, _AGAIN),
