@@ -143,6 +143,7 @@ class Ledger:
             InvalidField: an argument is out of range.
             ClientMissing: a cluster is configured, and its client is not installed.
             NotALedger, NotOwner, LedgerLocked, UnsupportedFormat: nothing was touched.
+            NoRoomToRecover: a crash left something, and the disk is full. Reading goes on.
             Damage: the journal is not as it was written. Nothing is lost by having tried: at most
                 a torn tail was put in quarantine.
         """
@@ -155,7 +156,7 @@ class Ledger:
         cluster = None if read_only else configured(mirror)
         storage = storage or Storage()
         directory = Directory(Path(path))
-        writer = None
+        writer = indexes = None
         if read_only:
             require_ledger(directory)
         else:
@@ -176,6 +177,8 @@ class Ledger:
             indexes.complete(restored)
             ledger = cls(storage, directory, writer, restored, indexes, clock, expiry_seconds)
         except BaseException:
+            if indexes is not None:
+                indexes.release()  # else mapped until the error is forgotten
             if writer is not None:
                 writer.close()
             raise

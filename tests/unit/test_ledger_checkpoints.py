@@ -19,6 +19,7 @@ from journal import (
     TRANSFER,
     Account,
     CreateTransferStatus,
+    Damage,
     DecodeError,
     LedgerClosed,
     QueryFilter,
@@ -582,3 +583,21 @@ def test_pending_transfers_stand_where_their_statuses_say(change: dict[str, obje
     """Else a checkpoint could ask for as much memory as it likes."""
     with pytest.raises(DecodeError):
         LedgerState.load(_state(change))
+
+
+def test_an_opening_that_fails_lets_go_of_every_file(
+    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of mapped indexes as well, while whoever asked still looks at the error."""
+
+    def damaged(*_: object, **__: object) -> None:
+        raise Damage(path, 0, "as if", 1)
+
+    move(ledger, 1, 2, 3)
+    ledger.close()
+    monkeypatch.setattr("projections.ledger.restore_state", damaged)
+    before = open_descriptors()
+    with pytest.raises(Damage) as caught:
+        Ledger.open(path)
+    assert open_descriptors() == before
+    assert caught.value.cause == "as if"
