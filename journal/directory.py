@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -42,49 +43,51 @@ _HEAD_READS_MAX: Final = 5
 
 @attrs.frozen
 class Directory:
+    """Where everything of a ledger lies. Joining paths takes longer than looking one up."""
+
     path: Path
 
-    @property
+    @cached_property
     def lock(self) -> Path:
         return self.path / "LOCK"
 
-    @property
+    @cached_property
     def head(self) -> Path:
         return self.path / "HEAD"
 
-    @property
+    @cached_property
     def manifest(self) -> Path:
         return self.path / "MANIFEST"
 
-    @property
+    @cached_property
     def segments(self) -> Path:
         return self.path / "segments"
 
-    @property
+    @cached_property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    @property
+    @cached_property
     def indexes(self) -> Path:
         return self.path / "indexes"
 
-    @property
+    @cached_property
     def tree(self) -> Path:
         return self.path / "tree"
 
-    @property
+    @cached_property
     def subtrees(self) -> Path:
         return self.tree / "subtrees"
 
-    @property
+    @cached_property
     def quarantine(self) -> Path:
         return self.path / "quarantine"
 
-    @property
+    @cached_property
     def mirror(self) -> Path:
         return self.path / "mirror"
 
-    @property
+    @cached_property
     def folders(self) -> tuple[Path, ...]:
         return self.segments, self.checkpoints, self.indexes, self.tree, self.quarantine
 

@@ -15,6 +15,7 @@ import errno
 import fcntl
 import mmap
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,9 +187,9 @@ def check_directory(path: Path) -> None:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         raise NotALedger(path=path, reason="no such directory") from None
-    if os.path.islink(path):
+    if stat.S_ISLNK(status.st_mode):
         raise NotALedger(path=path, reason="it is a symbolic link")
-    if not os.path.isdir(path):
+    if not stat.S_ISDIR(status.st_mode):
         raise NotALedger(path=path, reason="it is not a directory")
     if status.st_uid != os.geteuid():
         raise NotOwner(path=path, owner_uid=status.st_uid, process_uid=os.geteuid())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.context import ForkServerContext
 from typing import Final, TypeVar
@@ -29,7 +29,12 @@ def cores() -> int:
 
 
 def at_once(count: int, jobs: Iterable[Callable[[], R]]) -> list[R]:
-    """Do each job in a process, so many at a time; what each returned, as they ended.
+    """What each job returned that :func:`as_they_end` does."""
+    return list(as_they_end(count, jobs))
+
+
+def as_they_end(count: int, jobs: Iterable[Callable[[], R]]) -> Iterator[R]:
+    """Do each job in a process, so many at a time; what each returned, as they end.
 
     Such a process has no threads, so it may fork others of its own.
 
@@ -39,6 +44,7 @@ def at_once(count: int, jobs: Iterable[Callable[[], R]]) -> list[R]:
     with ProcessPoolExecutor(count, fork_server()) as pool:
         futures = [pool.submit(job) for job in jobs]
         try:
-            return [future.result() for future in as_completed(futures)]
+            for future in as_completed(futures):
+                yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -14,17 +15,19 @@ import pytest
 from journal.storage import Storage
 from tests.crash.choices import Every
 from tests.crash.exploring import Figures, Point, explore, moments
-from tests.crash.forking import at_once, cores
+from tests.crash.forking import as_they_end, cores
 from tests.crash.memory import MemoryStorage, taken
 from tests.crash.power_cut import Disk, Tape, fresh_directory
 from tests.figures import Figure
 
 WORKLOADS: Final = 9
-WORKLOADS_LONG: Final = 450
+WORKLOADS_LONG: Final = 400
 SAMPLES: Final = 512
 """Of each moment at which there are too many states to try them all."""
 STATES: Final = 100_000
 STATES_LONG: Final = 5_000_000
+AT_ONCE: Final = 2
+"""Workloads for each core: some of the time they wait for threads of theirs."""
 FULLY: Final = 2_500
 """So many of the states at least are opened as ledgers, and gone on with."""
 
@@ -35,14 +38,22 @@ CUT: Final = os.environ.get("NOSTRO_CUT")
 
 @pytest.mark.slow
 @pytest.mark.timeout(36_000)
-def test_no_power_cut_breaks_a_promise(ram: Path, figure: Figure, is_long: bool) -> None:
+def test_no_power_cut_breaks_a_promise(
+    ram: Path, figure: Figure, capsys: pytest.CaptureFixture[str], is_long: bool
+) -> None:
     """At every sync, for thousands of disks: nothing lost, invented, reordered or refused."""
     if CUT is not None:
         number, moment, index = map(int, CUT.split("-"))
-        assert tried(ram, range(number, number + 1), (number, moment, index)).states == 1
+        (one,) = tried(ram, range(number, number + 1), (number, moment, index))
+        assert one.states == 1
         return
     workloads = WORKLOADS_LONG if is_long else WORKLOADS
-    figures = tried(ram, range(workloads), None)
+    figures = Figures()
+    for done, found in enumerate(tried(ram, range(workloads), None), 1):
+        figures.add(found)
+        if is_long:
+            with capsys.disabled():
+                print(f"{done} of {workloads} workloads: {figures}", flush=True)  # noqa: T201
     assert figures.states >= (STATES_LONG if is_long else STATES)
     assert figures.fully >= FULLY
     assert figures.merged > 0
@@ -57,15 +68,13 @@ def test_no_power_cut_breaks_a_promise(ram: Path, figure: Figure, is_long: bool)
     )
 
 
-def tried(folder: Path, workloads: range, only: Point | None) -> Figures:
-    """Explore the workloads, each in a process of its own, as many at once as there are cores."""
-    figures = Figures()
-    jobs = [
-        partial(explore, folder / str(number), SEED, number, SAMPLES, only) for number in workloads
-    ]
-    for found in at_once(cores(), jobs):
-        figures.add(found)
-    return figures
+def tried(folder: Path, workloads: range, only: Point | None) -> Iterator[Figures]:
+    """Explore the workloads, each in a process of its own, as they end."""
+    return as_they_end(
+        AT_ONCE * cores(),
+        [partial(explore, folder / str(number), SEED, number, SAMPLES, only)
+         for number in workloads],
+    )  # fmt: skip
 
 
 def test_the_disk_keeps_what_was_synced_and_may_lose_the_rest(ram: Path) -> None:
