@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+import shutil
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
+import attrs
 import pytest
 
 from journal.verification import verify
 from tests.crash.damage import SoundLedger, check
+from tests.crash.forking import at_once, cores
 from tests.figures import Figure
 from tests.journals import files_under, segment_names
 from tests.ledgers import create_transfers, open_ledger
@@ -25,6 +30,36 @@ def flipped(content: bytes, bit: int) -> bytes:
     changed = bytearray(content)
     changed[bit // 8] ^= 1 << bit % 8
     return bytes(changed)
+
+
+def cut_short(content: bytes, size: int) -> bytes:
+    return content[:size]
+
+
+def try_all(
+    sound: SoundLedger, cases: Sequence[tuple[str, int]], damaged: Callable[[bytes, int], bytes]
+) -> None:
+    """Damage one file after the other, in as many processes as there are cores."""
+    count = cores()
+    at_once(count, [partial(try_each, sound, n, cases[n::count], damaged) for n in range(count)])
+
+
+def try_each(
+    sound: SoundLedger,
+    number: int,
+    cases: Sequence[tuple[str, int]],
+    damaged: Callable[[bytes, int], bytes],
+) -> None:
+    path = sound.path.with_name(f"ledger-{number}")
+    shutil.copytree(sound.path, path)
+    sound = attrs.evolve(sound, path=path)
+    for name, where in cases:
+        (path / name).write_bytes(damaged(sound.files[name], where))
+        try:
+            check(sound, name)
+        except Exception:  # noqa: BLE001 - it is told in words: not each kind can be sent on
+            raise AssertionError(f"{traceback.format_exc()}\n{name} damaged at {where}") from None
+        sound.restore()
 
 
 def sample(
@@ -46,10 +81,7 @@ def test_every_flipped_bit_is_refused_or_made_good(
         (name, bit) for name, content in sound.files.items() for bit in range(len(content) * 8)
     ]
     chosen = sample(everything, FLIPS, is_long)
-    for name, bit in chosen:
-        (sound.path / name).write_bytes(flipped(sound.files[name], bit))
-        check(sound, name)
-        sound.restore()
+    try_all(sound, chosen, flipped)
     figure(
         "bits flipped", "each refused or made good", seed=SEED, files=len(sound.files),
         bits=len(chosen),
@@ -66,10 +98,7 @@ def test_every_truncation_is_refused_or_made_good(
         (name, size) for name, content in sound.files.items() for size in range(len(content))
     ]
     chosen = sample(everything, TRUNCATIONS, is_long)
-    for name, size in chosen:
-        (sound.path / name).write_bytes(sound.files[name][:size])
-        check(sound, name)
-        sound.restore()
+    try_all(sound, chosen, cut_short)
     figure(
         "files cut short", "each refused or made good", seed=SEED, files=len(sound.files),
         cuts=len(chosen),
