@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Final, TypeAlias, TypeVar
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
+from journal.errors import InvalidField
 from journal.model import (
     AccountBalance,
     CreateAccountResult,
@@ -17,8 +18,9 @@ from journal.model import (
     CreateTransferResult,
     CreateTransferStatus,
 )
-from projections.posting import Posting
 
+Balances: TypeAlias = tuple[int, int, int, int]
+"""Debits pending and posted, credits pending and posted."""
 R = TypeVar("R")
 S = TypeVar("S", bound=enum.IntEnum)
 
@@ -45,17 +47,22 @@ account_results: Final = results_as(CreateAccountResult, CreateAccountStatus)
 transfer_results: Final = results_as(CreateTransferResult, CreateTransferStatus)
 
 
+def check_balances(transfers: object, *, balances: bool) -> None:
+    """Raises InvalidField when rows are to be answered with balances."""
+    if balances and isinstance(transfers, np.ndarray):
+        raise InvalidField("balances", balances, "goes with a list, not with rows")
+
+
 def with_balances(
-    results: npt.NDArray[np.void], postings: Sequence[Posting]
+    results: npt.NDArray[np.void], balances: Iterable[tuple[Balances, ...]]
 ) -> list[TransferWithBalances]:
-    """The same with balances; ``postings`` are of those that were created, in order."""
-    created = iter(postings)
+    """The same with balances, which are those of what was created, in order."""
+    of_created = iter(balances)
 
     def answer(timestamp: int, status: CreateTransferStatus) -> TransferWithBalances:
-        balances: tuple[AccountBalance, ...] = ()
+        after: tuple[AccountBalance, ...] = ()
         if status is CreateTransferStatus.CREATED:
-            _, *accounts = next(created)
-            balances = tuple(AccountBalance(*account.balances(), timestamp) for account in accounts)
-        return TransferWithBalances(timestamp, status, *balances)
+            after = tuple(AccountBalance(*each, timestamp) for each in next(of_created))
+        return TransferWithBalances(timestamp, status, *after)
 
     return results_as(answer, CreateTransferStatus)(results)

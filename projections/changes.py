@@ -56,7 +56,8 @@ class ChangeEvent:
     """One posting."""
 
     position: int
-    """Where it stands in the journal: to go on after it, begin at the next position."""
+    """Where it stands in the journal: to go on after it, begin at the next position. A cluster's
+    events have none, and 0 here."""
     timestamp: int
     """When it happened, ns: the transfer's timestamp; for what expired, that of the expiry."""
     type: ChangeEventType
@@ -97,15 +98,8 @@ def change_events(
         NotALedger, NotOwner: there is nothing to read.
         Damage: the journal cannot be read up to there; what came before was sound.
     """
-    for field, value, greatest in (
-        ("position_min", position_min, 2**64 - 1),
-        ("timestamp_min", timestamp_min, TIMESTAMP_MAX),
-    ):
-        if not isinstance(value, int):
-            raise InvalidField(field, value, "must be an integer")
-        if not 0 <= value <= greatest:
-            raise OutOfRange(field, value, greatest)
-    _check_following(timeout_seconds, stop)
+    _check_within("position_min", position_min, 2**64 - 1)
+    check_reading(timestamp_min, timeout_seconds, stop)
     storage = storage or Storage()
     directory = Directory(Path(path))
     require_ledger(directory)
@@ -129,13 +123,26 @@ def change_events(
     )
 
 
-def _check_following(timeout_seconds: object, stop: object) -> None:
+def check_reading(timestamp_min: object, timeout_seconds: object, stop: object) -> None:
+    """Of whoever asks for change events, of a journal or a cluster.
+
+    Raises:
+        InvalidField, OutOfRange: an argument is none.
+    """
+    _check_within("timestamp_min", timestamp_min, TIMESTAMP_MAX)
     if timeout_seconds is not None and not (
         isinstance(timeout_seconds, int | float) and timeout_seconds >= 0
     ):
         raise InvalidField("timeout_seconds", timeout_seconds, "must be a number, 0 or more")
     if stop is not None and not isinstance(stop, threading.Event):
         raise InvalidField("stop", stop, "must be a threading.Event")
+
+
+def _check_within(field: str, value: object, greatest: int) -> None:
+    if not isinstance(value, int):
+        raise InvalidField(field, value, "must be an integer")
+    if not 0 <= value <= greatest:
+        raise OutOfRange(field, value, greatest)
 
 
 def _record_start(reader: Reader, position_min: int, timestamp_min: int) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol, Self, overload
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, Protocol, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ from journal.model import (
     QueryFilter,
     Transfer,
 )
+from projections.answers import TransferWithBalances
+from projections.changes import ChangeEvent
 
 
 class LedgerClient(Protocol):
@@ -28,7 +31,13 @@ class LedgerClient(Protocol):
     @overload
     def create_accounts(self, accounts: Rows) -> npt.NDArray[np.void]: ...
     @overload
-    def create_transfers(self, transfers: Sequence[Transfer]) -> list[CreateTransferResult]: ...
+    def create_transfers(
+        self, transfers: Sequence[Transfer], *, balances: Literal[False] = False
+    ) -> list[CreateTransferResult]: ...
+    @overload
+    def create_transfers(
+        self, transfers: Sequence[Transfer], *, balances: Literal[True]
+    ) -> list[TransferWithBalances]: ...
     @overload
     def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
     def lookup_accounts(self, ids: Iterable[int]) -> list[Account]: ...
@@ -37,6 +46,14 @@ class LedgerClient(Protocol):
     def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]: ...
     def query_accounts(self, query_filter: QueryFilter) -> list[Account]: ...
     def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]: ...
+    def get_change_events(
+        self,
+        *,
+        timestamp_min: int = 0,
+        follow: bool = False,
+        stop: threading.Event | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Iterator[ChangeEvent]: ...
     @property
     def is_open(self) -> bool: ...
     def close(self) -> None: ...

@@ -50,6 +50,7 @@ from journal.writer import SyncMode, Writer
 from projections.answers import (
     TransferWithBalances,
     account_results,
+    check_balances,
     transfer_results,
     with_balances,
 )
@@ -306,16 +307,19 @@ class Ledger:
     ) -> Request:
         """Check and pack what :meth:`create_transfers` takes; raises what that raises for it."""
         rows = transfer_rows(transfers)
+        check_balances(transfers, balances=balances)
         if isinstance(transfers, np.ndarray):
-            if balances:
-                raise InvalidField("balances", balances, "goes with a list, not with rows")
             return Request(RecordKind.TRANSFERS, rows)
         if not balances:
             return Request(RecordKind.TRANSFERS, rows, transfer_results)
         postings: list[Posting] = []
         return Request(
-            RecordKind.TRANSFERS, rows, lambda results: with_balances(results, postings), postings
-        )
+            RecordKind.TRANSFERS, rows,
+            lambda results: with_balances(
+                results, ((debit.balances(), credit.balances()) for _, debit, credit in postings)
+            ),
+            postings,
+        )  # fmt: skip
 
     def carry_out(self, request: Request) -> None:
         """Return once the request has its answer, durable, or an error.

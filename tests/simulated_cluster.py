@@ -35,8 +35,11 @@ from projections.tigerbeetle.errors import (
     SessionEvicted,
 )
 from projections.tigerbeetle.session import Operation, Reply
+from tests.changes import change_rows
 
 BATCH_EVENTS_MAX: Final = 8_189
+CHANGES_MAX: Final = 1_000
+"""Fewer than TigerBeetle's, so that readers ask again."""
 
 
 class Fault(enum.Enum):
@@ -68,9 +71,14 @@ def configuration(**changes: Any) -> ClusterConfiguration:  # noqa: ANN401
 class SimulatedCluster:
     """Give :meth:`connect` to a ClusterLedger."""
 
-    def __init__(self, path: Path, *, batch_events_max: int = BATCH_EVENTS_MAX) -> None:
+    def __init__(
+        self, path: Path, *,
+        batch_events_max: int = BATCH_EVENTS_MAX, changes_max: int = CHANGES_MAX,
+    ) -> None:  # fmt: skip
         self.ledger = Ledger.open(path, mirror=None)
         self.batch_events_max = batch_events_max
+        self.changes_max = changes_max
+        """So many change events are in a reply."""
         self.faults: deque[Fault | ClusterError] = deque()
         """Of the requests to come, in order; a ClusterError is raised by connecting instead."""
         self.requests: list[tuple[Operation, int]] = []
@@ -98,6 +106,9 @@ class SimulatedCluster:
     def carry_out(self, operation: Operation, body: Rows) -> Reply:
         if len(body) > self.batch_events_max:
             raise RequestRefused(operation.name.lower(), "too much data")
+        if operation is Operation.GET_CHANGE_EVENTS:
+            body = body.copy()
+            body["limit"] = np.minimum(body["limit"], self.changes_max)
         data = _CARRIED_OUT[operation](self.ledger, body)
         reply = Reply(self.ledger.timestamp, data)
         arriving, self.late = self.late, []
@@ -199,6 +210,13 @@ def _balances(ledger: Ledger, body: Rows) -> bytes:
     return rows.tobytes()
 
 
+def _changes(ledger: Ledger, body: Rows) -> bytes:
+    first, last, limit, _ = body[0].tolist()
+    events = [it for it in ledger.get_change_events(timestamp_min=first) if it.timestamp <= last]
+    events.sort(key=lambda event: event.timestamp)
+    return change_rows(events[:limit]).tobytes()
+
+
 _CARRIED_OUT: Final[dict[Operation, Callable[[Ledger, Rows], bytes]]] = {
     Operation.CREATE_ACCOUNTS: lambda ledger, body: _create(ledger, body, accounts=True),
     Operation.CREATE_TRANSFERS: lambda ledger, body: _create(ledger, body, accounts=False),
@@ -218,4 +236,5 @@ _CARRIED_OUT: Final[dict[Operation, Callable[[Ledger, Rows], bytes]]] = {
     Operation.QUERY_TRANSFERS: lambda ledger, body: transfer_rows(
         ledger.query_transfers(_query_filter(body))
     ).tobytes(),
+    Operation.GET_CHANGE_EVENTS: _changes,
 }

@@ -7,8 +7,9 @@ creation` says what is answered when one had to be sent again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Self, overload
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,10 @@ from journal.model import (
     QueryFilter,
     Transfer,
 )
+from projections.answers import TransferWithBalances
+from projections.changes import ChangeEvent, check_reading
 from projections.tigerbeetle.breaker import Breaker
+from projections.tigerbeetle.change_reading import ChangeReading
 from projections.tigerbeetle.cluster import native_connect
 from projections.tigerbeetle.configuration import ClusterConfiguration
 from projections.tigerbeetle.exchange import Exchange
@@ -115,25 +119,35 @@ class ClusterLedger:
         return answer
 
     @overload
-    def create_transfers(self, transfers: Sequence[Transfer]) -> list[CreateTransferResult]: ...
+    def create_transfers(
+        self, transfers: Sequence[Transfer], *, balances: Literal[False] = False
+    ) -> list[CreateTransferResult]: ...
+    @overload
+    def create_transfers(
+        self, transfers: Sequence[Transfer], *, balances: Literal[True]
+    ) -> list[TransferWithBalances]: ...
     @overload
     def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
     def create_transfers(
-        self, transfers: Sequence[Transfer] | Rows
-    ) -> list[CreateTransferResult] | npt.NDArray[np.void]:
+        self, transfers: Sequence[Transfer] | Rows, *, balances: bool = False
+    ) -> Sequence[CreateTransferResult] | npt.NDArray[np.void]:
         """Create transfers; the answer has one result for each, in order.
 
         Args:
             transfers: a list, or ``TRANSFER[n]``, which is answered with ``CREATE_RESULT[n]``. More
                 than a message takes are sent in several, one after another, no chain cut in two.
                 Others may come in between: but for chains a request is not one step anyway.
+            balances: answer with :class:`~projections.TransferWithBalances`, as :class:`Ledger`
+                does. The cluster is asked for them afterwards, by the change events of what was
+                created, which tell them as they were just then.
 
         Raises:
             InvalidField, BatchTooLarge, ChainTooLong: nothing was created.
             OutcomeUnknown: no answer; it names the ids of which nothing is known.
+            BalancesUnknown: an OutcomeUnknown where only the balances got no answer.
         """
-        answer: list[CreateTransferResult] | npt.NDArray[np.void]
-        answer = self._carry_out(self.requests.create_transfers(transfers))
+        answer: Sequence[CreateTransferResult] | npt.NDArray[np.void]
+        answer = self._carry_out(self.requests.create_transfers(transfers, balances=balances))
         return answer
 
     # --- reading ---
@@ -164,6 +178,43 @@ class ClusterLedger:
     def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
         """See :meth:`Ledger.query_transfers`."""
         return self._carry_out(self.requests.query_transfers(query_filter))
+
+    def get_change_events(
+        self,
+        *,
+        timestamp_min: int = 0,
+        follow: bool = False,
+        stop: threading.Event | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Iterator[ChangeEvent]:
+        """Every posting with the balances of both accounts as of that event, by time.
+
+        See :meth:`Ledger.get_change_events`. What was seen ends at a timestamp: to go on after it,
+        begin at the next. Who follows asks the cluster twice a second while nothing is new, and
+        closing the ledger ends that with any ``stop``.
+
+        Raises:
+            InvalidField, OutOfRange: an argument is none.
+            ConnectionFailed: of the iterator, when it gets no answer; go on as above.
+        """
+        check_reading(timestamp_min, timeout_seconds, stop)
+        self.pool.check_open()
+        reading = self.requests.read_changes(
+            timestamp_min=timestamp_min, follow=follow, timeout_seconds=timeout_seconds
+        )
+        stop = stop or self.pool.closed
+        return self._follow(reading, stop) if follow else self._read(reading)
+
+    def _read(self, reading: ChangeReading) -> Iterator[ChangeEvent]:
+        while reading.pause_seconds() is not None:
+            yield from self._carry_out(reading.page())
+
+    def _follow(self, reading: ChangeReading, stop: threading.Event) -> Iterator[ChangeEvent]:
+        while (seconds := reading.pause_seconds()) is not None and not stop.wait(seconds):
+            for event in self._carry_out(reading.page()):
+                yield event
+                if stop.is_set():
+                    return
 
     # --- keeping ---
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Any, Self, overload
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ from journal.model import (
     QueryFilter,
     Transfer,
 )
+from projections.answers import TransferWithBalances
+from projections.changes import ChangeEvent, check_reading
 from projections.tigerbeetle.cluster_ledger import ClusterLedger
 from projections.tigerbeetle.configuration import ClusterConfiguration
 from projections.tigerbeetle.steps import carry_out_async
@@ -53,13 +55,18 @@ class AsyncClusterLedger:
 
     @overload
     async def create_transfers(
-        self, transfers: Sequence[Transfer]
+        self, transfers: Sequence[Transfer], *, balances: Literal[False] = False
     ) -> list[CreateTransferResult]: ...
     @overload
+    async def create_transfers(
+        self, transfers: Sequence[Transfer], *, balances: Literal[True]
+    ) -> list[TransferWithBalances]: ...
+    @overload
     async def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
-    async def create_transfers(self, transfers: Any) -> Any:
+    async def create_transfers(self, transfers: Any, *, balances: bool = False) -> Any:
         """See :meth:`ClusterLedger.create_transfers`."""
-        return await carry_out_async(self._ledger.requests.create_transfers(transfers))
+        steps = self._ledger.requests.create_transfers(transfers, balances=balances)
+        return await carry_out_async(steps)
 
     async def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
         """See :meth:`ClusterLedger.lookup_accounts`."""
@@ -84,6 +91,23 @@ class AsyncClusterLedger:
     async def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
         """See :meth:`ClusterLedger.query_transfers`."""
         return await carry_out_async(self._ledger.requests.query_transfers(query_filter))
+
+    async def get_change_events(
+        self,
+        *,
+        timestamp_min: int = 0,
+        follow: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> AsyncGenerator[ChangeEvent, None]:
+        """See :meth:`ClusterLedger.get_change_events`."""
+        check_reading(timestamp_min, timeout_seconds, None)
+        reading = self._ledger.requests.read_changes(
+            timestamp_min=timestamp_min, follow=follow, timeout_seconds=timeout_seconds
+        )
+        while (seconds := reading.pause_seconds()) is not None:
+            await asyncio.sleep(seconds)
+            for event in await carry_out_async(reading.page()):
+                yield event
 
     @property
     def is_open(self) -> bool:

@@ -130,6 +130,17 @@ class OutcomeUnknown(ConnectionFailed):
         )
 
 
+@attrs.define(eq=False)
+class BalancesUnknown(OutcomeUnknown):
+    """Every transfer has its answer, in ``results``; but not what it left its accounts with."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.row:,} {self.kind} are answered, but the balances after them could not be asked"
+            f" for: {self.cause}"
+        )
+
+
 # --- refused: trying again does not help ----------------------------------------------------------
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from journal.codec import RecordKind, Rows
+from journal.codec import CREATED, RecordKind, Rows
+from journal.errors import LedgerClosed
 from journal.model import (
     ACCOUNT,
     TRANSFER,
@@ -24,10 +25,18 @@ from journal.rows import (
     transfer_rows,
     transfers_from_rows,
 )
-from projections.answers import account_results, transfer_results
+from projections.answers import (
+    Balances,
+    account_results,
+    check_balances,
+    transfer_results,
+    with_balances,
+)
 from projections.queries import account_selection, query_selection
 from projections.tigerbeetle.asking import ACCOUNT_BALANCE, balances_from_rows, look_up, select
+from projections.tigerbeetle.change_reading import ChangeReading, balances_after
 from projections.tigerbeetle.creation import create
+from projections.tigerbeetle.errors import BalancesUnknown, ClusterError, SessionClosed
 from projections.tigerbeetle.exchange import Exchange
 from projections.tigerbeetle.session import Operation
 from projections.tigerbeetle.steps import Steps
@@ -47,9 +56,28 @@ class Requests:
         results = yield from create(self._exchange, RecordKind.ACCOUNTS, account_rows(accounts))
         return results if isinstance(accounts, np.ndarray) else account_results(results)
 
-    def create_transfers(self, transfers: Sequence[Transfer] | Rows) -> Steps[Any]:
-        results = yield from create(self._exchange, RecordKind.TRANSFERS, transfer_rows(transfers))
-        return results if isinstance(transfers, np.ndarray) else transfer_results(results)
+    def create_transfers(
+        self, transfers: Sequence[Transfer] | Rows, *, balances: bool = False
+    ) -> Steps[Any]:
+        rows = transfer_rows(transfers)
+        check_balances(transfers, balances=balances)
+        results = yield from create(self._exchange, RecordKind.TRANSFERS, rows)
+        if isinstance(transfers, np.ndarray):
+            return results
+        if not balances:
+            return transfer_results(results)
+        return with_balances(results, (yield from self._balances_after(results)))
+
+    def _balances_after(self, results: Rows) -> Steps[list[tuple[Balances, ...]]]:
+        created = results["timestamp"][results["status"] == CREATED].tolist()
+        cause: ClusterError = SessionClosed()
+        try:
+            return (yield from balances_after(self._exchange, created))
+        except LedgerClosed:
+            pass
+        except ClusterError as error:
+            cause = error
+        raise BalancesUnknown("transfers", len(results), (), results, cause)
 
     def lookup_accounts(self, ids: Iterable[int]) -> Steps[list[Account]]:
         wanted = check_ids(ids)
@@ -84,3 +112,11 @@ class Requests:
         selection = query_selection(query_filter)
         rows = yield from select(self._exchange, Operation.QUERY_TRANSFERS, selection, TRANSFER)
         return transfers_from_rows(rows)
+
+    def read_changes(
+        self, *, timestamp_min: int, follow: bool, timeout_seconds: float | None
+    ) -> ChangeReading:
+        return ChangeReading(
+            self._exchange,
+            timestamp_min=timestamp_min, follow=follow, timeout_seconds=timeout_seconds,
+        )  # fmt: skip

@@ -139,7 +139,7 @@ def test_the_guide_to_changes_runs(
 ) -> None:
     """Every posting is told as the guide shows, and the answer carries the balances."""
     monkeypatch.chdir(tmp_path)
-    assert len(run_python("docs/guides/changes.md", capsys)) == 3
+    assert len(run_python("docs/guides/changes.md", capsys)) == 4
 
 
 def test_the_guide_to_tamper_evidence_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

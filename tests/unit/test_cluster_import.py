@@ -36,6 +36,7 @@ from projections.tigerbeetle.reconcile import reconcile
 from projections.tigerbeetle.session import Operation
 from projections.tigerbeetle.translation import expiry_id
 from tests.canned_cluster import CONFIGURATION, CannedCluster, nothing
+from tests.changes import change_rows
 from tests.clocks import HandClock
 from tests.mixed_ledger import mirrored_accounts, mirrored_transfers, write_mixed
 
@@ -57,12 +58,7 @@ def as_cluster(path: Path, *, timestamp: int | None = None) -> CannedCluster:
         if record.kind is RecordKind.TRANSFERS:
             rows, statuses = record.rows, record.statuses
             parts.append(rows if statuses is None else rows[statuses == 0xFFFFFFFF])
-    events = list(change_events(path))
-    changes = np.zeros(len(events), CHANGE_EVENT)
-    for row, event in zip(changes, events, strict=True):
-        id_ = event.transfer.id
-        row["id"] = id_ & 2**64 - 1, id_ >> 64
-        row["type"], row["timestamp"] = event.type, event.timestamp
+    changes = change_rows(list(change_events(path)))
     transfers = np.concatenate(parts)
     return CannedCluster(
         accounts, transfers[transfers["timestamp"] <= until],
