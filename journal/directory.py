@@ -15,9 +15,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-import weakref
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +32,7 @@ from journal.errors import (
     MissingSegment,
     NotALedger,
 )
+from journal.file_lock import FileLock
 from journal.head import HEAD_BYTES, SLOT_BYTES, Head, decode_slots, newest
 from journal.segment import SEGMENT_HEADER_BYTES, SegmentHeader, decode_segment_header
 from journal.storage import Storage, check_directory, read_file
@@ -213,7 +212,7 @@ def _check_neighbours(before: SegmentFile, after: SegmentFile) -> None:
         )
 
 
-class Lock:
+class Lock(FileLock):
     """The right to write to a ledger, held while this object is open.
 
     Raises:
@@ -221,38 +220,4 @@ class Lock:
     """
 
     def __init__(self, storage: Storage, directory: Directory) -> None:
-        self._storage = storage
-        self._fd = (
-            storage.open_write(directory.lock)
-            if storage.exists(directory.lock)
-            else storage.create(directory.lock)
-        )
-        try:
-            if not storage.try_lock(self._fd):
-                raise LedgerLocked(path=directory.path)
-        except BaseException:
-            storage.close(self._fd)
-            raise
-        self.is_abandoned = False
-        """Whether this is a forked child's copy of it: the lock is the parent's."""
-        _held.add(self)
-
-    def release(self) -> None:
-        _held.discard(self)
-        self._storage.close(self._fd)
-
-    def abandon_in_child(self) -> None:
-        self.is_abandoned = True
-        os.close(self._fd)  # the parent's lock stays; the child must not prolong it
-
-
-_held: Final[weakref.WeakSet[Lock]] = weakref.WeakSet()
-
-
-def _abandon_locks() -> None:
-    for lock in list(_held):
-        lock.abandon_in_child()
-        _held.discard(lock)
-
-
-os.register_at_fork(after_in_child=_abandon_locks)
+        super().__init__(storage, directory.lock, LedgerLocked(path=directory.path))

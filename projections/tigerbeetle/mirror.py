@@ -38,6 +38,7 @@ from projections.tigerbeetle.compare import differences, ids_of
 from projections.tigerbeetle.configuration import ClusterConfiguration
 from projections.tigerbeetle.cursor import MirrorCursor, read_cursor, write_cursor
 from projections.tigerbeetle.errors import (
+    AlreadyMirrored,
     ClusterClockBehind,
     ConnectionFailed,
     Difference,
@@ -47,7 +48,7 @@ from projections.tigerbeetle.errors import (
 )
 from projections.tigerbeetle.health import MirrorHealth, MirrorState, write_health
 from projections.tigerbeetle.locate import locate
-from projections.tigerbeetle.place import FileLock, MirrorPlace
+from projections.tigerbeetle.place import MirrorLock, MirrorPlace
 from projections.tigerbeetle.session import Connect, Reply
 from projections.tigerbeetle.translation import mirrored, pieces
 
@@ -116,7 +117,7 @@ class Mirror:
         self._cluster_timestamp = 0
         self._place = MirrorPlace(self._directory, configuration.cluster_id)
         self._place.make(self._storage)
-        self._lock = FileLock(self._storage, self._place.lock)
+        self._lock = MirrorLock(self._storage, self._place.lock)
 
     # --- for whoever runs it ---
 
@@ -127,7 +128,9 @@ class Mirror:
             Divergence: journal and cluster do not say the same; nothing more was sent.
             Damage: the journal cannot be read.
             ClusterError: the client library is missing or refused for good.
+            AlreadyMirrored: this is a forked process, and the parent mirrors.
         """
+        self._check_held()
         watcher = HeadWatcher(self._directory.head, stop=stop)
         try:
             while not stop.is_set():
@@ -156,6 +159,7 @@ class Mirror:
             ConnectionFailed: no answer; what was answered for is remembered.
             Divergence, Damage, ClusterError: as :meth:`run`.
         """
+        self._check_held()
         try:
             with Cluster(self.configuration, self._connect) as cluster:
                 self._begin(cluster)
@@ -187,6 +191,7 @@ class Mirror:
         )
 
     def close(self) -> None:
+        """May be repeated; in a forked process it does nothing."""
         self._lock.release()
 
     def __enter__(self) -> Self:
@@ -194,6 +199,10 @@ class Mirror:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _check_held(self) -> None:
+        if self._lock.is_abandoned:
+            raise AlreadyMirrored(self._place.lock)
 
     # --- one connection ---
 

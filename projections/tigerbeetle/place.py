@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Final
 
 import attrs
 
 from journal.directory import Directory, read_head
+from journal.file_lock import FileLock
 from journal.storage import Storage
 from projections.tigerbeetle.errors import AlreadyMirrored
 from projections.tigerbeetle.health import MirrorHealth, MirrorState, read_health
 
 _HEALTH: Final = ".health"
 _PREFIX: Final = "tigerbeetle-"
-_PAUSE_SECONDS: Final = 0.02
 
 
 @attrs.frozen
@@ -61,7 +60,7 @@ class MirrorPlace:
         if not storage.exists(self.lock):
             return False
         try:
-            FileLock(storage, self.lock, attempts=1).release()
+            MirrorLock(storage, self.lock, attempts=1).release()
         except AlreadyMirrored:
             return True
         return False
@@ -81,8 +80,8 @@ def mirror_places(storage: Storage, directory: Directory) -> list[MirrorPlace]:
     ]
 
 
-class FileLock:
-    """The system's lock on a file; it ends with the process that holds it.
+class MirrorLock(FileLock):
+    """The right to mirror a ledger into a cluster, held while this object is open.
 
     Raises:
         AlreadyMirrored: somebody else holds it.
@@ -90,14 +89,4 @@ class FileLock:
 
     def __init__(self, storage: Storage, path: Path, *, attempts: int = 5) -> None:
         """Who only looks whether it is held holds it for a moment, so it takes several attempts."""
-        self._storage = storage
-        self._fd = storage.open_write(path) if storage.exists(path) else storage.create(path)
-        for _ in range(attempts):
-            if storage.try_lock(self._fd):
-                return
-            time.sleep(_PAUSE_SECONDS)
-        storage.close(self._fd)
-        raise AlreadyMirrored(path)
-
-    def release(self) -> None:
-        self._storage.close(self._fd)
+        super().__init__(storage, path, AlreadyMirrored(path), attempts=attempts)

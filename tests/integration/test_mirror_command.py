@@ -11,7 +11,7 @@ import pytest
 from journal.directory import Directory
 from journal.storage import Storage
 from projections.tigerbeetle.health import MirrorHealth, MirrorState, write_health
-from projections.tigerbeetle.place import FileLock, MirrorPlace
+from projections.tigerbeetle.place import MirrorLock, MirrorPlace
 from tests.integration.test_cli import good, run
 from tests.ledgers import write_ledger
 from tests.ports import free_port
@@ -110,7 +110,7 @@ def test_the_status_of_a_ledger_that_never_was_mirrored(books: Path) -> None:
 
 def test_the_status_of_a_mirror_that_runs(books: Path, place: MirrorPlace) -> None:
     """As text, as JSON and for Prometheus; behind by what the journal has more."""
-    lock = FileLock(Storage(), place.lock)
+    lock = MirrorLock(Storage(), place.lock)
     try:
         text = good("mirror", str(books), "--status")
         assert "state" in text
