@@ -1,6 +1,9 @@
 """A cluster behind the seam of a session that is a ledger of our own, and fails when it is told to.
 
-What it answers are our rules, which `tests/differential` holds against TigerBeetle's.
+What it answers are our rules, which `tests/differential` holds against TigerBeetle's. A mirror,
+whose answers must not come from the rules it mirrors, has `tests/tigerbeetle/simulated.py`: there
+the rules share no code with ours, and faults are drawn from a seed. Here a test says what goes
+wrong, threads and tasks wait, and every operation is answered.
 """
 
 from __future__ import annotations
