@@ -10,11 +10,12 @@ import numpy as np
 
 from journal import ACCOUNT, TRANSFER
 from journal.codec import Rows
+from projections.operations import Operation
 from projections.tigerbeetle.change_events import CHANGE_EVENT
 from projections.tigerbeetle.cluster import QUERY_FILTER, REVERSED
 from projections.tigerbeetle.compare import ids_of
 from projections.tigerbeetle.configuration import ClusterConfiguration
-from projections.tigerbeetle.session import Operation, Reply
+from projections.tigerbeetle.session import Reply
 
 CONFIGURATION = ClusterConfiguration(cluster_id=7, replicas=("127.0.0.1:1",), timeout_seconds=0.2)
 

@@ -27,6 +27,7 @@ from journal.codec import Rows
 from journal.model import CREATE_RESULT
 from journal.rows import account_rows, field_ints, transfer_rows, u128_words
 from projections import Ledger
+from projections.operations import Operation
 from projections.tigerbeetle.asking import ACCOUNT_BALANCE
 from projections.tigerbeetle.breaker import Breaker
 from projections.tigerbeetle.configuration import ClusterConfiguration
@@ -37,7 +38,7 @@ from projections.tigerbeetle.errors import (
     SessionClosed,
     SessionEvicted,
 )
-from projections.tigerbeetle.session import Operation, Reply
+from projections.tigerbeetle.session import Reply
 from tests.changes import change_rows
 
 BATCH_EVENTS_MAX: Final = 8_189

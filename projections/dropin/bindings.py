@@ -23,6 +23,7 @@ from journal.model import (
     TransferFlags,
 )
 from projections.dropin.lib import c_uint128
+from projections.operations import Operation
 
 __all__ = [
     "Account",
@@ -50,19 +51,6 @@ __all__ = [
     "TransferFlags",
     "tb_client_init_parameters",
 ]
-
-
-class Operation(enum.IntEnum):
-    PULSE = 128
-    GET_CHANGE_EVENTS = 137
-    LOOKUP_ACCOUNTS = 140
-    LOOKUP_TRANSFERS = 141
-    GET_ACCOUNT_TRANSFERS = 142
-    GET_ACCOUNT_BALANCES = 143
-    QUERY_ACCOUNTS = 144
-    QUERY_TRANSFERS = 145
-    CREATE_ACCOUNTS = 146
-    CREATE_TRANSFERS = 147
 
 
 class PacketStatus(enum.IntEnum):

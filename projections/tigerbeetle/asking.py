@@ -20,11 +20,11 @@ from journal.model import (
     AccountFilterFlags,
 )
 from journal.rows import field_ints, u128_words
+from projections.operations import Operation
 from projections.queries import Selection
 from projections.tigerbeetle.cluster import ACCOUNT_FILTER, QUERY_FILTER, REVERSED, id_words
 from projections.tigerbeetle.configuration import BATCH_EVENTS_MAX
 from projections.tigerbeetle.exchange import Exchange
-from projections.tigerbeetle.session import Operation
 from projections.tigerbeetle.steps import Steps
 
 _U128: Final = ("<u8", (2,))

@@ -19,6 +19,7 @@ from journal.errors import LedgerClosed
 from journal.model import TIMESTAMP_MAX
 from projections.answers import Balances
 from projections.changes import ChangeEvent
+from projections.operations import Operation
 from projections.tigerbeetle.change_events import (
     CHANGE_EVENT,
     balances_by_time,
@@ -26,7 +27,6 @@ from projections.tigerbeetle.change_events import (
     events_from_rows,
 )
 from projections.tigerbeetle.exchange import Exchange
-from projections.tigerbeetle.session import Operation
 from projections.tigerbeetle.steps import Steps
 
 PAUSE_SECONDS: Final = 0.5

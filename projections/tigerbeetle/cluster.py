@@ -12,10 +12,11 @@ import numpy as np
 from journal.codec import Rows
 from journal.model import ACCOUNT, CREATE_RESULT, TRANSFER
 from journal.rows import u128_words
+from projections.operations import Operation
 from projections.tigerbeetle.change_events import CHANGE_EVENT, changes_between
 from projections.tigerbeetle.configuration import BATCH_EVENTS_MAX, ClusterConfiguration
 from projections.tigerbeetle.errors import ClusterUnreachable
-from projections.tigerbeetle.session import Connect, Operation, Reply, Session
+from projections.tigerbeetle.session import Connect, Reply, Session
 
 ID: Final = np.dtype(("<u8", (2,)))
 QUERY_FILTER: Final = np.dtype(

@@ -30,6 +30,7 @@ from journal.model import (
     TransferFlags,
 )
 from journal.rows import copy_rows
+from projections.operations import Operation
 from projections.tigerbeetle.compare import CLOSED, ids_of
 from projections.tigerbeetle.errors import (
     ChainTooLong,
@@ -38,7 +39,6 @@ from projections.tigerbeetle.errors import (
     SessionClosed,
 )
 from projections.tigerbeetle.exchange import Exchange, Unanswered
-from projections.tigerbeetle.session import Operation
 from projections.tigerbeetle.steps import Steps
 from projections.tigerbeetle.translation import LINKED, TAKEN_OVER, VOID
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from journal.codec import Rows
 from journal.errors import InvalidField, LedgerClosed
+from projections.operations import Operation
 from projections.tigerbeetle.breaker import Breaker
 from projections.tigerbeetle.configuration import ClusterConfiguration
 from projections.tigerbeetle.errors import (
@@ -21,7 +22,7 @@ from projections.tigerbeetle.errors import (
     SessionClosed,
 )
 from projections.tigerbeetle.pool import SessionPool
-from projections.tigerbeetle.session import Operation, Reply
+from projections.tigerbeetle.session import Reply
 from projections.tigerbeetle.steps import Pause, Steps, Wait
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from journal.codec import Rows
 from journal.rows import u128_words
+from projections.operations import Operation
 from projections.tigerbeetle.configuration import ClusterConfiguration
 from projections.tigerbeetle.errors import (
     ClientFailed,
@@ -25,7 +26,7 @@ from projections.tigerbeetle.errors import (
     SessionClosed,
     SessionEvicted,
 )
-from projections.tigerbeetle.session import Operation, Reply
+from projections.tigerbeetle.session import Reply
 
 try:
     from tigerbeetle import bindings

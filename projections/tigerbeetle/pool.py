@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 
 from journal.codec import Rows
 from journal.errors import InvalidField, LedgerClosed
+from projections.operations import Operation
 from projections.tigerbeetle.configuration import ClusterConfiguration
-from projections.tigerbeetle.session import Connect, Operation, Reply, Session
+from projections.tigerbeetle.session import Connect, Reply, Session
 
 SESSIONS_MAX: Final = 64
 """What a cluster keeps, for all of its clients."""

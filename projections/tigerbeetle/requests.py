@@ -32,13 +32,13 @@ from projections.answers import (
     transfer_results,
     with_balances,
 )
+from projections.operations import Operation
 from projections.queries import account_selection, query_selection
 from projections.tigerbeetle.asking import ACCOUNT_BALANCE, balances_from_rows, look_up, select
 from projections.tigerbeetle.change_reading import ChangeReading, balances_after
 from projections.tigerbeetle.creation import create
 from projections.tigerbeetle.errors import BalancesUnknown, ClusterError, SessionClosed
 from projections.tigerbeetle.exchange import Exchange
-from projections.tigerbeetle.session import Operation
 from projections.tigerbeetle.steps import Steps
 
 

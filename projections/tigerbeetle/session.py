@@ -5,26 +5,12 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
 from journal.codec import Rows
-
-
-class Operation(enum.IntEnum):
-    """TigerBeetle's numbers, release 0.17 (``tb_client.h``)."""
-
-    GET_CHANGE_EVENTS = 137
-    LOOKUP_ACCOUNTS = 140
-    LOOKUP_TRANSFERS = 141
-    GET_ACCOUNT_TRANSFERS = 142
-    GET_ACCOUNT_BALANCES = 143
-    QUERY_ACCOUNTS = 144
-    QUERY_TRANSFERS = 145
-    CREATE_ACCOUNTS = 146
-    CREATE_TRANSFERS = 147
+from projections.operations import Operation
 
 
 class Reply(NamedTuple):

@@ -13,8 +13,8 @@ import projections.tigerbeetle.cluster_import
 from journal import TRANSFER, Account
 from journal.codec import Rows
 from projections import Ledger
+from projections.operations import Operation
 from projections.tigerbeetle.errors import SessionClosed
-from projections.tigerbeetle.session import Operation
 from tests.canned_cluster import CannedCluster, nothing
 from tests.integration.test_cli import run
 from tests.mixed_ledger import write_mixed

@@ -12,8 +12,8 @@ from click.testing import Result
 
 import projections.tigerbeetle.reconcile
 from journal import Reader
+from projections.operations import Operation
 from projections.tigerbeetle.errors import SessionClosed
-from projections.tigerbeetle.session import Operation
 from tests.canned_cluster import CannedCluster, nothing, without
 from tests.integration.test_cli import good, run
 from tests.mixed_ledger import mirrored_accounts, mirrored_transfers, write_mixed

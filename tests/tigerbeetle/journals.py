@@ -18,7 +18,7 @@ from journal.model import CREATE_RESULT
 from journal.reader import Cursor, Reader
 from journal.rows import accounts_from_rows
 from projections import Ledger
-from projections.tigerbeetle.session import Operation
+from projections.operations import Operation
 from projections.tigerbeetle.translation import mirrored
 from tests.clocks import HandClock
 from tests.tigerbeetle.simulated import SimulatedCluster

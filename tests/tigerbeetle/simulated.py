@@ -23,10 +23,11 @@ from journal import Account, Transfer
 from journal.codec import Rows
 from journal.model import ACCOUNT, CREATE_RESULT, TRANSFER
 from journal.rows import account_rows, accounts_from_rows, transfer_rows, transfers_from_rows
+from projections.operations import Operation
 from projections.tigerbeetle.cluster import ID, QUERY_FILTER, REVERSED
 from projections.tigerbeetle.configuration import ClusterConfiguration
 from projections.tigerbeetle.errors import RequestRefused, SessionClosed, SessionEvicted
-from projections.tigerbeetle.session import Operation, Reply
+from projections.tigerbeetle.session import Reply
 from tests.property.model import Model
 
 Event = TypeVar("Event", Account, Transfer)

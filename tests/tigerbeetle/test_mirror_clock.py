@@ -9,11 +9,12 @@ import attrs
 import pytest
 
 from journal.codec import Rows
+from projections.operations import Operation
 from projections.tigerbeetle.errors import (
     ClusterClockBehind,
 )
 from projections.tigerbeetle.health import MirrorState
-from projections.tigerbeetle.session import Operation, Reply
+from projections.tigerbeetle.session import Reply
 from tests.clocks import HandClock
 from tests.tigerbeetle.journals import SECOND
 from tests.tigerbeetle.mirrors import (

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from journal.codec import Rows
+from projections.operations import Operation
 from projections.tigerbeetle.breaker import Breaker
 from projections.tigerbeetle.errors import (
     ClientFailed,
@@ -20,7 +21,7 @@ from projections.tigerbeetle.errors import (
 )
 from projections.tigerbeetle.health import MirrorState
 from projections.tigerbeetle.mirror import Mirror
-from projections.tigerbeetle.session import Operation, Reply
+from projections.tigerbeetle.session import Reply
 from tests.clocks import HandClock
 from tests.tigerbeetle.mirrors import (
     Quick,

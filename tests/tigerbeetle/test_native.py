@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from journal.model import TRANSFER
+from projections.operations import Operation
 from projections.tigerbeetle.cluster import Cluster, id_words
 from projections.tigerbeetle.configuration import ClusterConfiguration
 from projections.tigerbeetle.errors import ClusterUnreachable, HostUnknown, SessionClosed
-from projections.tigerbeetle.session import Operation, Session
+from projections.tigerbeetle.session import Session
 
 pytest.importorskip("tigerbeetle")
 

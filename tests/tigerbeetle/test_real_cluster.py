@@ -33,6 +33,7 @@ from journal import (
 from journal.model import ACCOUNT, TRANSFER
 from journal.rows import account_rows, accounts_from_rows, transfers_from_rows
 from projections import Ledger
+from projections.operations import Operation
 from projections.tigerbeetle.cluster import Cluster, id_words
 from projections.tigerbeetle.configuration import ClusterConfiguration
 from projections.tigerbeetle.errors import (
@@ -42,7 +43,7 @@ from projections.tigerbeetle.errors import (
 )
 from projections.tigerbeetle.health import MirrorState
 from projections.tigerbeetle.mirror import Mirror
-from projections.tigerbeetle.session import Operation, Session
+from projections.tigerbeetle.session import Session
 from tests.clocks import HandClock
 from tests.differential.tigerbeetle_server import find_binary
 from tests.tigerbeetle.journals import SECOND, Scene, expected, extend, write_small

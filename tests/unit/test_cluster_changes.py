@@ -19,8 +19,8 @@ from journal import (
     Transfer,
 )
 from projections import AsyncClusterLedger, ClusterLedger
+from projections.operations import Operation
 from projections.tigerbeetle.errors import BalancesUnknown, ConnectionFailed, SessionClosed
-from projections.tigerbeetle.session import Operation
 from tests.simulated_cluster import Fault, Impatient, SimulatedCluster, configuration
 from tests.waiting import TIMEOUT_SECONDS, until
 

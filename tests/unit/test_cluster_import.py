@@ -23,6 +23,7 @@ from journal import (
 )
 from journal.codec import RecordKind, Rows
 from projections import ChangeEventType, Ledger, audit, change_events
+from projections.operations import Operation
 from projections.tigerbeetle.change_events import CHANGE_EVENT
 from projections.tigerbeetle.cluster_import import ClusterImport, ImportReport
 from projections.tigerbeetle.compare import ids_of
@@ -33,7 +34,6 @@ from projections.tigerbeetle.errors import (
     SessionClosed,
 )
 from projections.tigerbeetle.reconcile import reconcile
-from projections.tigerbeetle.session import Operation
 from projections.tigerbeetle.translation import expiry_id
 from tests.canned_cluster import CONFIGURATION, CannedCluster, nothing
 from tests.changes import change_rows

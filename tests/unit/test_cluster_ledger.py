@@ -22,6 +22,7 @@ from journal import (
 )
 from journal.rows import transfer_rows
 from projections import ClusterLedger
+from projections.operations import Operation
 from projections.tigerbeetle.breaker import Breaker
 from projections.tigerbeetle.errors import (
     ChainTooLong,
@@ -31,7 +32,6 @@ from projections.tigerbeetle.errors import (
     OutcomeUnknown,
     RequestRefused,
 )
-from projections.tigerbeetle.session import Operation
 from tests.simulated_cluster import Fault, Impatient, SimulatedCluster, configuration
 from tests.waiting import TIMEOUT_SECONDS, until
 

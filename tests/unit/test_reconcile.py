@@ -14,6 +14,7 @@ import projections.tigerbeetle.reconcile
 from journal import ACCOUNT, TRANSFER, Reader, TransferFlags
 from journal.codec import Rows
 from projections import Ledger
+from projections.operations import Operation
 from projections.tigerbeetle.compare import ids_of
 from projections.tigerbeetle.errors import (
     ClusterUnreachable,
@@ -23,7 +24,7 @@ from projections.tigerbeetle.errors import (
 )
 from projections.tigerbeetle.findings import Findings
 from projections.tigerbeetle.reconcile import ReconcileReport, reconcile
-from projections.tigerbeetle.session import Operation, Reply
+from projections.tigerbeetle.session import Reply
 from projections.tigerbeetle.translation import expiry_id
 from tests.canned_cluster import CONFIGURATION, CannedCluster, nothing, without
 from tests.mixed_ledger import (
