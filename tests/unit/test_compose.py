@@ -94,13 +94,14 @@ def test_nothing_is_published(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_server_may_do_what_it_must(name: str) -> None:
-    """io_uring and locked memory, also where data files are made; one pinned image."""
+    """io_uring and locked memory and no more, also where data files are made; one pinned image."""
     loaded = load(name)
     made = [*servers(loaded).values(), loaded["services"][FORMAT]]
     assert {service["image"] for service in made} == {"ghcr.io/tigerbeetle/tigerbeetle:0.17.9"}
     for service in made:
         assert service["security_opt"] == ["seccomp=unconfined"]
         assert service["cap_add"] == ["IPC_LOCK"]
+        assert "privileged" not in service
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -109,6 +110,7 @@ def test_servers_keep_their_data_and_come_back(name: str) -> None:
     loaded = load(name)
     volumes = [server["volumes"] for server in servers(loaded).values()]
     sources = [source.removesuffix(":/data") for [source] in volumes]
+    assert loaded["volumes"] == dict.fromkeys(sources)  # kept by the engine, as any volume
     assert sources == list(loaded["volumes"])
     assert len(set(sources)) == len(sources)
     assert [text.split(":")[0] for text in loaded["services"][FORMAT]["volumes"]] == sources
@@ -124,8 +126,10 @@ def test_what_is_needed_is_started_before(name: str) -> None:
     for server in servers(loaded).values():
         assert server["depends_on"] == {FORMAT: {"condition": "service_completed_successfully"}}
         own = server["networks"]["ledger"]["ipv4_address"]
-        assert server["healthcheck"]["test"] == ["CMD", "nc", "-z", own, "3000"]
-        assert set(server["healthcheck"]) >= {"interval", "timeout", "retries", "start_period"}
+        assert server["healthcheck"] == {
+            "test": ["CMD", "nc", "-z", own, "3000"],
+            "interval": "10s", "timeout": "5s", "retries": 5, "start_period": "30s",
+        }  # fmt: skip
     peers = [service for key, service in loaded["services"].items() if key.startswith("peer")]
     assert len(peers) == (5 if name == "compose.five-peers.yml" else 0)
     for peer in peers:
@@ -135,7 +139,15 @@ def test_what_is_needed_is_started_before(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize(
-    "environment", [{}, {"TIGERBEETLE_CLUSTER_ID": "77", "TIGERBEETLE_SUBNET": "10.9.8"}]
+    "environment",
+    [
+        {},
+        {
+            "TIGERBEETLE_CLUSTER_ID": "77",
+            "TIGERBEETLE_SUBNET": "10.9.8",
+            "TIGERBEETLE_CACHE_GRID": "1GiB",
+        },
+    ],
 )
 def test_everybody_means_the_same_cluster(name: str, environment: dict[str, str]) -> None:
     """One id in every place, and the same addresses in the same order; each server has its own."""
@@ -143,7 +155,12 @@ def test_everybody_means_the_same_cluster(name: str, environment: dict[str, str]
     cluster_id = environment.get("TIGERBEETLE_CLUSTER_ID", "0")
     [expected] = {addresses(server) for server in servers(loaded).values()}
     for index, server in enumerate(servers(loaded).values()):
-        assert server["command"][-1] == f"/data/{cluster_id}_{index}.tigerbeetle"
+        assert server["command"] == [
+            "start",
+            f"--addresses={expected}",
+            f"--cache-grid={environment.get('TIGERBEETLE_CACHE_GRID', '256MiB')}",
+            f"/data/{cluster_id}_{index}.tigerbeetle",
+        ]
         own = server["networks"]["ledger"]["ipv4_address"]
         assert expected.split(",")[index] == f"{own}:3000"
     assert len(expected.split(",")) == len(servers(loaded)) in {1, 3}
@@ -170,6 +187,14 @@ def test_the_comments_name_the_addresses_that_are_used(name: str) -> None:
         assert f"#   TIGERBEETLE_REPLICAS={expected}\n" in text
     subnet = expected.partition(".11:")[0]
     assert re.search(rf"#   TIGERBEETLE_SUBNET +{re.escape(subnet)} ", text)
+
+
+def test_the_files_can_run_side_by_side() -> None:
+    """Each has a project and a network of its own."""
+    loaded = [load(name) for name in FILES]
+    assert len({each["name"] for each in loaded}) == len(FILES)
+    subnets = [each["networks"]["ledger"]["ipam"]["config"][0]["subnet"] for each in loaded]
+    assert len(set(subnets)) == len(FILES)
 
 
 @pytest.fixture
