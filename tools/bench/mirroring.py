@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,9 +14,12 @@ from typing import Final
 import attrs
 import numpy as np
 
+from journal.directory import Directory
+from journal.storage import Storage
 from projections import Ledger
 from projections.tigerbeetle.cluster import Cluster, native_connect
 from projections.tigerbeetle.configuration import ClusterConfiguration
+from projections.tigerbeetle.cursor import forget_cursor
 from projections.tigerbeetle.mirror import Mirror
 from tools.bench.measure import BATCH, Figure, Scale, quantile
 from tools.bench.payments import open_accounts, transfer_batch
@@ -26,6 +31,7 @@ _PER_SECOND: Final = 500
 _TURN_SECONDS: Final = 4.0
 _BEGIN_SECONDS: Final = 3.0
 """By then a mirror has connected, or waits."""
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # only a folder of our own in it is used
 
 
 def missing() -> Iterator[tuple[str, str]]:
@@ -42,7 +48,11 @@ def run_mirror(folder: Path, scale: Scale) -> Iterator[Figure]:
     with TemporaryDirectory(dir=folder) as other, tigerbeetle_replica(Path(other)) as address:
         cluster = ClusterConfiguration(0, (address,))
         yield _catching_up(path, cluster, scale)
-        yield from _latencies(path, cluster, scale)
+        gone = ClusterConfiguration(1, cluster.replicas)  # no replica answers for another cluster
+        ways = {"alone": None, "cluster gone": gone, "mirrored": cluster}
+        yield from _latencies(path, ways, scale)
+    if _can_be_apart():
+        yield from _latencies_apart(path, scale)
     shutil.rmtree(path)
 
 
@@ -68,14 +78,53 @@ def _await(cluster: ClusterConfiguration) -> None:
         replica.probe()
 
 
-def _latencies(path: Path, cluster: ClusterConfiguration, scale: Scale) -> Iterator[Figure]:
-    """In turns: alone, with the cluster gone, beside a mirror that is live."""
-    gone = ClusterConfiguration(1, cluster.replicas)  # no replica answers for another cluster
-    ways = {"alone": None, "cluster gone": gone, "mirrored": cluster}
+def _can_be_apart() -> bool:
+    return _MEMORY.is_dir() and hasattr(os, "sched_getaffinity") and len(_cores()) > 1
+
+
+def _cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0))
+
+
+def _latencies_apart(path: Path, scale: Scale) -> Iterator[Figure]:
+    """Beside a cluster that shares neither disk nor core with the ledger, as on another machine.
+
+    The replica and the mirror's process have the last core, and the replica's data is in memory.
+    """
+    cores = _cores()
+    with TemporaryDirectory(dir=_MEMORY) as memory:
+        try:
+            os.sched_setaffinity(0, cores[-1:])  # what is started from here on inherits it
+            with tigerbeetle_replica(Path(memory)) as address:
+                cluster = ClusterConfiguration(0, (address,))
+                forget_cursor(Storage(), Directory(path), cluster.cluster_id)
+                with Mirror(path, cluster) as mirror:
+                    _await(cluster)
+                    mirror.catch_up()
+                ways = {"alone on a core": None, "mirrored to a cluster apart": cluster}
+                yield from _latencies(path, ways, scale, cores)
+        finally:
+            _move_to(cores)
+
+
+def _move_to(cores: list[int]) -> None:
+    """All threads of this process, and what it starts from now on."""
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.sched_setaffinity(int(task.name), cores)
+
+
+def _latencies(
+    path: Path,
+    ways: dict[str, ClusterConfiguration | None],
+    scale: Scale,
+    cores: list[int] | None = None,
+) -> Iterator[Figure]:
+    """One way and then the other, in turns; the ledger on the first of these cores, if given."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(max(3, scale.singles // 500)):
         for name, way in ways.items():
-            times[name] += _paced(path, way)
+            times[name] += _paced(path, way, cores)
     for name, taken in times.items():
         workload = f"{len(taken):,} requests of one transfer, {_PER_SECOND} a second, in turns"
         for share in (50, 99):
@@ -83,10 +132,14 @@ def _latencies(path: Path, cluster: ClusterConfiguration, scale: Scale) -> Itera
             yield Figure(f"append, {name}, p{share}", value, "ms", workload, False)
 
 
-def _paced(path: Path, way: ClusterConfiguration | None) -> list[float]:
+def _paced(path: Path, way: ClusterConfiguration | None, cores: list[int] | None) -> list[float]:
     random = np.random.default_rng(4)
     times = []
+    if cores is not None:
+        _move_to(cores[-1:])  # where the mirror's process stays
     with Ledger.open(path, mirror=way) as ledger:
+        if cores is not None:
+            _move_to(cores[:1])
         due = time.perf_counter() + _BEGIN_SECONDS
         end = due + _TURN_SECONDS
         while due < end:
