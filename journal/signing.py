@@ -66,12 +66,35 @@ def read_key(path: Path, *, storage: Storage | None = None) -> SigningKey:
         OSError: it cannot be read; a symbolic link is not followed.
     """
     _refuse_beside_ledger(path)
-    data = _read_private(path, storage or Storage())
+    data = read_private(path, storage or Storage(), bytes_max=_KEY_FILE_BYTES_MAX)
     try:
         key: SigningKey = _ed25519().load(data)
     except ValueError as error:
         raise InvalidKey(str(path), str(error)) from None
     return key
+
+
+def read_private(path: Path, storage: Storage, *, bytes_max: int) -> bytes:
+    """What is in a file that nobody but its owner may read or write.
+
+    Raises:
+        KeyExposed: others may.
+        InvalidKey: it is no regular file, or larger than ``bytes_max``.
+        OSError: it cannot be read; a symbolic link is not followed.
+    """
+    fd = storage.open_read(path)
+    try:
+        mode = storage.mode(fd)
+        if not stat.S_ISREG(mode):
+            raise InvalidKey(str(path), "it is no regular file")
+        if mode & _OTHERS:
+            raise KeyExposed(path, stat.S_IMODE(mode))
+        data = storage.read(fd, bytes_max + 1, 0)
+    finally:
+        storage.close(fd)
+    if len(data) > bytes_max:
+        raise InvalidKey(str(path), f"it is larger than {bytes_max:,} bytes")
+    return data
 
 
 def check(public_key: bytes, signature: bytes, data: bytes) -> None:
@@ -90,19 +113,6 @@ def _ed25519() -> ModuleType:
         return importlib.import_module("journal.ed25519")
     except ImportError:
         raise SigningUnavailable from None
-
-
-def _read_private(path: Path, storage: Storage) -> bytes:
-    fd = storage.open_read(path)
-    try:
-        mode = storage.mode(fd)
-        if not stat.S_ISREG(mode):
-            raise InvalidKey(str(path), "it is no regular file")
-        if mode & _OTHERS:
-            raise KeyExposed(path, stat.S_IMODE(mode))
-        return storage.read(fd, _KEY_FILE_BYTES_MAX, 0)
-    finally:
-        storage.close(fd)
 
 
 def _refuse_beside_ledger(path: Path) -> None:

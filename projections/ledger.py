@@ -442,6 +442,12 @@ class Ledger:
         return self._state.timestamp if self._pipeline is None else self._pipeline.reached()[1]
 
     @property
+    def account_count(self) -> int:
+        """How many accounts there are."""
+        self._fold()
+        return self._state.accounts.count
+
+    @property
     def transfer_count(self) -> int:
         """How many transfers took effect."""
         self._fold()
@@ -459,6 +465,17 @@ class Ledger:
         """Whether :meth:`close` has not been called yet, in this process."""
         in_child = self._writer is not None and self._writer.is_in_child
         return not in_child and not self._closed.is_set()
+
+    def check_writable(self) -> None:
+        """Return if a request that came now would be carried out, for all that is known.
+
+        Raises:
+            LedgerClosed, ReadOnly, WriterPoisoned: none would.
+        """
+        self._check_open()
+        if self._writer is None:
+            raise ReadOnly(self.path)
+        self._writer.check_usable()
 
     def get_change_events(
         self,

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 import attrs
 import numpy as np
@@ -33,6 +33,9 @@ from projections.joining import Request
 from projections.lane import Lane, together
 from projections.ledger import Ledger, OpenReport
 from projections.past import PastLedger
+
+if TYPE_CHECKING:
+    from projections.tigerbeetle.process import MirrorProcess
 
 T = TypeVar("T")
 
@@ -169,6 +172,11 @@ class AsyncLedger:
         return self._ledger.timestamp
 
     @property
+    def account_count(self) -> int:
+        """See :attr:`Ledger.account_count`."""
+        return self._ledger.account_count
+
+    @property
     def transfer_count(self) -> int:
         """See :attr:`Ledger.transfer_count`."""
         return self._ledger.transfer_count
@@ -177,6 +185,15 @@ class AsyncLedger:
     def is_open(self) -> bool:
         """See :attr:`Ledger.is_open`."""
         return not self._closed and self._ledger.is_open
+
+    def check_writable(self) -> None:
+        """See :meth:`Ledger.check_writable`."""
+        self._ledger.check_writable()
+
+    @property
+    def mirror(self) -> MirrorProcess | None:
+        """See :attr:`Ledger.mirror`."""
+        return self._ledger.mirror
 
     async def state_sha256(self) -> bytes:
         """See :meth:`Ledger.state_sha256`."""

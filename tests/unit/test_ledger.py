@@ -60,6 +60,8 @@ def test_a_ledger_remembers_what_it_answered(path: Path, ledger: Ledger) -> None
             again.lookup_accounts([1, 2]), again.lookup_transfers([1]), again.state_sha256(),
         ) == told  # fmt: skip
         assert (again.position, again.timestamp, again.transfer_count) == (4, 1003, 1)
+        assert again.account_count == 3
+        again.check_writable()
         assert again.ledger_id == ledger.ledger_id
 
 
@@ -92,6 +94,7 @@ USES: Final[dict[str, Callable[[Ledger], object]]] = {
     "at": lambda ledger: ledger.at(position=1),
     "state_sha256": lambda ledger: ledger.state_sha256(),
     "checkpoint": lambda ledger: ledger.checkpoint(),
+    "check_writable": lambda ledger: ledger.check_writable(),
     "query_accounts": lambda ledger: ledger.query_accounts(QueryFilter()),
 }
 
@@ -127,6 +130,7 @@ def test_readers_need_no_lock_and_cannot_write(path: Path, ledger: Ledger) -> No
             lambda: reader.create_accounts(ACCOUNTS),
             lambda: reader.create_transfers([]),
             reader.checkpoint,
+            reader.check_writable,
         ):
             with pytest.raises(ReadOnly, match="opened for reading"):
                 write()
