@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "init": Entry("tools.cli.init:init", "Begin"),
     "import": Entry("tools.cli.import_file:import_file", "Write"),
     "checkpoint": Entry("tools.cli.checkpoint:checkpoint", "Write"),
+    "serve": Entry("tools.cli.serve:serve", "Write"),
     "accounts": Entry("tools.cli.accounts:accounts", "Read"),
     "balance": Entry("tools.cli.balance:balance", "Read"),
     "statement": Entry("tools.cli.statement:statement", "Read"),

@@ -1,0 +1,100 @@
+"""Who may do what: keys, of which only the hashes are kept.
+
+The file is TOML, a table for each key, and readable by its owner only::
+
+    [shop]
+    role = "write"
+    sha256 = "…"  # of the key, in hexadecimal
+
+A key is 256 random bits, so its plain hash is no help to whoever reads the file.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import hmac
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from journal.errors import InvalidKey
+from journal.signing import read_private
+from journal.storage import Storage
+
+_FILE_BYTES_MAX: Final = 1 << 20
+_SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+class Role(enum.IntEnum):
+    """Who may do something may also do what stands above it."""
+
+    ANYONE = 0
+    """Also without a key."""
+    READ_ONLY = 1
+    WRITE = 2
+
+
+_ROLES: Final = {"read_only": Role.READ_ONLY, "write": Role.WRITE}
+
+
+@attrs.frozen
+class Key:
+    name: str
+    role: Role
+    sha256: bytes
+
+
+@attrs.frozen
+class Keys:
+    """Every key that is known."""
+
+    all: tuple[Key, ...]
+
+    def role_of(self, presented: str) -> Role | None:
+        """What its holder may do; None for a key that is not known.
+
+        How long it takes says nothing of any key. ``presented`` is a header: each character a byte.
+        """
+        sha256 = hashlib.sha256(presented.encode("latin-1")).digest()
+        found = None
+        for key in self.all:
+            if hmac.compare_digest(key.sha256, sha256):
+                found = key.role
+        return found
+
+
+def read_keys(path: Path, *, storage: Storage | None = None) -> Keys:
+    """The keys in a file.
+
+    Raises:
+        KeyExposed: others may read or write it.
+        InvalidKey: it is not such a file.
+        OSError: it cannot be read; a symbolic link is not followed.
+    """
+    data = read_private(path, storage or Storage(), bytes_max=_FILE_BYTES_MAX)
+    try:
+        tables = tomllib.loads(data.decode("utf-8"))
+    except ValueError as error:
+        raise InvalidKey(str(path), f"is no TOML: {error}") from None
+    keys = tuple(_key(path, name, table) for name, table in tables.items())
+    if not keys:
+        raise InvalidKey(str(path), "holds no key")
+    if len({key.sha256 for key in keys}) < len(keys):
+        raise InvalidKey(str(path), "holds the same key twice")
+    return Keys(keys)
+
+
+def _key(path: Path, name: str, table: Any) -> Key:  # noqa: ANN401 - whatever TOML can hold
+    where = f"{path}: [{name}]"
+    if not isinstance(table, dict) or set(table) != {"role", "sha256"}:
+        raise InvalidKey(where, "must be a table of role and sha256, and of nothing else")
+    role, sha256 = table["role"], table["sha256"]
+    if not isinstance(role, str) or role not in _ROLES:
+        raise InvalidKey(where, f"role must be one of {', '.join(_ROLES)}")
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise InvalidKey(where, "sha256 must be 64 hexadecimal digits in lower case")
+    return Key(name, _ROLES[role], bytes.fromhex(sha256))

@@ -1,0 +1,87 @@
+"""What Prometheus is told: requests, events, the ledger, and its mirror if it has one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections import Counter as Tally
+from collections.abc import Sequence
+from typing import Final
+
+import prometheus_client
+from prometheus_client import CollectorRegistry
+
+from journal import CreateAccountResult, CreateTransferResult, JournalError
+from projections import AsyncLedger
+from projections.tigerbeetle.health import metrics as mirror_metrics
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+UNMATCHED: Final = ""
+"""The route of a request for a path that there is not."""
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+
+
+class Metrics:
+    """Counts from when it was made. A registry of its own: several may live in one process."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._requests = prometheus_client.Counter(
+            "nostro_http_requests", "Requests that were answered.",
+            ["method", "route", "status"], registry=registry,
+        )  # fmt: skip
+        self._seconds = prometheus_client.Histogram(
+            "nostro_http_request_seconds", "From a request's head to its answer.",
+            ["method", "route"], buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._events = prometheus_client.Counter(
+            "nostro_events", "Accounts and transfers that were answered, by what became of them.",
+            ["kind", "status"], registry=registry,
+        )  # fmt: skip
+        self._gauges = {
+            name: prometheus_client.Gauge(f"nostro_{name}", help_, registry=registry)
+            for name, help_ in (
+                ("position", "The last durable event."),
+                ("accounts", "Accounts that there are."),
+                ("transfers", "Transfers that took effect."),
+                ("writable", "Whether requests that write are carried out."),
+            )
+        }
+        prometheus_client.Info("nostro_build", "What is running.", registry=registry).info(
+            {"version": importlib.metadata.version("nostro")}
+        )
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request; ``route`` is the template of its path, so that labels stay few."""
+        method = method if method in _METHODS else "other"
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def created(self, results: Sequence[CreateAccountResult | CreateTransferResult]) -> None:
+        """Count what became of the events of a request."""
+        if not results:
+            return
+        kind = "account" if isinstance(results[0], CreateAccountResult) else "transfer"
+        for status, count in Tally(result.status.name for result in results).items():
+            self._events.labels(kind, status).inc(count)
+
+    def text(self, ledger: AsyncLedger) -> str:
+        """Everything, in the Prometheus text format."""
+        for name, value in (
+            ("position", ledger.position),
+            ("accounts", ledger.account_count),
+            ("transfers", ledger.transfer_count),
+            ("writable", _is_writable(ledger)),
+        ):
+            self._gauges[name].set(value)
+        text = prometheus_client.generate_latest(self._registry).decode()
+        health = ledger.mirror.health() if ledger.mirror is not None else None
+        return text if health is None else text + mirror_metrics(health)
+
+
+def _is_writable(ledger: AsyncLedger) -> bool:
+    try:
+        ledger.check_writable()
+    except JournalError:
+        return False
+    return True

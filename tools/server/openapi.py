@@ -1,0 +1,251 @@
+"""The OpenAPI 3.1 description, made from the operations and the ledger's own classes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Any, Final
+
+import attrs
+
+from journal import (
+    Account,
+    AccountBalance,
+    CreateAccountResult,
+    CreateAccountStatus,
+    CreateTransferResult,
+    CreateTransferStatus,
+    QueryFilter,
+    Transfer,
+)
+from tools.server import wire
+from tools.server.keys import Role
+from tools.server.operations import (
+    AT,
+    OPERATIONS,
+    POSITION,
+    Many,
+    Operation,
+    Shape,
+)
+from tools.server.refusal import OUTCOMES
+
+Schema = dict[str, Any]
+
+_ANSWERED: Final = (Account, Transfer, AccountBalance)
+_ASKED: Final = {Account: "NewAccount", Transfer: "NewTransfer", QueryFilter: "QueryFilter"}
+_STATUSES: Final = {
+    CreateAccountResult: CreateAccountStatus, CreateTransferResult: CreateTransferStatus,
+}  # fmt: skip
+_DIGITS: Final = "^[0-9]{1,39}$"
+_ERRORS: Final = {
+    400: "The request says something that it may not; nothing was written.",
+    401: "There is no key, or one that is not known.",
+    403: "This key may only read, or the server is not asked under this name.",
+    404: "There is none.",
+    408: "The body was not there in time; nothing was written.",
+    413: "The body or the list in it is too large; nothing was written.",
+    415: "The body is not application/json.",
+    500: "A bug or the disk; the server's log says what.",
+    503: "Nothing can be written until the server is started again, or it is stopping.",
+    507: "There is no room on the disk; nothing was written.",
+}
+_PARAMETERS: Final[dict[str, Schema]] = {
+    AT: {"type": "string", "description": "A time, RFC 3339 or nanoseconds; included."},
+    POSITION: {"type": "integer", "minimum": 0, "description": "A position; included."},
+}
+
+
+def describe() -> Schema:
+    """The whole description."""
+    paths: dict[str, Schema] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    paths["/openapi.json"] = {
+        "get": {
+            "operationId": "openapi",
+            "summary": "This description.",
+            "security": [{"key": []}, {}],
+            "responses": {"200": _content({"type": "object"}), **_errors(401, 403)},
+        }
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "nostro",
+            "version": importlib.metadata.version("nostro"),
+            "description": "A double-entry ledger. Names and statuses are TigerBeetle's.",
+            "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
+            "schemas": _schemas(),
+        },
+    }
+
+
+def _operation(operation: Operation) -> Schema:
+    described: Schema = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "responses": {
+            "200": _text() if operation.answer is str else _content(_shape(operation.answer)),
+            **_errors(*_statuses(operation)),
+        },
+    }
+    if operation.role is not Role.ANYONE:
+        described["security"] = [{"key": []}, {}]
+    if parameters := _parameters(operation):
+        described["parameters"] = parameters
+    if operation.body is not None:
+        schema = _shape(operation.body, asked=True)
+        described["requestBody"] = {"required": True, **_content(schema, described=False)}
+    return described
+
+
+def _statuses(operation: Operation) -> list[int]:
+    statuses = {400, 403, 500, 503, *operation.errors}
+    if operation.role is not Role.ANYONE:
+        statuses.add(401)
+    if operation.body is not None:
+        statuses |= {408, 415}
+    return sorted(statuses)
+
+
+def _parameters(operation: Operation) -> list[Schema]:
+    parameters = []
+    if "{id}" in operation.path:
+        parameters.append({
+            "name": "id", "in": "path", "required": True,
+            "schema": {"type": "string", "pattern": _DIGITS},
+        })  # fmt: skip
+    if isinstance(operation.query, type):
+        named = {
+            name: {**schema, "description": "Names parted by commas, or a number."}
+            if name == "flags"
+            else schema
+            for name, schema in _query_schemas(operation.query).items()
+        }
+    else:
+        named = {name: _PARAMETERS[name] for name in operation.query}
+    for name, schema in named.items():
+        parameters.append({"name": name, "in": "query", "schema": schema})
+    return parameters
+
+
+def _query_schemas(kind: type) -> dict[str, Schema]:
+    schemas = {}
+    for field in attrs.fields(kind):
+        if field.name == "account_id":
+            continue  # it stands in the path
+        is_text = wire.is_wide(field.name) or field.name == "flags"
+        schemas[field.name] = {"type": "string"} if is_text else _number(field.name)
+    return schemas
+
+
+def _schemas() -> dict[str, Schema]:
+    schemas = {kind.__name__: _answered(kind) for kind in _ANSWERED}
+    schemas |= {name: _asked(kind) for kind, name in _ASKED.items()}
+    schemas |= {kind.__name__: _result(kind) for kind in _STATUSES}
+    schemas["Health"] = _object(
+        {
+            "status": {"const": "ok"},
+            "position": {"type": "integer"},
+            "mirror": {"type": ["object", "null"]},
+        }
+    )
+    schemas["Ready"] = _object({"ready": {"const": True}})
+    error = _object(
+        {
+            "type": {"type": "string"},
+            "message": {"type": "string"},
+            "field": {"type": "string"},
+            "row": {"type": "integer", "description": "Counted from 0."},
+            "outcome": {
+                "enum": list(OUTCOMES),
+                "description": "What became of what was to be written. If it is unknown, send "
+                "the same ids again.",
+            },
+        },
+        required=("type", "message"),
+    )
+    schemas["Error"] = _object({"error": error})
+    return schemas
+
+
+def _answered(kind: type) -> Schema:
+    return _object(
+        {
+            field.name: {"type": "array", "items": {"enum": _flag_names(kind)}}
+            if field.name == "flags"
+            else {"type": "string", "pattern": _DIGITS}
+            if wire.is_wide(field.name)
+            else _number(field.name)
+            for field in attrs.fields(kind)
+        }
+    )
+
+
+def _asked(kind: type) -> Schema:
+    properties = {}
+    for field in attrs.fields(kind):
+        either = [_number(field.name), {"type": "string", "pattern": _DIGITS}]
+        if field.name == "flags":
+            either[1] = {"type": "array", "items": {"enum": _flag_names(kind)}}
+        properties[field.name] = {"oneOf": either}
+    return _object(properties, required=())
+
+
+def _result(kind: type) -> Schema:
+    return _object(
+        {
+            "timestamp": {"type": "string", "pattern": _DIGITS},
+            "status": {"enum": [status.name for status in _STATUSES[kind]]},
+        }
+    )
+
+
+def _number(name: str) -> Schema:
+    return {"type": "integer", "minimum": 0, "maximum": 2 ** wire.BITS[name] - 1}
+
+
+def _flag_names(kind: type) -> list[str]:
+    return wire.flag_names(wire.FLAGS[kind], -1)
+
+
+def _object(properties: Schema, required: tuple[str, ...] | None = None) -> Schema:
+    made: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    needed = list(properties if required is None else required)
+    return {**made, "required": needed} if needed else made
+
+
+def _shape(shape: Shape, *, asked: bool = False) -> Schema:
+    if isinstance(shape, Many):
+        return {
+            "type": "array",
+            "items": _shape(shape.kind, asked=asked),
+            "maxItems": wire.EVENTS_MAX,
+        }
+    assert shape is not None, "there is no body to describe"
+    if shape is int:
+        return {
+            "oneOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _DIGITS}]
+        }
+    name = _ASKED[shape] if asked else shape.__name__
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _content(schema: Schema, *, described: bool = True) -> Schema:
+    content: Schema = {"content": {"application/json": {"schema": schema}}}
+    return {"description": "The answer.", **content} if described else content
+
+
+def _text() -> Schema:
+    return {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+def _errors(*statuses: int) -> Schema:
+    reference = {"$ref": "#/components/schemas/Error"}
+    return {
+        str(status): {**_content(reference), "description": _ERRORS[status]} for status in statuses
+    }
