@@ -19,6 +19,7 @@ from journal.storage import (
     sweep_temporaries,
 )
 from journal.writer import Writer
+from tests.descriptors import open_descriptors
 from tests.journals import commit, open_writer
 from tests.storages import CHANGES, EIO, ENOSPC, FaultyStorage, RecordingStorage
 
@@ -181,6 +182,27 @@ def test_a_new_name_that_could_not_be_synced_is_reported(tmp_path: Path) -> None
     with pytest.raises(OSError, match=os.strerror(EIO)):
         replace_file(storage, tmp_path / "file", b"new")
     assert "sync_directory" in CHANGES
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="syncs by another call there")
+@pytest.mark.parametrize("call", ["sync", "sync_data", "sync_directory"])
+def test_a_sync_that_fails_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Of a file, of its data, and of a directory, whose descriptor is closed all the same."""
+
+    def failing(_: int) -> None:
+        raise OSError(EIO, os.strerror(EIO))
+
+    storage = Storage()
+    fd = storage.create(tmp_path / "file")
+    before = open_descriptors()
+    monkeypatch.setattr(os, "fsync", failing)
+    monkeypatch.setattr(os, "fdatasync", failing)
+    with pytest.raises(OSError, match=os.strerror(EIO)):
+        getattr(storage, call)(tmp_path if call == "sync_directory" else fd)
+    assert open_descriptors() == before
+    storage.close(fd)
 
 
 def test_leftovers_are_swept(tmp_path: Path) -> None:
