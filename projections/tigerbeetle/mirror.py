@@ -52,8 +52,10 @@ from projections.tigerbeetle.place import MirrorLock, MirrorPlace
 from projections.tigerbeetle.session import Connect, Reply
 from projections.tigerbeetle.translation import mirrored, pieces
 
-CURSOR_SECONDS: Final = 1.0
-HEALTH_SECONDS: Final = 0.5
+CURSOR_SECONDS: Final = 10.0
+HEALTH_SECONDS: Final = 2.0
+"""Each is a file that takes from the disk on which the ledger syncs. An old cursor costs a question
+to the cluster; what is new about the mirror is told at once."""
 PROBE_SECONDS: Final = 1.0
 """With nothing to send, the cluster is asked for something this often."""
 _CREATED: Final = int(CreateTransferStatus.CREATED)
@@ -110,6 +112,7 @@ class Mirror:
         self._is_connected = False
         self._events = self._failures = 0
         self._last_error: tuple[str, int] | None = None
+        self._told: object = None
         self._complete_at = clock()
         self._answered_at = 0.0
         self._cursor_written = self._cursor
@@ -360,8 +363,9 @@ class Mirror:
             if is_due or now - self._cursor_written_at >= CURSOR_SECONDS:
                 self._cursor_written_at = now
                 self._write_cursor()
-            if is_due or now - self._health_written_at >= HEALTH_SECONDS:
-                self._health_written_at = now
+            news = self._state, self._is_connected, self._last_error
+            if is_due or news != self._told or now - self._health_written_at >= HEALTH_SECONDS:
+                self._told, self._health_written_at = news, now
                 write_health(self._storage, self._place.health, self.health())
         except OSError as error:
             _log.warning("the mirror's cursor could not be written: %s", error)
