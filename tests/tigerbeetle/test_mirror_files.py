@@ -14,6 +14,7 @@ from projections.tigerbeetle import mirror as module
 from projections.tigerbeetle.cursor import read_cursor
 from projections.tigerbeetle.errors import (
     AlreadyMirrored,
+    ClusterUnreachable,
 )
 from projections.tigerbeetle.health import MirrorState
 from projections.tigerbeetle.mirror import Mirror
@@ -21,6 +22,7 @@ from tests.clocks import HandClock
 from tests.disks import FullDisk
 from tests.tigerbeetle.journals import SECOND, ends
 from tests.tigerbeetle.mirrors import (
+    Scripted,
     assert_mirrored,
     extend_in,
     mirror_of,
@@ -105,3 +107,24 @@ def test_its_health_is_in_a_file(
         assert (found["replicas"], found["cluster_id"]) == ("10.0.0.1:3001", 7)
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_news_of_it_is_told_at_once(
+    path: Path, cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That a cluster cannot be reached, and that it can again, though the next look is far off."""
+    monkeypatch.setattr(module, "HEALTH_SECONDS", 3_600.0)
+    file = path / "mirror" / "tigerbeetle-7.health"
+    told: list[tuple[str, bool]] = []
+    gone = ClusterUnreachable(7, "10.0.0.1:3001", 4.0)
+    opening = Scripted(cluster, gone, gone)
+
+    def connect() -> Session:
+        if opening.opened:
+            found = json.loads(file.read_bytes())
+            told.append((found["state"], found["connected"]))
+        return opening()
+
+    with mirror_of(path, cluster, connect) as mirror:
+        run_until(mirror, lambda: file.exists() and json.loads(file.read_bytes())["connected"])
+    assert told == [("retrying", False)] * 2
