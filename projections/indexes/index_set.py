@@ -6,7 +6,8 @@ means to fold it, from the nearest checkpoint before the gap.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from itertools import takewhile
 from typing import Any, Final, TypeVar
 
@@ -60,8 +61,9 @@ class Indexes:
     def load(self) -> None:
         """Take the runs on disk that are sound and follow on one another."""
         reader = Reader(self._directory.path, storage=self._storage)
+        ends_at = cache(partial(holds_frame, reader))  # the runs of each index end where others do
         for stack in self.stacks:
-            _load(reader, stack, self.files)
+            _load(stack, self.files, ends_at)
 
     def observe(self, state: LedgerState, record: Record) -> None:
         """Take in a record that was folded into ``state``."""
@@ -206,12 +208,12 @@ class Indexes:
         )
 
 
-def _load(reader: Reader, stack: RunStack[Any], files: RunFiles) -> None:
+def _load(stack: RunStack[Any], files: RunFiles, ends_at: Callable[[int, bytes], bool]) -> None:
     found = _sound_runs(stack, files)
     for run in sorted(found, key=lambda run: (run.span.position_first, -run.span.position_last)):
         span = run.span
-        if span.position_first == stack.position + 1 and holds_frame(
-            reader, span.position_last, span.frame_sha256
+        if span.position_first == stack.position + 1 and ends_at(
+            span.position_last, span.frame_sha256
         ):
             stack.append(run, stored=True)
 
