@@ -43,7 +43,7 @@ from journal.head import Head, encode_slots
 from journal.manifest import sealed_segments, write_manifest
 from journal.pace import PACE, Pace
 from journal.reader import Reader
-from journal.scan import FrameBreak, Place, scan, segment_start
+from journal.scan import FrameBreak, Place, segment_start
 from journal.storage import (
     Storage,
     check_directory,
@@ -51,6 +51,7 @@ from journal.storage import (
     make_directories,
     replace_file,
 )
+from journal.stretches import stretches
 from journal.verification import Progress
 
 
@@ -243,11 +244,11 @@ def _durable_part(storage: Storage, file: SegmentFile, head: Head, pace: Pace) -
     try:
         place = segment_start(file.header)
         digest = hashlib.sha256(storage.read(fd, place.offset_bytes, 0))
-        for scanned in scan(
+        for stretch in stretches(
             storage, fd, place, end_bytes=head.offset_bytes, ledger_id=head.ledger_id
         ):
-            digest.update(scanned.frame)
-            place = scanned.next_place
+            digest.update(stretch.data)
+            place = stretch.next_place
             pace.pause()
     except FrameBreak as broken:
         raise broken.damage(file.path) from None

@@ -29,7 +29,9 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 MAGIC: Final = b"NSTR"
 END_MARK: Final = b"END."
@@ -44,7 +46,27 @@ GENESIS_SHA256: Final = bytes(32)
 _HEADER: Final = struct.Struct("<4sIIIQQQQ16s32s")
 _TRAILER: Final = struct.Struct("<QI4s")
 
-if _HEADER.size != HEADER_BYTES or _TRAILER.size != TRAILER_BYTES:
+HEADERS: Final[Any] = np.dtype(
+    [
+        ("magic", "S4"),
+        ("crc", "<u4"),
+        ("payload_bytes", "<u4"),
+        ("event_count", "<u4"),
+        ("position_first", "<u8"),
+        ("position_durable", "<u8"),
+        ("timestamp_min", "<u8"),
+        ("timestamp_max", "<u8"),
+        ("ledger_id", "u1", 16),
+        ("previous_sha256", "u1", 32),
+    ]
+)
+"""Many headers as one array."""
+TRAILERS: Final[Any] = np.dtype(
+    [("before", "u1", ALIGNMENT_BYTES), ("position_last", "<u8"), ("crc", "<u4"), ("mark", "S4")]
+)
+"""Many trailers, with the bytes before each, of which the last are padding."""
+
+if not (_HEADER.size == HEADERS.itemsize == HEADER_BYTES and _TRAILER.size == TRAILER_BYTES):
     raise AssertionError("the frame's layout does not add up")
 
 

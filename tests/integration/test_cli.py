@@ -185,6 +185,10 @@ def test_verify_reads_every_byte(books: Path) -> None:
     assert "Sound: every byte" in good("verify", books)
     (report,) = objects("verify", books, "--json", "-q")
     assert (report["sound"], report["events"]) == (True, 7)
+    (quick,) = objects("verify", books, "--quick", "--json", "-q")
+    assert quick == report  # nothing is sealed yet
+    refused = run("verify", books, "--quick", "--decode")
+    assert (refused.exit_code, "give one" in refused.stderr) == (2, True)
 
 
 def test_damage_is_exit_code_3_with_file_offset_position_and_cause(books: Path) -> None:

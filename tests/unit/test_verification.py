@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 import pytest
 
-from journal import Damage, verify
-from journal.errors import CorruptSegment
-from journal.segment import SEGMENT_HEADER_BYTES, decode_segment_header, encode_segment_header
+from journal import Damage, verification, verify
+from journal.errors import CorruptSegment, InvalidField
+from journal.scan import Place
+from journal.segment import (
+    SEGMENT_HEADER_BYTES,
+    decode_segment_header,
+    encode_segment_header,
+    segment_name,
+)
+from journal.storage import Storage
+from journal.stretches import Stretch, stretches
 from tests.journals import commit, open_writer, segment_names
 from tests.ledgers import write_ledger
 
@@ -80,7 +89,45 @@ def test_what_was_decoded_is_counted_alike(path: Path) -> None:
     assert verify(path, decode=True) == verify(path)
 
 
-def test_a_sealed_file_is_hashed_whole(path: Path) -> None:
+def test_quick_finds_what_a_walk_finds(path: Path) -> None:
+    """Each byte of each segment counts, and the place that is named is the same."""
+    report = verify(path, quick=True)
+    assert report == attrs.evolve(verify(path), records=None)
+    for file in sorted((path / "segments").iterdir()):
+        content = file.read_bytes()
+        for offset in range(0, len(content), 199):
+            flip(file, offset)
+            with pytest.raises(Damage) as walked:
+                verify(path)
+            with pytest.raises(Damage) as caught:
+                verify(path, quick=True)
+            assert str(caught.value) == str(walked.value)
+            file.write_bytes(content)
+
+
+def test_quick_walks_no_sealed_segment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the last one, which nothing but HEAD vouches for."""
+    walked: list[int] = []
+
+    def noted(
+        storage: Storage, fd: int, start: Place, *, end_bytes: int, ledger_id: bytes
+    ) -> Iterator[Stretch]:
+        walked.append(start.position)
+        return stretches(storage, fd, start, end_bytes=end_bytes, ledger_id=ledger_id)
+
+    monkeypatch.setattr(verification, "stretches", noted)
+    verify(path, quick=True)
+    assert [segment_name(position) for position in walked] == segment_names(path)[-1:]
+
+
+def test_quick_decodes_nothing(path: Path) -> None:
+    """Both cannot be had."""
+    with pytest.raises(InvalidField, match="quick"):
+        verify(path, quick=True, decode=True)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_sealed_file_is_hashed_whole(path: Path, *, quick: bool) -> None:
     """Also what no frame covers: a segment's header, made anew with a sound CRC, is told."""
     for name in segment_names(path)[:-1]:
         segment = path / "segments" / name
@@ -89,7 +136,7 @@ def test_a_sealed_file_is_hashed_whole(path: Path) -> None:
         forged = attrs.evolve(header, created_at_ns=header.created_at_ns + 1)
         segment.write_bytes(encode_segment_header(forged) + content[SEGMENT_HEADER_BYTES:])
         with pytest.raises(CorruptSegment, match="SHA-256") as caught:
-            verify(path)
+            verify(path, quick=quick)
         assert caught.value.path == segment
         segment.write_bytes(content)
-    verify(path)
+    verify(path, quick=quick)

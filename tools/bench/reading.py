@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 
 import journal
-from journal import AccountFilter, AccountFilterFlags
+from journal import AccountFilter, AccountFilterFlags, Writer, codec
+from journal.codec import RecordKind
 from projections import Ledger, audit
 from tools.bench.measure import BATCH, Figure, Scale, quantile, times_of
 from tools.bench.payments import open_accounts, transfer_batch
@@ -22,6 +23,8 @@ from tools.bench.payments import open_accounts, transfer_batch
 ACCOUNTS: Final = 10_000
 _BUSY: Final = ACCOUNTS + 1
 _BUSY_SHARE: Final = 1_000
+_SMALL_SEGMENT_BYTES: Final = 8 * 1024 * 1024
+"""So that most of them are sealed."""
 _SIDES: Final = AccountFilterFlags.DEBITS | AccountFilterFlags.CREDITS
 _OPENING: Final = "with Ledger.open(path) as ledger: ledger.lookup_accounts([1]); report()"
 _WRITING: Final = "fill(path, {transfers}, accounts={accounts}); report()"
@@ -66,7 +69,7 @@ def all_of(path: Path, folder: Path, scale: Scale) -> Iterator[Figure]:
         yield from _going_back(ledger, scale)
     yield from _memory(path, folder, scale)
     yield from _restarting(path, folder)
-    yield from _checking(path)
+    yield from _checking(path, folder, scale)
 
 
 def _looking_up(ledger: Ledger, scale: Scale) -> Iterator[Figure]:
@@ -159,13 +162,44 @@ def _copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _checking(path: Path) -> Iterator[Figure]:
+def _checking(path: Path, folder: Path, scale: Scale) -> Iterator[Figure]:
     report = audit(path)
     yield Figure("full replay", report.events / report.seconds, "events/s", "replay --check")
-    began = time.perf_counter()
-    verified = journal.verify(path)
-    rate = verified.size_bytes / (time.perf_counter() - began) / 1e6
-    yield Figure("verify", rate, "MB/s", f"{verified.size_bytes:,} bytes on disk")
+    yield from _verifying(path, "")
+    small = folder / "small"
+    _fill_singly(small, scale.transfers)
+    yield from _verifying(small, ", requests of one")
+    shutil.rmtree(small)
+
+
+def _verifying(path: Path, of: str) -> Iterator[Figure]:
+    for name, quick in (("verify", False), ("verify --quick", True)):
+        began = time.perf_counter()
+        report = journal.verify(path, quick=quick)
+        seconds = time.perf_counter() - began
+        what = f"{report.size_bytes:,} bytes on disk"
+        yield Figure(name + of, report.size_bytes / seconds / 1e6, "MB/s", what)
+
+
+def _fill_singly(path: Path, requests: int) -> None:
+    """Write a journal to verify: the same request of one transfer over and over."""
+    payload = codec.encode_rows(
+        RecordKind.TRANSFERS, transfer_batch(np.random.default_rng(1), 1, accounts=ACCOUNTS), None
+    )
+    ticket = None
+    with contextlib.closing(Writer.open(path, segment_bytes_max=_SMALL_SEGMENT_BYTES)) as writer:
+        for number in range(1, requests + 1):
+            ticket = writer.append(
+                payload,
+                event_count=1,
+                timestamp_min=number,
+                timestamp_max=number,
+                generation=writer.generation,
+            )
+            if number % BATCH == 0 and ticket is not None:
+                writer.wait(ticket)
+        if ticket is not None:
+            writer.wait(ticket)
 
 
 def _latest(account_id: int, limit: int) -> AccountFilter:

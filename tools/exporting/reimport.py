@@ -107,7 +107,7 @@ def import_export(
         except CorruptFrame as damage:
             raise ExportDamaged(path, reading.line, damage.cause) from None
     return ImportedExport(
-        report.ledger_id, ledger_id, report.position, report.records, state.sha256()
+        report.ledger_id, ledger_id, report.position, reading.requests, state.sha256()
     )
 
 
@@ -160,6 +160,7 @@ class _Reading:
         self._events = events
         self._tell = tell
         self.line = 1
+        self.requests = 0
 
     def records(self) -> Iterator[Carried]:
         position = 1
@@ -175,6 +176,7 @@ class _Reading:
             ) as error:  # fmt: skip
                 raise self._damaged(f"a field is missing or malformed: {error}") from None
             position += len(found)
+            self.requests += 1
         if position != self._events + 1:
             raise self._damaged(f"it holds {position - 1:,} events and not {self._events:,}")
 
