@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import attrs
@@ -13,7 +13,7 @@ import numpy as np
 from journal.codec import RecordKind
 from journal.directory import Directory
 from journal.errors import CorruptCheckpoint, DecodeError
-from journal.events import PendingExpired
+from journal.events import Event, PendingExpired
 from journal.reader import Cursor, Reader, Record
 from journal.storage import Storage
 from projections.checkpoint import Checkpoint, checkpoint_paths, read_checkpoint
@@ -167,16 +167,23 @@ def _apply_events(
         and (timestamp_max is None or event.timestamp <= timestamp_max)
     ]
     if events:
-        expired = [event for event in events if isinstance(event, PendingExpired)]
-        if expired:
-            state.expire(
-                [event.transfer_id for event in expired],
-                positions=[event.position for event in expired],
-                timestamps=[event.timestamp for event in expired],
-                trace=trace,
-            )
-        state.advance(events[-1].position, events[-1].timestamp)
+        apply_events(state, events, trace=trace)
     return len(events)
+
+
+def apply_events(
+    state: LedgerState, events: Sequence[Event], *, trace: Trace | None = None
+) -> None:
+    """Fold in events of one record that are neither accounts nor transfers; at least one."""
+    expired = [event for event in events if isinstance(event, PendingExpired)]
+    if expired:
+        state.expire(
+            [event.transfer_id for event in expired],
+            positions=[event.position for event in expired],
+            timestamps=[event.timestamp for event in expired],
+            trace=trace,
+        )
+    state.advance(events[-1].position, events[-1].timestamp)
 
 
 def _newest_checkpoint(

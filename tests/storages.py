@@ -279,3 +279,17 @@ class FaultyStorage(ObservedStorage):
 
 ENOSPC: Final = errno.ENOSPC
 EIO: Final = errno.EIO
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class DyingStorage(FaultyStorage):
+    """Kills the process at the ``fail_at``-th operation and at any that is tried after it."""
+
+    def before(self, operation: Operation) -> None:
+        if operation.name in self.only:
+            self.calls += 1
+            if self.calls >= self._fail_at:
+                raise Killed

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from journal.codec import RecordKind, Rows
-from journal.events import PendingExpired
 from journal.reader import Cursor, Reader, Record
 from journal.rows import field_ints
-from projections.restore import apply_record
+from projections.restore import apply_events, apply_record
 from projections.rules import CLOSED, AccountState, TransferRow
 from projections.state import LedgerState, Trace
 
@@ -81,13 +80,4 @@ def _apply_rest(state: LedgerState, record: Record, trace: Trace) -> None:
             trace=trace,
         )
         return
-    rest = list(record.events())[done:]
-    expired = [event for event in rest if isinstance(event, PendingExpired)]
-    if expired:
-        state.expire(
-            [event.transfer_id for event in expired],
-            positions=[event.position for event in expired],
-            timestamps=[event.timestamp for event in expired],
-            trace=trace,
-        )
-    state.advance(record.position_last, record.timestamp_max)
+    apply_events(state, list(record.events())[done:], trace=trace)

@@ -38,7 +38,7 @@ from tests.journals import (
     write_journal,
 )
 from tests.ledgers import create_transfers, open_ledger, write_ledger
-from tests.storages import CHANGES, EIO, ENOSPC, FaultyStorage, Operation
+from tests.storages import CHANGES, EIO, ENOSPC, DyingStorage, FaultyStorage, Killed
 
 
 @attrs.frozen
@@ -349,18 +349,6 @@ def test_a_ledger_that_is_written_is_not_looked_at(tmp_path: Path) -> None:
     writer.close()
 
 
-class _Killed(BaseException):
-    """The process ends here."""
-
-
-class _DyingStorage(FaultyStorage):
-    def before(self, operation: Operation) -> None:
-        if operation.name in self.only:
-            self.calls += 1
-            if self.calls >= self._fail_at:
-                raise _Killed
-
-
 @pytest.mark.parametrize("failure", ["crash", ENOSPC, EIO])
 def test_a_failure_at_any_operation_leaves_no_ledger(
     damaged: Path, tmp_path: Path, failure: str | int
@@ -376,11 +364,11 @@ def test_a_failure_at_any_operation_leaves_no_ledger(
         if isinstance(failure, int):
             storage: FaultyStorage = FaultyStorage(fail_at, failure, for_ever=fail_at % 2 == 0)
         else:
-            storage = _DyingStorage(fail_at, EIO)
+            storage = DyingStorage(fail_at, EIO)
         storage.only = CHANGES - {"open_write"}  # the first is of the source's lock
         try:
             repair(damaged, new, lose=lost, storage=storage)
-        except (_Killed, CopyFailed, WriterPoisoned, JournalFull):
+        except (Killed, CopyFailed, WriterPoisoned, JournalFull):
             pass
         else:
             if storage.calls < fail_at:

@@ -40,7 +40,7 @@ from projections import Ledger, audit
 from tests.clocks import HandClock
 from tests.journals import commit, files_under, open_writer, segment_names
 from tests.ledgers import History, create_transfers, open_ledger, write_ledger
-from tests.storages import EIO, ENOSPC, FaultyStorage, Operation
+from tests.storages import EIO, ENOSPC, DyingStorage, FaultyStorage, Killed
 
 RECORDS = 40
 
@@ -265,18 +265,6 @@ def test_two_do_not_restore_to_one_place(kept: tuple[Path, History], tmp_path: P
     assert "half" not in segment_names(tmp_path / "new")
 
 
-class _Killed(BaseException):
-    """The process ends here."""
-
-
-class _DyingStorage(FaultyStorage):
-    def before(self, operation: Operation) -> None:
-        if operation.name in self.only:
-            self.calls += 1
-            if self.calls >= self._fail_at:
-                raise _Killed
-
-
 @pytest.mark.parametrize("until", [None, 9])
 @pytest.mark.parametrize("failure", ["crash", ENOSPC, EIO])
 def test_a_failure_at_any_operation_leaves_no_ledger(
@@ -293,10 +281,10 @@ def test_a_failure_at_any_operation_leaves_no_ledger(
         if isinstance(failure, int):
             storage: FaultyStorage = FaultyStorage(fail_at, failure, for_ever=fail_at % 2 == 0)
         else:
-            storage = _DyingStorage(fail_at, EIO)
+            storage = DyingStorage(fail_at, EIO)
         try:
             restore(source, new, until_position=until, storage=storage)
-        except (_Killed, CopyFailed, WriterPoisoned, JournalFull):
+        except (Killed, CopyFailed, WriterPoisoned, JournalFull):
             if failure != "crash" and fail_at % 2:
                 assert not (tmp_path / "new.unfinished").exists()
         else:

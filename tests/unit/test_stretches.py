@@ -177,7 +177,7 @@ def test_a_payload_whose_crc_was_wrong_when_it_was_written() -> None:
     wrong = bytearray(SOUND[1])
     wrong[-8] ^= 1  # of the CRC in the trailer
     end = walked(SOUND[0], START, len(SOUND[0]))[2]
-    after = header_of(b"", frame_sha256(wrong), end.position + 1)
+    after = header_of(b"", frame_sha256(bytes(wrong)), end.position + 1)
     found, place = same(SOUND[0] + wrong + encode_frame(after, b""))
     assert ("payload fails its CRC" in found, place) == (True, end)
 
