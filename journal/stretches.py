@@ -31,7 +31,8 @@ from journal.frame import (
 from journal.scan import Place, scan
 from journal.storage import Storage
 
-_CHUNK_BYTES: Final = 256 * 1024
+_CHUNK_BYTES: Final = 1024 * 1024
+_POSITION_MAX: Final = 2**64 - 1
 _SIZE: Final = struct.Struct("<I")
 _SIZE_START: Final = HEADERS.fields["payload_bytes"][1]
 
@@ -97,6 +98,9 @@ def _sound(data: bytes, start: Place, ledger_id: bytes) -> Stretch | None:
     headers: Any = np.frombuffer(b"".join(heads), HEADERS)
     trailers: Any = np.frombuffer(b"".join(tails), TRAILERS)
     counts = headers["event_count"].astype(np.uint64)
+    end_position = start.position + int(counts.sum())
+    if end_position > _POSITION_MAX:
+        return None
     next_positions = np.uint64(start.position) + np.cumsum(counts)
     are_sound = (
         (headers["magic"] == MAGIC)
@@ -114,8 +118,8 @@ def _sound(data: bytes, start: Place, ledger_id: bytes) -> Stretch | None:
     expected = [start.previous_sha256 or headers["previous_sha256"][0].tobytes(), *links[:-1]]
     if not are_sound.all() or headers["previous_sha256"].tobytes() != b"".join(expected):
         return None
-    place = Place(start.offset_bytes + offset, int(next_positions[-1]), links[-1])
-    return Stretch(view[:offset], len(heads), int(counts.sum()), place)
+    place = Place(start.offset_bytes + offset, end_position, links[-1])
+    return Stretch(view[:offset], len(heads), end_position - start.position, place)
 
 
 def _is_padding(payload_bytes: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:

@@ -13,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journal import stretches as stretches_module
-from journal.frame import HEADER_BYTES, FrameHeader, encode_frame, frame_sha256
+from journal.frame import (
+    HEADER_BYTES,
+    PAYLOAD_BYTES_MAX,
+    TRAILER_BYTES,
+    FrameHeader,
+    encode_frame,
+    frame_sha256,
+)
 from journal.scan import FrameBreak, Place, scan
 from journal.storage import Storage
 from journal.stretches import stretches
@@ -182,16 +189,40 @@ def test_a_payload_whose_crc_was_wrong_when_it_was_written() -> None:
     assert ("payload fails its CRC" in found, place) == (True, end)
 
 
-@pytest.mark.parametrize("size", [0, 2**24 + 1, 2**32 - 1])
-def test_an_impossible_size_is_told(size: int) -> None:
-    """With a header whose CRC is right: no payload is that large, and no frame without events."""
-    whole = bytearray(b"".join(SOUND))
-    start = len(SOUND[0])
-    field, value = (8, size) if size else (12, 0)
-    struct.pack_into("<I", whole, start + field, value)
-    struct.pack_into("<I", whole, start + 4, zlib.crc32(whole[start + 8 : start + HEADER_BYTES]))
-    whole.extend(bytes(2**24 + 1_024))
-    assert "impossible size" in same(bytes(whole), chunk_bytes=2**25)[0]
+@pytest.mark.parametrize(
+    ("changed", "position_last", "cause"),
+    [
+        ({"event_count": 0}, 0, "impossible size"),
+        ({"position_first": 2, "position_durable": 1}, 1, "starts at position 2"),
+        ({"payload_bytes": PAYLOAD_BYTES_MAX + 1}, 1, "impossible size"),
+        ({"payload_bytes": 2**32 - 1}, 1, "impossible size"),
+    ],
+)
+def test_what_no_writer_writes(changed: dict[str, int], position_last: int, cause: str) -> None:
+    """Though every checksum in it is right, and its end mark is where it should be."""
+    header = header_of(b"", GENESIS, 1)._replace(event_count=1)
+    assert same(forged(header, 1))[0] == ""
+    header = header._replace(**changed)  # type: ignore[arg-type]
+    found, place = same(forged(header, position_last), chunk_bytes=2 * PAYLOAD_BYTES_MAX)
+    assert (cause in found, place) == (True, START)
+
+
+def test_positions_do_not_wrap() -> None:
+    """After the last one that eight bytes hold there is none."""
+    start = Place(0, 2**64 - 1, GENESIS)
+    header = header_of(b"", GENESIS, start.position)._replace(event_count=1)
+    assert same(forged(header, 2**64 - 1), start)[0] == ""
+    found, _ = same(forged(header._replace(event_count=2), 0), start)
+    assert "end mark is wrong" in found
+
+
+def forged(header: FrameHeader, position_last: int) -> bytes:
+    """A frame of zeros with this header, which a writer would refuse to write."""
+    payload = bytes(min(header.payload_bytes, PAYLOAD_BYTES_MAX + 1))
+    rest = struct.pack("<IIQQQQ16s32s", *header)
+    room = bytes(-(len(payload) + HEADER_BYTES + TRAILER_BYTES) % 16)
+    trailer = struct.pack("<QI4s", position_last, zlib.crc32(payload), b"END.")
+    return b"".join([b"NSTR", struct.pack("<I", zlib.crc32(rest)), rest, payload, room, trailer])
 
 
 def test_a_start_in_the_middle_follows_on_anything() -> None:
