@@ -101,6 +101,11 @@ class Storage:
     def truncate(self, fd: int, size_bytes: int) -> None:
         os.ftruncate(fd, size_bytes)
 
+    def free_bytes(self, path: Path) -> int | None:
+        """Room for files of this user where ``path`` is; None if the system does not say."""
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize if found.f_blocks else None
+
     def read_once(self, fd: int) -> None:
         """A hint: what is read from this descriptor should push nothing else out of memory."""
         if hasattr(os, "posix_fadvise"):
@@ -237,6 +242,15 @@ def read_file(storage: Storage, path: Path) -> bytes:
     fd = storage.open_read(path)
     try:
         return storage.read(fd, storage.size(fd), 0)
+    finally:
+        storage.close(fd)
+
+
+def file_bytes(storage: Storage, path: Path) -> int:
+    """The size of a file."""
+    fd = storage.open_read(path)
+    try:
+        return storage.size(fd)
     finally:
         storage.close(fd)
 

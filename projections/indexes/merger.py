@@ -14,7 +14,8 @@ from projections.indexes.run_file import NUMBER_MAX
 from projections.indexes.run_stack import RunFiles, RunStack
 
 RETRY_SECONDS: Final = 10.0
-"""After a merge failed, the next is not tried any sooner."""
+"""After a merge failed, the next is not tried any sooner; twice as late after each that fails."""
+RETRY_SECONDS_MAX: Final = 640.0
 RUNS_MAX: Final = 32
 """When an index has more, writers wait for the merges under way."""
 _SMALL: Final = 250_000
@@ -46,6 +47,7 @@ class Merger:
         self._unswept = set(stacks)
         """Those that may have files which were merged; after a crash, any."""
         self._retry_at = 0.0
+        self._retry_after = RETRY_SECONDS
         self._news = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nostro-merge", daemon=True)
@@ -98,15 +100,18 @@ class Merger:
                 self._merge(stack, runs)
             stack.sweep(self._files)
             self._unswept.discard(stack)
+            self._retry_after = RETRY_SECONDS
         except _Stopped:
             pass
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told and tried again
             if not self._retry_seconds:
                 reason = str(error) or repr(error)
                 _log.warning("no merge of %s: %s", stack.kind.suffix, reason)
-            self._retry_at = time.monotonic() + RETRY_SECONDS
+            self._retry_at = time.monotonic() + self._retry_after
+            self._retry_after = min(2 * self._retry_after, RETRY_SECONDS_MAX)
 
     def _merge(self, stack: _Stack, runs: Sequence[Any]) -> None:
+        self._check_room(stack, runs)
         before = self._after[stack]
         self._after[stack] = runs[-1].span.position_last
         self._under_way.append(sum(run.size for run in runs))
@@ -116,6 +121,13 @@ class Merger:
         finally:
             self._under_way.pop()
             self._after[stack] = before
+
+    def _check_room(self, stack: _Stack, runs: Sequence[Any]) -> None:
+        """Leave the last room to the journal: a merge needs as much as it writes, for a while."""
+        needed_bytes = 2 * stack.stored_bytes(self._files, runs)
+        free_bytes = self._files.storage.free_bytes(self._files.folder)
+        if free_bytes is not None and free_bytes < needed_bytes:
+            raise OSError(f"{needed_bytes:,} bytes must be free for it, and {free_bytes:,} are")
 
     def _pause(self) -> None:
         """Between the pieces of a merge."""

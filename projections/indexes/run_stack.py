@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 import attrs
 
-from journal.storage import Storage
+from journal.storage import Storage, file_bytes
 from projections.indexes.run_file import NUMBER_MAX, Kind, Span, first_to_merge, merged_span
 
 
@@ -131,6 +131,14 @@ class RunStack(Generic[R]):
             OSError: it could not be written; the runs are as they were.
         """
         self._replace(runs, self._store(files, runs))
+
+    def stored_bytes(self, files: RunFiles, runs: Sequence[R]) -> int:
+        """The size of the files of these runs.
+
+        Raises:
+            OSError: one of them cannot be opened.
+        """
+        return sum(file_bytes(files.storage, files.folder / self.kind.name(r.span)) for r in runs)
 
     def sweep(self, files: RunFiles) -> None:
         """Remove what was merged. Call from the thread that merges.

@@ -313,6 +313,53 @@ def test_a_failure_is_tried_again_in_time(tmp_path: Path, monkeypatch: pytest.Mo
     merger.close()
 
 
+def test_what_fails_again_and_again_is_tried_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to a while; and as soon as before once it has succeeded."""
+    storage = Held()
+    storage.gate.set()
+    monkeypatch.setattr(storage, "free_bytes", lambda _: 0)
+    index, files = TransferIndex(), RunFiles(storage, tmp_path, OWNER)
+    for _ in range(4):
+        put(index, files, 10)
+    merger, waits = Merger([index.stack], files), []
+    for _ in range(9):
+        merger._retry_at = 0.0
+        merger._merge_due()
+        waits.append(round(merger._retry_seconds))
+    assert waits == [10, 20, 40, 80, 160, 320, 640, 640, 640]
+    monkeypatch.undo()
+    merger._retry_at = 0.0
+    merger._merge_due()
+    assert len(index.stack.runs) == 1
+    assert merger._retry_after == waits[0]
+
+
+@pytest.mark.parametrize("missing", [0, 1, None])
+def test_the_last_room_on_the_disk_is_the_journals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: int | None
+) -> None:
+    """Nothing is written where a merge would leave less room than it takes."""
+    storage = Held()
+    index, files = TransferIndex(), RunFiles(storage, tmp_path, OWNER)
+    for _ in range(4):
+        put(index, files, 10)
+    needed = 2 * sum(file.stat().st_size for file in tmp_path.iterdir())
+    free = None if missing is None else needed - missing
+    monkeypatch.setattr(storage, "free_bytes", lambda _: free)
+    Merger([index.stack], files)._merge_due()
+    assert len(index.stack.runs) == (4 if missing else 1)
+    assert len(list(tmp_path.iterdir())) == len(index.stack.runs)
+
+
+def test_free_room_is_what_the_system_says(tmp_path: Path) -> None:
+    """As shutil reads it, of the same disk."""
+    free = Storage().free_bytes(tmp_path)
+    assert free is not None
+    assert abs(free - shutil.disk_usage(tmp_path).free) < 2**30  # others write, too
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
 @pytest.mark.parametrize("for_ever", [False, True])
 def test_whatever_a_merge_meets_nothing_is_lost(tmp_path: Path, code: int, for_ever: bool) -> None:
