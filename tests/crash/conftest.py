@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,3 +37,15 @@ def sound(ram: Path) -> SoundLedger:
 def is_long() -> bool:
     """Whether everything is to be tried, and not a sample of it: NOSTRO_CRASH=long."""
     return os.environ.get("NOSTRO_CRASH") == "long"
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str], is_long: bool) -> Callable[[str], None]:
+    """Shows how far a long run is, at once; nothing in a short one."""
+
+    def shown(line: str) -> None:
+        if is_long:
+            with capsys.disabled():
+                print(line, flush=True)  # noqa: T201
+
+    return shown

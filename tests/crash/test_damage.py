@@ -15,7 +15,7 @@ import pytest
 
 from journal.verification import verify
 from tests.crash.damage import SoundLedger, check
-from tests.crash.forking import at_once, cores
+from tests.crash.forking import as_they_end, cores
 from tests.figures import Figure
 from tests.journals import files_under, segment_names
 from tests.ledgers import create_transfers, open_ledger
@@ -23,6 +23,8 @@ from tests.ledgers import create_transfers, open_ledger
 FLIPS = 2_000
 """How many bits, of some 160,000, are flipped unless all are."""
 TRUNCATIONS = 800
+AT_A_TIME: Final = 2_000
+"""So many cases are one job, after which it is told how far the whole is."""
 SEED: Final = int(os.environ.get("NOSTRO_SEED", "1"))
 
 
@@ -37,11 +39,18 @@ def cut_short(content: bytes, size: int) -> bytes:
 
 
 def try_all(
-    sound: SoundLedger, cases: Sequence[tuple[str, int]], damaged: Callable[[bytes, int], bytes]
+    sound: SoundLedger,
+    cases: Sequence[tuple[str, int]],
+    damaged: Callable[[bytes, int], bytes],
+    tell: Callable[[str], None],
 ) -> None:
     """Damage one file after the other, in as many processes as there are cores."""
-    count = cores()
-    at_once(count, [partial(try_each, sound, n, cases[n::count], damaged) for n in range(count)])
+    count = max(cores(), len(cases) // AT_A_TIME)
+    jobs = [partial(try_each, sound, n, cases[n::count], damaged) for n in range(count)]
+    done = 0
+    for tried in as_they_end(cores(), jobs):
+        done += tried
+        tell(f"{done:,} of {len(cases):,} tried")
 
 
 def try_each(
@@ -49,7 +58,8 @@ def try_each(
     number: int,
     cases: Sequence[tuple[str, int]],
     damaged: Callable[[bytes, int], bytes],
-) -> None:
+) -> int:
+    """Try them on a copy of the ledger; how many there were."""
     path = sound.path.with_name(f"ledger-{number}")
     shutil.copytree(sound.path, path)
     sound = attrs.evolve(sound, path=path)
@@ -60,6 +70,8 @@ def try_each(
         except Exception:  # noqa: BLE001 - it is told in words: not each kind can be sent on
             raise AssertionError(f"{traceback.format_exc()}\n{name} damaged at {where}") from None
         sound.restore()
+    shutil.rmtree(path)
+    return len(cases)
 
 
 def sample(
@@ -74,14 +86,14 @@ def sample(
 @pytest.mark.slow
 @pytest.mark.timeout(7_200)
 def test_every_flipped_bit_is_refused_or_made_good(
-    sound: SoundLedger, figure: Figure, is_long: bool
+    sound: SoundLedger, figure: Figure, tell: Callable[[str], None], is_long: bool
 ) -> None:
     """Of any file: verifying names file and offset, or the file is derived and made good."""
     everything = [
         (name, bit) for name, content in sound.files.items() for bit in range(len(content) * 8)
     ]
     chosen = sample(everything, FLIPS, is_long)
-    try_all(sound, chosen, flipped)
+    try_all(sound, chosen, flipped, tell)
     figure(
         "bits flipped", "each refused or made good", seed=SEED, files=len(sound.files),
         bits=len(chosen),
@@ -91,14 +103,14 @@ def test_every_flipped_bit_is_refused_or_made_good(
 @pytest.mark.slow
 @pytest.mark.timeout(7_200)
 def test_every_truncation_is_refused_or_made_good(
-    sound: SoundLedger, figure: Figure, is_long: bool
+    sound: SoundLedger, figure: Figure, tell: Callable[[str], None], is_long: bool
 ) -> None:
     """Cut at any byte: an acknowledged event is never missing without a word."""
     everything = [
         (name, size) for name, content in sound.files.items() for size in range(len(content))
     ]
     chosen = sample(everything, TRUNCATIONS, is_long)
-    try_all(sound, chosen, cut_short)
+    try_all(sound, chosen, cut_short, tell)
     figure(
         "files cut short", "each refused or made good", seed=SEED, files=len(sound.files),
         cuts=len(chosen),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -39,7 +39,7 @@ CUT: Final = os.environ.get("NOSTRO_CUT")
 @pytest.mark.slow
 @pytest.mark.timeout(36_000)
 def test_no_power_cut_breaks_a_promise(
-    ram: Path, figure: Figure, capsys: pytest.CaptureFixture[str], is_long: bool
+    ram: Path, figure: Figure, tell: Callable[[str], None], is_long: bool
 ) -> None:
     """At every sync, for thousands of disks: nothing lost, invented, reordered or refused."""
     if CUT is not None:
@@ -51,9 +51,7 @@ def test_no_power_cut_breaks_a_promise(
     figures = Figures()
     for done, found in enumerate(tried(ram, range(workloads), None), 1):
         figures.add(found)
-        if is_long:
-            with capsys.disabled():
-                print(f"{done} of {workloads} workloads: {figures}", flush=True)  # noqa: T201
+        tell(f"{done} of {workloads} workloads: {figures}")
     assert figures.states >= (STATES_LONG if is_long else STATES)
     assert figures.fully >= FULLY
     assert figures.merged > 0
