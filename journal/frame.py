@@ -66,7 +66,10 @@ TRAILERS: Final[Any] = np.dtype(
 )
 """Many trailers, with the bytes before each, of which the last are padding."""
 
-if not (_HEADER.size == HEADERS.itemsize == HEADER_BYTES and _TRAILER.size == TRAILER_BYTES):
+if not (
+    _HEADER.size == HEADERS.itemsize == HEADER_BYTES
+    and _TRAILER.size == TRAILERS.itemsize - ALIGNMENT_BYTES == TRAILER_BYTES
+):
     raise AssertionError("the frame's layout does not add up")
 
 

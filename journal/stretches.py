@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import attrs
 import numpy as np
@@ -28,23 +28,31 @@ from journal.frame import (
     frame_bytes,
     frame_sha256,
 )
-from journal.scan import Place, scan
+from journal.scan import Place, ScannedFrame, scan
 from journal.storage import Storage
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _POSITION_MAX: Final = 2**64 - 1
 _SIZE: Final = struct.Struct("<I")
 _SIZE_START: Final = HEADERS.fields["payload_bytes"][1]
+"""The CRC of a header covers it from here on."""
 
 
 @attrs.frozen(eq=False)
 class Stretch:
-    """Frames that follow on one another, each sound."""
+    """Frames that follow on one another, each sound.
+
+    ``data`` are their bytes, ``records`` how many they are.
+    """
 
     data: memoryview
     records: int
     events: int
     next_place: Place
+
+    @classmethod
+    def of(cls, scanned: ScannedFrame) -> Self:
+        return cls(scanned.frame, 1, scanned.header.event_count, scanned.next_place)
 
 
 def stretches(
@@ -72,7 +80,7 @@ def stretches(
             continue
         for scanned in scan(storage, fd, place, end_bytes=end_bytes, ledger_id=ledger_id):
             place = scanned.next_place
-            yield Stretch(scanned.frame, 1, scanned.header.event_count, place)
+            yield Stretch.of(scanned)
             if place.offset_bytes >= chunk_end:
                 break
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final
@@ -77,8 +77,8 @@ def verify(
         decode: decompress and decode each payload too. What passes the hashes is what was written;
             this shows that it can be read, ten times as slowly.
         quick: of a sealed segment only the SHA-256 of the whole file, which the next one names: as
-            fast as the disk, however small the frames. Finds any damage; the chain of hashes is
-            walked in the last segment alone.
+            fast as that is computed, however small the frames. Finds whatever changed since it was
+            sealed; headers, CRCs and the chain of hashes are checked in the last segment alone.
 
     Raises:
         Damage: the first thing that is not as it was written.
@@ -244,15 +244,11 @@ class _SegmentCheck:
 
     def _scan(self, fd: int, end_bytes: int) -> bytes:
         """The SHA-256 of what is there."""
-        start, ledger_id = self.place, self._head.ledger_id
+        start = self.place
         digest = hashlib.sha256(self._storage.read(fd, start.offset_bytes, 0))
         self.done_bytes += start.offset_bytes
-        for stretch in stretches(
-            self._storage, fd, start, end_bytes=end_bytes, ledger_id=ledger_id
-        ):
+        for stretch in self._stretches(fd, start, end_bytes):
             digest.update(stretch.data)
-            if self._decode:
-                self._check_payloads(fd, stretch)
             self.place = stretch.next_place
             self.records += stretch.records
             self.events += stretch.events
@@ -261,21 +257,21 @@ class _SegmentCheck:
                 break
         return digest.digest()
 
-    def _check_payloads(self, fd: int, stretch: Stretch) -> None:
-        """Decode everything in frames that were found sound, and begin where this has come to."""
-        for scanned in scan(
-            self._storage, fd, self.place, end_bytes=stretch.next_place.offset_bytes,
-            ledger_id=self._head.ledger_id,
-        ):  # fmt: skip
+    def _stretches(self, fd: int, start: Place, end_bytes: int) -> Iterator[Stretch]:
+        """The frames, many at a time, or one by one and decoded."""
+        storage, ledger_id = self._storage, self._head.ledger_id
+        if not self._decode:
+            yield from stretches(storage, fd, start, end_bytes=end_bytes, ledger_id=ledger_id)
+            return
+        for scanned in scan(storage, fd, start, end_bytes=end_bytes, ledger_id=ledger_id):
+            place = scanned.place
             try:
                 check_payload(scanned)
             except DecodeError as error:
-                place = scanned.place
                 raise Damage(
                     self.file.path, place.offset_bytes, error.reason, place.position
                 ) from None
-            if not self.is_wanted:
-                break
+            yield Stretch.of(scanned)
 
 
 def _bytes_past_head(storage: Storage, head: Head, last: SegmentFile) -> int:

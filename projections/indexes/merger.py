@@ -14,7 +14,7 @@ from projections.indexes.run_file import NUMBER_MAX
 from projections.indexes.run_stack import RunFiles, RunStack
 
 RETRY_SECONDS: Final = 10.0
-"""After a merge failed, the next is not tried any sooner; twice as late after each that fails."""
+"""After a merge failed, the next is not tried any sooner; after each more, twice as late."""
 RETRY_SECONDS_MAX: Final = 640.0
 RUNS_MAX: Final = 32
 """When an index has more, writers wait for the merges under way."""

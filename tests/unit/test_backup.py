@@ -39,7 +39,15 @@ from tests.journals import (
     write_journal,
 )
 from tests.ledgers import open_ledger, write_ledger
-from tests.storages import CHANGES, EIO, ENOSPC, FaultyStorage, Operation, RecordingStorage
+from tests.storages import (
+    CHANGES,
+    EIO,
+    ENOSPC,
+    DyingStorage,
+    FaultyStorage,
+    Killed,
+    RecordingStorage,
+)
 
 RECORDS = 65
 
@@ -351,20 +359,6 @@ def test_what_does_not_read_back_is_not_put_in_place(source: Path, copy: Path) -
     assert segment_names(copy) == []
 
 
-class _Crash(BaseException):
-    """The process ends here."""
-
-
-class _CrashingStorage(FaultyStorage):
-    """Ends the process before the n-th operation that changes something."""
-
-    def before(self, operation: Operation) -> None:
-        if operation.name in self.only:
-            self.calls += 1
-            if self.calls >= self._fail_at:
-                raise _Crash
-
-
 def state_of(copy: Path) -> list[int] | None:
     """The ids in a backup that verifies, by reader and by writer; None if there is none."""
     if not (copy / "HEAD").exists():
@@ -410,13 +404,13 @@ def test_a_failure_at_any_operation_leaves_the_backup_before(
         if incremental:
             shutil.copytree(start, copy)
         if failure == "crash":
-            storage: FaultyStorage = _CrashingStorage(fail_at, EIO)
+            storage: FaultyStorage = DyingStorage(fail_at, EIO)
         else:
             assert isinstance(failure, int)
             storage = FaultyStorage(fail_at, failure, for_ever=fail_at % 2 == 0)
         try:
             backup(source, copy, link=link, storage=storage)
-        except (_Crash, CopyFailed):
+        except (Killed, CopyFailed):
             pass
         else:
             assert storage.calls < fail_at  # it was not reached

@@ -186,7 +186,6 @@ def _fill_singly(path: Path, requests: int) -> None:
     payload = codec.encode_rows(
         RecordKind.TRANSFERS, transfer_batch(np.random.default_rng(1), 1, accounts=ACCOUNTS), None
     )
-    ticket = None
     with contextlib.closing(Writer.open(path, segment_bytes_max=_SMALL_SEGMENT_BYTES)) as writer:
         for number in range(1, requests + 1):
             ticket = writer.append(
@@ -196,10 +195,9 @@ def _fill_singly(path: Path, requests: int) -> None:
                 timestamp_max=number,
                 generation=writer.generation,
             )
-            if number % BATCH == 0 and ticket is not None:
+            assert ticket is not None  # nobody else writes, so nothing was refused
+            if number % BATCH == 0 or number == requests:
                 writer.wait(ticket)
-        if ticket is not None:
-            writer.wait(ticket)
 
 
 def _latest(account_id: int, limit: int) -> AccountFilter:

@@ -30,7 +30,7 @@ from tools.cli.meter import meter
 @click.option(
     "--quick",
     is_flag=True,
-    help="Of sealed segments only each whole file's SHA-256: as fast as the disk.",
+    help="Of sealed segments only each whole file's SHA-256; for many small requests.",
 )
 @click.option(
     "--root",
@@ -67,8 +67,9 @@ def verify(
     What passes is what was written. `nostro replay --check` shows that balances follow from it.
 
     With --quick a sealed segment is held against the SHA-256 that the next one names, and its
-    frames are walked only if it differs. That finds the same damage, many times as fast where
-    requests are small; the chain of hashes is then followed through the last segment alone.
+    frames are walked only if it differs. That finds whatever changed since it was sealed, many
+    times as fast where requests are small; checksums and the chain of hashes inside it are not
+    checked.
 
     All that can be made anew by whoever can write to DIR. With --root every event is hashed
     again and held against a root that was kept elsewhere.
