@@ -1,8 +1,6 @@
 """What happened: an append-only, segmented, hash-chained journal of accounts and transfers."""
 
-from journal.backup import BackupReport, backup
-from journal.codec import RecordKind, Rows
-from journal.errors import (
+from nostro.journal.errors import (
     AlreadyThere,
     BadSignature,
     BatchTooLarge,
@@ -46,7 +44,12 @@ from journal.errors import (
     UnsupportedPlatform,
     WriterPoisoned,
 )
-from journal.events import (
+from nostro.journal.evidence.proofs import ConsistencyProof, InclusionProof, Proof, decode_proof
+from nostro.journal.evidence.root import Root
+from nostro.journal.evidence.signing import SigningKey, new_key, read_key
+from nostro.journal.evidence.tree import EventTree
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.format.events import (
     AccountCreated,
     Event,
     LedgerRepaired,
@@ -55,9 +58,9 @@ from journal.events import (
     TransferCreated,
     TransferRefused,
 )
-from journal.head import Head
-from journal.id import id
-from journal.model import (
+from nostro.journal.format.head import Head
+from nostro.journal.id import id
+from nostro.journal.model import (
     ACCOUNT,
     AMOUNT_MAX,
     BATCH_EVENTS_MAX,
@@ -77,19 +80,17 @@ from journal.model import (
     CreateTransferStatus,
     QueryFilter,
     QueryFilterFlags,
+    Rows,
     Transfer,
     TransferFlags,
 )
-from journal.proofs import ConsistencyProof, InclusionProof, Proof, decode_proof
-from journal.reader import Cursor, Reader, Record
-from journal.recovery import RecoveryReport
-from journal.repair import RepairPlan, RepairReport, plan_repair, repair
-from journal.restoration import RestoreReport, restore
-from journal.root import Root
-from journal.signing import SigningKey, new_key, read_key
-from journal.tree import EventTree
-from journal.verification import VerifyReport, verify
-from journal.writer import Writer
+from nostro.journal.reading.reader import Cursor, Reader, Record
+from nostro.journal.upkeep.backup import BackupReport, backup
+from nostro.journal.upkeep.repair import RepairPlan, RepairReport, plan_repair, repair
+from nostro.journal.upkeep.restoration import RestoreReport, restore
+from nostro.journal.upkeep.verification import VerifyReport, verify
+from nostro.journal.writing.recovery import RecoveryReport
+from nostro.journal.writing.writer import Writer
 
 __all__ = [
     "ACCOUNT",

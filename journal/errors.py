@@ -1,6 +1,6 @@
 """Every exception the project raises, one class per physical cause.
 
-A refusal by the rules of accounting is a *status* and is returned; see :mod:`journal.model`. What
+A refusal by the rules of accounting is a *status* and is returned; see :mod:`model`. What
 is listed here is raised. Fields are typed so that a program can act on them; the message is built
 from the fields and names what and where.
 """

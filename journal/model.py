@@ -9,10 +9,11 @@ by one.
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 AMOUNT_MAX: Final = 2**128 - 1
 """The largest amount, id or other 128-bit value."""
@@ -23,6 +24,10 @@ TIMESTAMP_MAX: Final = 2**63 - 1
 
 BATCH_EVENTS_MAX: Final = 65_536
 """The most accounts or transfers one request may hold. TigerBeetle's own bound is 8,189."""
+
+
+Rows: TypeAlias = npt.NDArray[np.void]
+"""A structured array of ACCOUNT or TRANSFER rows."""
 
 
 class AccountFlags(enum.IntFlag):

@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from journal.codec import Rows
-from journal.errors import BatchTooLarge, InvalidField
-from journal.model import (
+from nostro.journal.errors import BatchTooLarge, InvalidField
+from nostro.journal.fast_frozen import twin
+from nostro.journal.model import (
     ACCOUNT,
     AMOUNT_MAX,
     BATCH_EVENTS_MAX,
@@ -21,10 +21,10 @@ from journal.model import (
     TRANSFER,
     Account,
     AccountFlags,
+    Rows,
     Transfer,
     TransferFlags,
 )
-from journal.twins import twin
 
 _MASK_64: Final = 2**64 - 1
 _ROW: Final = struct.Struct("<16s16s16s16s16s16sQIIIHHQ")

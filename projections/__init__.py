@@ -3,17 +3,16 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from projections.answers import TransferWithBalances
-from projections.audit import AuditReport, audit
-from projections.backends import open_ledger
-from projections.changes import ChangeEvent, ChangeEventType, change_events
-from projections.checkpoint import Checkpoint
-from projections.client import LedgerClient
-from projections.ledger import Ledger, OpenReport
-from projections.ledger_async import AsyncLedger
-from projections.past import PastLedger
-from projections.projection import Projection
-from projections.refusals import (
+from nostro.projections.checkpoints.audit import AuditReport, audit
+from nostro.projections.checkpoints.checkpoint import Checkpoint
+from nostro.projections.checkpoints.projection import Projection
+from nostro.projections.checkpoints.runner import Runner
+from nostro.projections.ledger.backends import open_ledger
+from nostro.projections.ledger.ledger import Ledger, OpenReport
+from nostro.projections.ledger.ledger_async import AsyncLedger
+from nostro.projections.ledger.past import PastLedger
+from nostro.projections.ledger.protocol import LedgerClient
+from nostro.projections.ledger.refusals import (
     AccountFailed,
     AccountNotFound,
     InsufficientBalance,
@@ -21,12 +20,13 @@ from projections.refusals import (
     TransferFailed,
     raise_for_status,
 )
-from projections.runner import Runner
+from nostro.projections.pipeline.answers import TransferWithBalances
+from nostro.projections.queries.changes import ChangeEvent, ChangeEventType, change_events
 
 if TYPE_CHECKING:
-    from projections.tigerbeetle.cluster_ledger import ClusterLedger
-    from projections.tigerbeetle.cluster_ledger_async import AsyncClusterLedger
-    from projections.tigerbeetle.configuration import ClusterConfiguration
+    from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+    from nostro.projections.tigerbeetle.ledger.cluster_ledger import ClusterLedger
+    from nostro.projections.tigerbeetle.ledger.cluster_ledger_async import AsyncClusterLedger
 
 __all__ = [
     "AccountFailed",
@@ -56,9 +56,9 @@ __all__ = [
 ]
 
 _OF_A_CLUSTER: Final = {
-    "AsyncClusterLedger": "projections.tigerbeetle.cluster_ledger_async",
-    "ClusterConfiguration": "projections.tigerbeetle.configuration",
-    "ClusterLedger": "projections.tigerbeetle.cluster_ledger",
+    "AsyncClusterLedger": "nostro.projections.tigerbeetle.ledger.cluster_ledger_async",
+    "ClusterConfiguration": "nostro.projections.tigerbeetle.configuration",
+    "ClusterLedger": "nostro.projections.tigerbeetle.ledger.cluster_ledger",
 }
 """Loaded when they are first asked for: most programs have no cluster."""
 

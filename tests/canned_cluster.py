@@ -8,14 +8,14 @@ from concurrent.futures import Future
 import attrs
 import numpy as np
 
-from journal import ACCOUNT, TRANSFER
-from journal.codec import Rows
-from projections.operations import Operation
-from projections.tigerbeetle.change_events import CHANGE_EVENT
-from projections.tigerbeetle.cluster import QUERY_FILTER, REVERSED
-from projections.tigerbeetle.compare import ids_of
-from projections.tigerbeetle.configuration import ClusterConfiguration
-from projections.tigerbeetle.session import Reply
+from nostro import ACCOUNT, TRANSFER
+from nostro.journal.model import Rows
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.projections.tigerbeetle.operations import Operation
+from nostro.projections.tigerbeetle.rows.change_events import CHANGE_EVENT
+from nostro.projections.tigerbeetle.rows.compare import ids_of
+from nostro.projections.tigerbeetle.session.cluster import QUERY_FILTER, REVERSED
+from nostro.projections.tigerbeetle.session.session import Reply
 
 CONFIGURATION = ClusterConfiguration(cluster_id=7, replicas=("127.0.0.1:1",), timeout_seconds=0.2)
 

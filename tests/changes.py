@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from journal.codec import Rows
-from journal.rows import u128_words
-from projections import ChangeEvent
-from projections.tigerbeetle.change_events import CHANGE_EVENT
+from nostro import ChangeEvent
+from nostro.journal.model import Rows
+from nostro.journal.rows import u128_words
+from nostro.projections.tigerbeetle.rows.change_events import CHANGE_EVENT
 
 _OF_THE_TRANSFER: Final = (
     "id", "amount", "pending_id", "user_data_128", "user_data_64", "user_data_32", "timeout",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 from tests.figures import figure, pytest_terminal_summary
@@ -17,3 +20,11 @@ for _name in ("TIGERBEETLE_CLUSTER_ID", "TIGERBEETLE_REPLICAS"):
 # All else is Hypothesis's own: at random on a desk, derandomized where CI is set.
 settings.register_profile("nostro", deadline=None)
 settings.load_profile("nostro")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_module_has_two_names() -> Iterator[None]:
+    """A checkout's folders could be imported by their own names, beside ``nostro``: nothing may."""
+    yield
+    folders = {"journal", "projections", "tools"}
+    assert not [name for name in sys.modules if name.partition(".")[0] in folders]

@@ -10,6 +10,8 @@ from typing import Any, Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[1]
+PACKAGE_PATH: Final = str(ROOT / "src")
+"""Where a process that a test starts finds this checkout's package."""
 _BLOCK: Final = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

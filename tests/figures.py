@@ -15,8 +15,8 @@ from typing import Any, Final, Protocol
 import attrs
 import pytest
 
+from nostro.tools.bench.machine import describe_machine
 from tests.documents import ROOT
-from tools.bench.machine import describe_machine
 
 PAGE: Final = ROOT / "docs" / "reliability.md"
 _HEADER: Final = re.compile(r"^\| proof \| what was run \|.*\n\|[ -|]*\n", re.MULTILINE)

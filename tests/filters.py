@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     AccountFilter,
     AccountFilterFlags,

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from journal import Account
-from projections import Ledger
+from nostro import Account, Ledger
 from tests.waiting import TIMEOUT_SECONDS
 
 

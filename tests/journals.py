@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from journal import codec
-from journal.codec import RecordKind, Rows
-from journal.model import TRANSFER
-from journal.reader import Cursor, Reader
-from journal.storage import Storage
-from journal.writer import SyncMode, Ticket, Writer
+from nostro.journal.format import codec
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.model import TRANSFER, Rows
+from nostro.journal.reading.reader import Cursor, Reader
+from nostro.journal.storage.files import Storage
+from nostro.journal.writing.writer import SyncMode, Ticket, Writer
 
 
 def transfers(first: int, count: int = 1) -> Rows:

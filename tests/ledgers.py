@@ -9,11 +9,11 @@ from pathlib import Path
 
 import attrs
 
-from journal.model import Account, CreateAccountStatus, CreateTransferStatus, Transfer
-from journal.reader import Reader
-from journal.storage import Storage
-from projections.ledger import Ledger
-from projections.pipeline import Pipeline
+from nostro.journal.model import Account, CreateAccountStatus, CreateTransferStatus, Transfer
+from nostro.journal.reading.reader import Reader
+from nostro.journal.storage.files import Storage
+from nostro.projections.ledger.ledger import Ledger
+from nostro.projections.pipeline.pipeline import Pipeline
 from tests.clocks import HandClock
 
 ACCOUNTS = range(1, 9)

@@ -7,11 +7,20 @@ from random import Random
 
 import numpy as np
 
-from journal import AMOUNT_MAX, TRANSFER, Account, AccountFlags, Reader, Transfer, TransferFlags
-from journal.codec import RecordKind, Rows
-from projections import Ledger
-from projections.tigerbeetle.compare import ids_of
-from projections.tigerbeetle.translation import mirrored
+from nostro import (
+    AMOUNT_MAX,
+    TRANSFER,
+    Account,
+    AccountFlags,
+    Ledger,
+    Reader,
+    Transfer,
+    TransferFlags,
+)
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.model import Rows
+from nostro.projections.tigerbeetle.rows.compare import ids_of
+from nostro.projections.tigerbeetle.rows.translation import mirrored
 from tests.clocks import HandClock
 
 _F = TransferFlags

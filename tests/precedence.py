@@ -8,7 +8,7 @@ from itertools import combinations
 import attrs
 import numpy as np
 
-from journal.codec import Rows
+from nostro.journal.model import Rows
 
 
 @attrs.frozen

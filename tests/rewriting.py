@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from unittest import mock
 
-from journal import codec
-from journal.codec import RecordKind, Rows
-from journal.reader import Reader, Record
+from nostro.journal.format import codec
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.model import Rows
+from nostro.journal.reading.reader import Reader, Record
 from tests.journals import open_writer
 
 _JOURNAL = ("HEAD", "MANIFEST", "segments")
@@ -24,7 +25,7 @@ def rewrite(path: Path, forge: Callable[[Rows], None], *, last: int | None = Non
     reader = Reader(path)
     ledger_id = reader.head().ledger_id
     forged = path.with_name(path.name + "-forged")
-    with mock.patch("journal.creation.os.urandom", return_value=ledger_id):
+    with mock.patch("nostro.journal.writing.creation.os.urandom", return_value=ledger_id):
         writer = open_writer(forged)
     for record in _until(reader.records(), last):
         ticket = writer.append(

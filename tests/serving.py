@@ -17,11 +17,11 @@ import httpx
 import jsonschema
 import pytest
 
-from projections import AsyncLedger
-from tools.server.application import Access, application
-from tools.server.keys import Keys
-from tools.server.openapi import describe
-from tools.server.operations import OPERATIONS
+from nostro import AsyncLedger
+from nostro.tools.server.application import Access, application
+from nostro.tools.server.keys import Keys
+from nostro.tools.server.openapi import describe
+from nostro.tools.server.operations import OPERATIONS
 
 BASE_URL: Final = "http://127.0.0.1:8080"
 DESCRIPTION: Final = describe()

@@ -17,28 +17,27 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from journal import (
+from nostro import (
     AccountFilter,
     AccountFilterFlags,
+    Ledger,
     QueryFilter,
     QueryFilterFlags,
 )
-from journal.codec import Rows
-from journal.model import CREATE_RESULT
-from journal.rows import account_rows, field_ints, transfer_rows, u128_words
-from projections import Ledger
-from projections.operations import Operation
-from projections.tigerbeetle.asking import ACCOUNT_BALANCE
-from projections.tigerbeetle.breaker import Breaker
-from projections.tigerbeetle.configuration import ClusterConfiguration
-from projections.tigerbeetle.errors import (
+from nostro.journal.model import CREATE_RESULT, Rows
+from nostro.journal.rows import account_rows, field_ints, transfer_rows, u128_words
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.projections.tigerbeetle.errors import (
     ClusterError,
     HostUnknown,
     RequestRefused,
     SessionClosed,
     SessionEvicted,
 )
-from projections.tigerbeetle.session import Reply
+from nostro.projections.tigerbeetle.operations import Operation
+from nostro.projections.tigerbeetle.session.breaker import Breaker
+from nostro.projections.tigerbeetle.session.paged_queries import ACCOUNT_BALANCE
+from nostro.projections.tigerbeetle.session.session import Reply
 from tests.changes import change_rows
 
 BATCH_EVENTS_MAX: Final = 8_189

@@ -11,8 +11,8 @@ from typing import Final
 
 import attrs
 
-from journal.frame import SECTOR_BYTES
-from journal.storage import Storage
+from nostro.journal.format.frame import SECTOR_BYTES
+from nostro.journal.storage.files import Storage
 
 SYNCS: Final = frozenset({"sync", "sync_data", "sync_directory"})
 CHANGES: Final = SYNCS | {

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import attrs
 
-from journal import AMOUNT_MAX, TIMESTAMP_MAX, Account, AccountFlags, Transfer, TransferFlags
+from nostro import AMOUNT_MAX, TIMESTAMP_MAX, Account, AccountFlags, Transfer, TransferFlags
 
 Event = TypeVar("Event", Account, Transfer)
 _Changes = tuple[dict[str, int], ...]

@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from journal import AMOUNT_MAX
+from nostro.journal import AMOUNT_MAX
 
 SCALE_MAX: Final = 38
 """More decimals than this could not hold a single whole unit in 128 bits."""

@@ -10,7 +10,7 @@ import datetime
 import re
 from typing import Final
 
-from journal import TIMESTAMP_MAX
+from nostro.journal import TIMESTAMP_MAX
 
 SECOND_NS: Final = 1_000_000_000
 DAY_NS: Final = 86_400 * SECOND_NS

@@ -1,6 +1,6 @@
 """128-bit columns of the row layouts, from and to Python integers.
 
-A u128 column is ``u64[n, 2]``, low word first; see :data:`journal.ACCOUNT`.
+A u128 column is ``u64[n, 2]``, low word first; see :data:`nostro.ACCOUNT`.
 """
 
 from __future__ import annotations

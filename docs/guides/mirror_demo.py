@@ -8,13 +8,12 @@ FOLDER must not exist. The server `tigerbeetle` must be on the PATH or named by 
 import json, subprocess, sys, time
 from pathlib import Path
 
-from journal import Account, Transfer, id
-from projections import Ledger
-from projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro import Account, Ledger, Transfer, id
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
 
 
 def nostro(*arguments):
-    command = [sys.executable, "-m", "tools.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "nostro.tools.cli", *map(str, arguments)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 

@@ -2,14 +2,14 @@
 
 A program written for the ``tigerbeetle`` package runs after changing one import::
 
-    import projections.dropin as tigerbeetle
+    import nostro.dropin as tigerbeetle
 
-Names, numbers, arguments, results and errors are the package's; :mod:`projections.dropin.client`
+Names, numbers, arguments, results and errors are the package's; :mod:`client`
 says where the data lies. docs/guides/dropin.md lists what differs.
 """
 
-from projections.dropin import bindings, client, lib
-from projections.dropin.bindings import (
+from nostro.projections.dropin import bindings, client, lib
+from nostro.projections.dropin.bindings import (
     Account,
     AccountBalance,
     AccountFilter,
@@ -34,7 +34,7 @@ from projections.dropin.bindings import (
     Transfer,
     TransferFlags,
 )
-from projections.dropin.client import (
+from nostro.projections.dropin.client import (
     AMOUNT_MAX,
     ClientAsync,
     ClientClosedError,
@@ -47,7 +47,12 @@ from projections.dropin.client import (
     configure_logging,
     id,
 )
-from projections.dropin.lib import IntegerOverflowError, NativeError, c_uint128, validate_uint
+from nostro.projections.dropin.lib import (
+    IntegerOverflowError,
+    NativeError,
+    c_uint128,
+    validate_uint,
+)
 
 __all__ = [
     "AMOUNT_MAX",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from projections.dropin.bindings import InitStatus
+from nostro.projections.dropin.bindings import InitStatus
 
 REPLICAS_MAX: Final = 6
 

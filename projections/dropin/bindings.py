@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import attrs
 
-from journal.model import (
+from nostro.journal.model import (
     AccountFilterFlags,
     AccountFlags,
     CreateAccountStatus,
@@ -22,8 +22,8 @@ from journal.model import (
     QueryFilterFlags,
     TransferFlags,
 )
-from projections.dropin.lib import c_uint128
-from projections.operations import Operation
+from nostro.projections.dropin.lib import c_uint128
+from nostro.projections.tigerbeetle.operations import Operation
 
 __all__ = [
     "Account",

@@ -23,11 +23,11 @@ from typing import Any, ClassVar, Final, Self
 
 import attrs
 
-from journal.errors import LedgerClosed
-from journal.id import id
-from journal.model import AMOUNT_MAX
-from projections.dropin.addresses import check_addresses
-from projections.dropin.bindings import (
+from nostro.journal.errors import LedgerClosed
+from nostro.journal.id import id
+from nostro.journal.model import AMOUNT_MAX
+from nostro.projections.dropin.addresses import check_addresses
+from nostro.projections.dropin.bindings import (
     AsyncStateMachineMixin,
     InitialisedClient,
     InitStatus,
@@ -36,10 +36,10 @@ from projections.dropin.bindings import (
     Operation,
     StateMachineMixin,
 )
-from projections.dropin.lib import c_uint128
-from projections.dropin.requests import Request, TooMuchDataError
-from projections.dropin.shared import data_directory, open_ledgers
-from projections.joining import join
+from nostro.projections.dropin.lib import c_uint128
+from nostro.projections.dropin.requests import Request, TooMuchDataError
+from nostro.projections.dropin.shared import data_directory, open_ledgers
+from nostro.projections.pipeline.request import join
 
 __all__ = [
     "AMOUNT_MAX",

@@ -15,13 +15,12 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from journal import model
-from journal.codec import RecordKind, Rows
-from journal.errors import InvalidField
-from journal.rows import account_rows, transfer_rows
-from projections import joining
-from projections.answers import results_as
-from projections.dropin.bindings import (
+from nostro.journal import model
+from nostro.journal.errors import InvalidField
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.model import Rows
+from nostro.journal.rows import account_rows, transfer_rows
+from nostro.projections.dropin.bindings import (
     Account,
     AccountBalance,
     CreateAccountResult,
@@ -29,8 +28,10 @@ from projections.dropin.bindings import (
     Operation,
     Transfer,
 )
-from projections.dropin.lib import validate_uint
-from projections.ledger import Ledger
+from nostro.projections.dropin.lib import validate_uint
+from nostro.projections.ledger.ledger import Ledger
+from nostro.projections.pipeline import request as joining
+from nostro.projections.pipeline.answers import results_as
 
 BATCH_EVENTS_MAX: Final = 8_189
 """The most events of one request, and results of one query: what TigerBeetle's messages hold."""

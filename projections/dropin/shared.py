@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from projections.ledger import Ledger
+from nostro.projections.ledger.ledger import Ledger
 
 DATA_VARIABLE: Final = "NOSTRO_DATA"
 """The environment variable that names the directory in which the clusters' ledgers lie."""

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from projections.u128 import Words
+from nostro.projections.state.u128 import Words
 
 Filter = npt.NDArray[np.uint64]
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import attrs
 
-from projections.indexes.run_file import NUMBER_MAX
-from projections.indexes.run_stack import RunFiles, RunStack
+from nostro.projections.indexes.run_file import NUMBER_MAX
+from nostro.projections.indexes.run_stack import RunFiles, RunStack
 
 RETRY_SECONDS: Final = 10.0
 """After a merge failed, the next is not tried any sooner; after each more, twice as late."""

@@ -9,7 +9,7 @@ are not 1 ns and one position after the one before them.
 
 Accounts are named by their slots, so their groups are exact. Beside each position stands what the
 account was debited, or credited, within the run so far: past balances are read off, not added up
-again. What pending transfers reserve is in :mod:`projections.indexes.reservation_index`.
+again. What pending transfers reserve is in :mod:`nostro.projections.indexes.reservation_index`.
 
 Transfers are in order of time, so positions are too.
 
@@ -27,18 +27,18 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from journal import codec
-from journal.codec import RecordKind, Rows
-from journal.model import TRANSFER
-from journal.reader import Record
-from projections.indexes.group_run import Columns, GroupFormat, GroupRun
-from projections.indexes.groups import Groups, group
-from projections.indexes.run_file import Column, Span
-from projections.indexes.run_stack import RunStack
-from projections.indexes.totals import EMPTY, Totals, join, running_totals, zeros
-from projections.posting import Slots
-from projections.rules import PENDING, VOID
-from projections.u128 import Words
+from nostro.journal.format import codec
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.model import TRANSFER, Rows
+from nostro.journal.reading.reader import Record
+from nostro.projections.indexes.group_run import Columns, GroupFormat, GroupRun
+from nostro.projections.indexes.groups import Groups, group
+from nostro.projections.indexes.run_file import Column, Span
+from nostro.projections.indexes.run_stack import RunStack
+from nostro.projections.indexes.totals import EMPTY, Totals, join, running_totals, zeros
+from nostro.projections.rules.account_rules import PENDING, VOID
+from nostro.projections.rules.posting import Slots
+from nostro.projections.state.u128 import Words
 
 SIDES: Final = ("debit_account_id", "credit_account_id")
 """Grouped by slot, with running totals of what was posted."""

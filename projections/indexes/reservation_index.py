@@ -10,7 +10,6 @@ Therefore transfers and expiries have groups of their own: in each, positions an
 
 from __future__ import annotations
 
-import enum
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -19,49 +18,17 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from journal.rows import u128_words
-from projections.indexes.group_run import Columns, GroupFormat, GroupRun
-from projections.indexes.groups import Groups, group
-from projections.indexes.run_file import Span
-from projections.indexes.run_stack import RunStack
-from projections.indexes.totals import Totals, zeros
-from projections.u128 import Words
+from nostro.projections.indexes.group_run import Columns, GroupFormat, GroupRun
+from nostro.projections.indexes.groups import Groups, group
+from nostro.projections.indexes.run_file import Span
+from nostro.projections.indexes.run_stack import RunStack
+from nostro.projections.indexes.totals import Totals, zeros
+from nostro.projections.state.reservations import Quantity, change_group
+from nostro.projections.state.u128 import Words
 
 RESERVATIONS: Final = GroupFormat(".reservations", {"change": Columns((np.uint32, np.uint64), 1)})
-_MODULUS: Final = 2**128
 _CHANGE_BYTES: Final = 40
 _CHUNK: Final = 8_192
-
-
-class Quantity(enum.IntEnum):
-    """What of an account changes."""
-
-    DEBITS_PENDING = 0
-    CREDITS_PENDING = 1
-    CLOSED = 2
-    """1 while a pending transfer keeps the account closed."""
-
-
-def change_group(slot: int, quantity: Quantity, *, is_expiry: bool = False) -> int:
-    """The group of an account's changes; transfers and expiries have each their own."""
-    return slot << 3 | quantity << 1 | is_expiry
-
-
-def change(group: int, position: int, timestamp: int, amount: int) -> tuple[int, ...]:
-    """A row of changes: five u64, the amount in two of them, modulo 2**128."""
-    return group, position, timestamp, *u128_words(amount % _MODULUS)
-
-
-def changes_by_columns(
-    slots: npt.NDArray[np.int64], quantity: Quantity, positions: Words, times: Words, amounts: Words
-) -> Words:
-    """``u64[5, n]``: what transfers add to one quantity; ``amounts`` are ``u64[n, 2]``."""
-    changes = np.empty((5, len(slots)), np.uint64)
-    changes[0] = slots.astype(np.uint64) << np.uint64(3) | np.uint64(quantity << 1)
-    changes[1] = positions
-    changes[2] = times
-    changes[3:] = amounts.T
-    return changes
 
 
 @attrs.frozen(eq=False)

@@ -21,8 +21,8 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from journal.errors import CorruptCheckpoint
-from journal.storage import Storage, replacing
+from nostro.journal.errors import CorruptCheckpoint
+from nostro.journal.storage.files import Storage, replacing
 
 Column = npt.NDArray[Any]
 

@@ -9,8 +9,8 @@ from typing import Generic, Protocol, TypeVar
 
 import attrs
 
-from journal.storage import Storage, file_bytes
-from projections.indexes.run_file import NUMBER_MAX, Kind, Span, first_to_merge, merged_span
+from nostro.journal.storage.files import Storage, file_bytes
+from nostro.projections.indexes.run_file import NUMBER_MAX, Kind, Span, first_to_merge, merged_span
 
 
 class Run(Protocol):

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from projections.u128 import Words
+from nostro.projections.state.u128 import Words
 
 Numbers = npt.NDArray[np.int64]
 

@@ -19,15 +19,15 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from journal.errors import CorruptCheckpoint
-from journal.rows import u128_words
-from journal.storage import replacing
-from projections.id_map import MISSING, IdMap
-from projections.indexes import id_filter
-from projections.indexes.groups import PIECE, stops
-from projections.indexes.order import order_of_pairs
-from projections.indexes.run_file import Kind, RunWriter, Span, open_run, write_run
-from projections.indexes.run_stack import RunFiles, RunStack
+from nostro.journal.errors import CorruptCheckpoint
+from nostro.journal.rows import u128_words
+from nostro.journal.storage.files import replacing
+from nostro.projections.indexes import id_filter
+from nostro.projections.indexes.groups import PIECE, stops
+from nostro.projections.indexes.order import order_of_pairs
+from nostro.projections.indexes.run_file import Kind, RunWriter, Span, open_run, write_run
+from nostro.projections.indexes.run_stack import RunFiles, RunStack
+from nostro.projections.state.id_map import MISSING, IdMap
 
 Column = npt.NDArray[np.uint64]
 
@@ -40,7 +40,7 @@ class Run:
     """The ids of a span of positions, sorted.
 
     ``high``, ``low`` and ``positions`` are ``u64[n]``; positions without a transfer are left out.
-    ``filter`` is of :mod:`projections.indexes.id_filter`.
+    ``filter`` is of :mod:`nostro.projections.indexes.id_filter`.
     """
 
     span: Span

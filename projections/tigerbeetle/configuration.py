@@ -10,9 +10,9 @@ from typing import Final, Self
 
 import attrs
 
-from journal.errors import InvalidField
-from journal.model import AMOUNT_MAX
-from projections.tigerbeetle.errors import ClientMissing, HostUnknown
+from nostro.journal.errors import InvalidField
+from nostro.journal.model import AMOUNT_MAX
+from nostro.projections.tigerbeetle.errors import ClientMissing, HostUnknown
 
 CLUSTER_ID: Final = "TIGERBEETLE_CLUSTER_ID"
 REPLICAS: Final = "TIGERBEETLE_REPLICAS"

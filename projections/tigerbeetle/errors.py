@@ -7,8 +7,8 @@ from typing import Final
 
 import attrs
 
-from journal.codec import Rows
-from journal.errors import JournalError
+from nostro.journal.errors import JournalError
+from nostro.journal.model import Rows
 
 _IDS_TOLD_MAX: Final = 8
 

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 import attrs
 
-from journal import AMOUNT_MAX, Account, AccountFlags, Transfer, TransferFlags, id
-from projections import LedgerClient
+from nostro import AMOUNT_MAX, Account, AccountFlags, LedgerClient, Transfer, TransferFlags, id
 from tests.unit.test_transfer_status import (
     FULL_CREDITS,
     FULL_DEBITS,

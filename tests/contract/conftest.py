@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from projections import ClusterConfiguration, ClusterLedger, Ledger, LedgerClient
+from nostro import ClusterConfiguration, ClusterLedger, Ledger, LedgerClient
 from tests.contract.books import ACCOUNTS
 from tests.differential.tigerbeetle_server import CLUSTER, find_binary, running
 from tests.simulated_cluster import SimulatedCluster, configuration

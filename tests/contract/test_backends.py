@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from projections import ClusterLedger, Ledger, LedgerClient
+from nostro import ClusterLedger, Ledger, LedgerClient
 from tests.contract.conftest import BACKENDS, BINARY
 
 CLIENTS: tuple[type[LedgerClient], ...] = (Ledger, ClusterLedger)

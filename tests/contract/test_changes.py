@@ -8,18 +8,21 @@ from typing import Any, Final
 
 import pytest
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     AccountBalance,
     AccountFlags,
+    ChangeEvent,
+    ChangeEventType,
     InvalidField,
+    LedgerClient,
     OutOfRange,
     Transfer,
     TransferFlags,
+    TransferWithBalances,
     id,
 )
-from journal.rows import transfer_rows
-from projections import ChangeEvent, ChangeEventType, LedgerClient, TransferWithBalances
+from nostro.journal.rows import transfer_rows
 from tests.contract.books import Books
 from tests.waiting import TIMEOUT_SECONDS, until
 

@@ -8,9 +8,15 @@ from typing import Final
 
 import pytest
 
-from journal import Account, AccountFlags, Transfer, TransferFlags
-from projections import ClusterConfiguration, ClusterLedger
-from projections.tigerbeetle.errors import OutcomeUnknown
+from nostro import (
+    Account,
+    AccountFlags,
+    ClusterConfiguration,
+    ClusterLedger,
+    Transfer,
+    TransferFlags,
+)
+from nostro.projections.tigerbeetle.errors import OutcomeUnknown
 from tests.contract.conftest import BINARY, DEVELOPMENT_EVENTS_MAX, STARTING_SECONDS
 from tests.contract.wire import Wire
 from tests.differential.tigerbeetle_server import CLUSTER, running

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import (
+from nostro import (
     ACCOUNT,
     AMOUNT_MAX,
     BATCH_EVENTS_MAX,
@@ -20,12 +20,12 @@ from journal import (
     AccountFlags,
     BatchTooLarge,
     InvalidField,
+    LedgerClient,
     QueryFilter,
     QueryFilterFlags,
     id,
 )
-from journal.rows import account_rows, transfer_rows
-from projections import LedgerClient
+from nostro.journal.rows import account_rows, transfer_rows
 from tests.contract.books import Books
 
 REVERSED: Final = QueryFilterFlags.REVERSED

@@ -9,9 +9,15 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import Account, CreateAccountStatus, CreateTransferStatus, TransferFlags, id
-from journal.rows import account_rows, transfer_rows
-from projections import LedgerClient
+from nostro import (
+    Account,
+    CreateAccountStatus,
+    CreateTransferStatus,
+    LedgerClient,
+    TransferFlags,
+    id,
+)
+from nostro.journal.rows import account_rows, transfer_rows
 from tests.contract.books import Books, fill
 from tests.precedence import with_faults
 from tests.unit import test_account_status, test_transfer_status

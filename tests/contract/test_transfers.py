@@ -6,8 +6,7 @@ from typing import Final
 
 import pytest
 
-from journal import AMOUNT_MAX, AccountFlags, Transfer, TransferFlags, id
-from projections import LedgerClient
+from nostro import AMOUNT_MAX, AccountFlags, LedgerClient, Transfer, TransferFlags, id
 from tests.contract.books import Books
 from tests.waiting import until
 

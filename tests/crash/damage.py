@@ -7,9 +7,9 @@ from pathlib import Path
 
 import attrs
 
-from journal.errors import Damage
-from journal.verification import verify
-from projections.ledger import Ledger
+from nostro.journal.errors import Damage
+from nostro.journal.upkeep.verification import verify
+from nostro.projections.ledger.ledger import Ledger
 from tests.journals import files_under, segment_names
 from tests.ledgers import History, open_ledger, transfers_in, write_ledger
 

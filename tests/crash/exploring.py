@@ -19,11 +19,11 @@ from typing import Final, TypeVar
 
 import attrs
 
-from journal.directory import Directory
-from journal.head import newest
-from journal.verification import verify
-from journal.writer import Writer
-from projections.checkpoint import checkpoint_witnesses
+from nostro.journal.format.head import newest
+from nostro.journal.storage.directory import Directory
+from nostro.journal.upkeep.verification import verify
+from nostro.journal.writing.writer import Writer
+from nostro.projections.checkpoints.checkpoint import checkpoint_witnesses
 from tests.crash.choices import Choices, Every, Sampled
 from tests.crash.memory import MemoryStorage, Tree, put
 from tests.crash.power_cut import Disk, Tape, fresh_directory

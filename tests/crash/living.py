@@ -21,9 +21,9 @@ from typing import Final, Protocol
 
 import attrs
 
-from journal.errors import JournalFull, NoRoomToRecover, WriterPoisoned
-from journal.head import newest
-from projections.ledger import Ledger
+from nostro.journal.errors import JournalFull, NoRoomToRecover, WriterPoisoned
+from nostro.journal.format.head import newest
+from nostro.projections.ledger.ledger import Ledger
 from tests.clocks import HandClock
 from tests.crash.script import (
     CHECKPOINTS,

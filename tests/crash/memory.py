@@ -15,7 +15,7 @@ from typing import Final
 
 import attrs
 
-from journal.storage import Storage
+from nostro.journal.storage.files import Storage
 
 Tree = dict[str, "bytes | Tree"]
 """Files by content and folders, by name."""

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import attrs
 
-from journal.frame import SECTOR_BYTES
+from nostro.journal.format.frame import SECTOR_BYTES
 from tests.crash.choices import Choices, Sampled
 from tests.crash.memory import Tree, put, taken
 from tests.storages import Operation, RecordingStorage

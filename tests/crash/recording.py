@@ -13,13 +13,13 @@ from pathlib import Path
 import attrs
 import pytest
 
-from journal.codec import RecordKind
-from journal.directory import Directory
-from journal.reader import Reader
-from journal.rows import transfer_rows
-from journal.storage import Storage
-from projections.ledger import Ledger
-from projections.restore import restore_state
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.reading.reader import Reader
+from nostro.journal.rows import transfer_rows
+from nostro.journal.storage.directory import Directory
+from nostro.journal.storage.files import Storage
+from nostro.projections.checkpoints.restore import restore_state
+from nostro.projections.ledger.ledger import Ledger
 from tests.clocks import HandClock
 from tests.crash.power_cut import Tape
 from tests.crash.script import (

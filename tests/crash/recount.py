@@ -7,10 +7,10 @@ from pathlib import Path
 
 import attrs
 
-from journal.codec import RecordKind
-from journal.reader import Cursor, Reader
-from journal.rows import accounts_from_rows, transfers_from_rows
-from projections.ledger import Ledger
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.reading.reader import Cursor, Reader
+from nostro.journal.rows import accounts_from_rows, transfers_from_rows
+from nostro.projections.ledger.ledger import Ledger
 from tests.crash.writing import ACCOUNTS, Batch
 
 

@@ -21,15 +21,15 @@ from typing import Final
 import attrs
 import pytest
 
-from journal import writer as writer_module
-from journal.events import Event
-from journal.model import Account, AccountFlags, Transfer, TransferFlags
-from journal.reader import Reader
-from journal.storage import Storage
-from journal.verification import verify
-from projections.audit import audit
-from projections.indexes.merger import Merger
-from projections.ledger import Ledger
+from nostro.journal.format.events import Event
+from nostro.journal.model import Account, AccountFlags, Transfer, TransferFlags
+from nostro.journal.reading.reader import Reader
+from nostro.journal.storage.files import Storage
+from nostro.journal.upkeep.verification import verify
+from nostro.journal.writing import writer as writer_module
+from nostro.projections.checkpoints.audit import audit
+from nostro.projections.indexes.merger import Merger
+from nostro.projections.ledger.ledger import Ledger
 from tests.clocks import HandClock
 from tests.ledgers import ACCOUNTS, SEGMENT_BYTES_MAX, transfer
 

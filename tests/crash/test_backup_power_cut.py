@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from journal import backup, plan_repair, repair, restore, verify
+from nostro import backup, plan_repair, repair, restore, verify
 from tests.crash.power_cut import Disk, Tape, fresh_directory
 from tests.journals import commit, ids_in, open_writer, segment_names
 

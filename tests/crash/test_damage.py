@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 import pytest
 
-from journal.verification import verify
+from nostro.journal.upkeep.verification import verify
 from tests.crash.damage import SoundLedger, check
 from tests.crash.forking import as_they_end, cores
 from tests.figures import Figure

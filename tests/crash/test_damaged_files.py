@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from journal.directory import Directory
-from journal.errors import (
+from nostro.journal.errors import (
     CorruptHead,
     CorruptManifest,
     CorruptSegment,
@@ -19,9 +18,10 @@ from journal.errors import (
     MissingSegment,
     UnsupportedFormat,
 )
-from journal.segment import SEGMENT_HEADER_BYTES
-from journal.verification import verify
-from projections.ledger import Ledger
+from nostro.journal.format.segment import SEGMENT_HEADER_BYTES
+from nostro.journal.storage.directory import Directory
+from nostro.journal.upkeep.verification import verify
+from nostro.projections.ledger.ledger import Ledger
 from tests.crash.damage import (
     RECORDS,
     SoundLedger,

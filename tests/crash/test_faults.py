@@ -19,11 +19,11 @@ from typing import Final
 
 import pytest
 
-from journal import writer as writer_module
-from journal.errors import JournalFull, NoRoomToRecover, WriterPoisoned
-from journal.verification import verify
-from projections.audit import audit
-from projections.ledger import Ledger
+from nostro.journal.errors import JournalFull, NoRoomToRecover, WriterPoisoned
+from nostro.journal.upkeep.verification import verify
+from nostro.journal.writing import writer as writer_module
+from nostro.projections.checkpoints.audit import audit
+from nostro.projections.ledger.ledger import Ledger
 from tests.descriptors import open_descriptors
 from tests.figures import Figure
 from tests.ledgers import (

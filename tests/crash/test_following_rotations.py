@@ -20,7 +20,7 @@ SIZE: Final = 100
 
 FOLLOWER: Final = """
 import sys
-from journal import Cursor, Reader
+from nostro import Cursor, Reader
 
 last = int(sys.argv[2])
 position, chain, segments = 0, bytes(32), set()

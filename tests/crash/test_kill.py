@@ -20,9 +20,9 @@ from typing import Final
 import attrs
 import pytest
 
-from journal.verification import verify
-from projections.audit import audit
-from projections.ledger import Ledger
+from nostro.journal.upkeep.verification import verify
+from nostro.projections.checkpoints.audit import audit
+from nostro.projections.ledger.ledger import Ledger
 from tests.crash.forking import at_once, cores
 from tests.crash.recount import Expected
 from tests.crash.writing import acknowledgements_in, open_ledger, write_and_tell

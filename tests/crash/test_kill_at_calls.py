@@ -13,10 +13,10 @@ from typing import Final
 import attrs
 import pytest
 
-from journal.events import Event
-from journal.reader import Reader
-from journal.verification import verify
-from projections.ledger import Ledger
+from nostro.journal.format.events import Event
+from nostro.journal.reading.reader import Reader
+from nostro.journal.upkeep.verification import verify
+from nostro.projections.ledger.ledger import Ledger
 from tests.crash.forking import fork_server
 from tests.crash.script import (
     Truth,

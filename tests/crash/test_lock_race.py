@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from journal.verification import verify
+from nostro.journal.upkeep.verification import verify
 from tests.figures import Figure
 from tests.journals import commit, ids_in, open_writer
 
@@ -20,7 +20,7 @@ RACES_LONG: Final = 200
 RACER: Final = """
 import sys
 from pathlib import Path
-from journal import LedgerLocked
+from nostro import LedgerLocked
 from tests.journals import commit, open_writer
 
 for line in iter(sys.stdin.readline, ""):

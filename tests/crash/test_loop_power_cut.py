@@ -13,9 +13,8 @@ from typing import Final
 
 import pytest
 
-from journal import Account, backup, restore, verify
-from projections import Ledger
-from projections.audit import audit
+from nostro import Account, Ledger, backup, restore, verify
+from nostro.projections.checkpoints.audit import audit
 from tests.crash.forking import fork_server
 from tests.crash.loop_disk import LoopDisk, MayNotMount
 from tests.crash.recount import Expected

@@ -1,7 +1,8 @@
 """Faults from outside the process, which nothing of the program stands between.
 
 System calls that strace lets fail, limits of the process, and a disk that is really full. That each
-operation of ``journal/storage.py`` may fail is in ``test_faults``; here that module is tried, too.
+operation of ``journal/storage/files.py`` may fail is in ``test_faults``; here that module is
+tried, too.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from typing import Final, TypeVar
 import attrs
 import pytest
 
-from journal.errors import WriterPoisoned
-from journal.events import Event
-from journal.reader import Reader
-from journal.verification import verify
-from projections.audit import audit
-from projections.ledger import Ledger
+from nostro.journal.errors import WriterPoisoned
+from nostro.journal.format.events import Event
+from nostro.journal.reading.reader import Reader
+from nostro.journal.upkeep.verification import verify
+from nostro.projections.checkpoints.audit import audit
+from nostro.projections.ledger.ledger import Ledger
 from tests.crash.forking import at_once, cores, fork_server
 from tests.crash.living import FewFiles, FullDisk, Heard, Life, ShortFiles, lived
 from tests.crash.loop_disk import MayNotMount

@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from journal.storage import Storage
+from nostro.journal.storage.files import Storage
 from tests.crash.choices import Every
 from tests.crash.exploring import Figures, Point, explore, moments
 from tests.crash.forking import as_they_end, cores

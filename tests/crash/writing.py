@@ -13,9 +13,9 @@ from typing import Final
 
 import attrs
 
-from journal.errors import JournalError
-from journal.model import Account, CreateAccountStatus, CreateTransferStatus, Transfer
-from projections.ledger import Ledger
+from nostro.journal.errors import JournalError
+from nostro.journal.model import Account, CreateAccountStatus, CreateTransferStatus, Transfer
+from nostro.projections.ledger.ledger import Ledger
 
 THREADS: Final = 4
 ACCOUNTS: Final = range(1, 9)

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, Self
 
 import attrs
 
-from journal import Account, AccountFlags, Transfer, TransferFlags
+from nostro import Account, AccountFlags, Transfer, TransferFlags
 
 OPERATION: Final = 137
 _LIMIT: Final = 1_000

@@ -28,12 +28,12 @@ CONFTEST: Final = """
 import sys
 import time
 
-import projections.dropin
+import nostro.projections.dropin
 import pytest
-from projections import Ledger
+from nostro import Ledger
 
 for name in ("", ".bindings", ".client", ".lib"):
-    module = sys.modules["projections.dropin" + name]
+    module = sys.modules["nostro.projections.dropin" + name]
     sys.modules["tigerbeetle" + name] = module
 
 
@@ -57,7 +57,7 @@ import sys
 sys.path.insert(0, {root!r})
 
 import attrs
-from projections import Ledger
+from nostro import Ledger
 
 assert sys.argv[1] == "repl"
 options = dict(argument.removeprefix("--").split("=", 1) for argument in sys.argv[2:])
@@ -85,7 +85,7 @@ def test_tigerbeetles_tests_of_its_client_pass(tmp_path: Path) -> None:
         shutil.copy(Path(source) / name, tests)
     (tests / "conftest.py").write_text(CONFTEST)
     command_line = tmp_path / "tigerbeetle"
-    command_line.write_text(COMMAND_LINE.format(python=sys.executable, root=str(ROOT)))
+    command_line.write_text(COMMAND_LINE.format(python=sys.executable, root=str(ROOT / "src")))
     command_line.chmod(0o700)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir=.", "-rA", "--tb=short", "."],
@@ -93,7 +93,7 @@ def test_tigerbeetles_tests_of_its_client_pass(tmp_path: Path) -> None:
         env={
             **os.environ,
             "NOSTRO_DATA": str(tmp_path / "data"),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(ROOT / "src"),
             "TB_ADDRESS": "3000",
             "TIGERBEETLE_BINARY": str(command_line),
         },

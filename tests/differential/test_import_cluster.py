@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     Account,
     AccountFilter,
@@ -24,17 +24,18 @@ from journal import (
     CreateAccountStatus,
     CreateTransferStatus,
     JournalError,
+    Ledger,
     Reader,
     Transfer,
     TransferFlags,
+    audit,
 )
-from journal.codec import Rows
-from projections import Ledger, audit
-from projections.tigerbeetle.cluster import Cluster, native_connect
-from projections.tigerbeetle.cluster_import import ClusterImport, ImportReport
-from projections.tigerbeetle.configuration import ClusterConfiguration
-from projections.tigerbeetle.mirror import Mirror
-from projections.tigerbeetle.reconcile import reconcile
+from nostro.journal.model import Rows
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.projections.tigerbeetle.importing.cluster_import import ClusterImport, ImportReport
+from nostro.projections.tigerbeetle.mirror.mirror import Mirror
+from nostro.projections.tigerbeetle.reconcile.reconcile import reconcile
+from nostro.projections.tigerbeetle.session.cluster import Cluster, native_connect
 from tests.differential.tigerbeetle_server import find_binary, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
@@ -198,7 +199,7 @@ def test_a_used_cluster_becomes_a_journal_and_that_a_cluster(
 
 
 def _expiry_id(id_: int) -> int:
-    from projections.tigerbeetle.translation import expiry_id  # noqa: PLC0415
+    from nostro.projections.tigerbeetle.rows.translation import expiry_id  # noqa: PLC0415
 
     return expiry_id(id_)
 
@@ -275,8 +276,8 @@ def test_an_import_that_is_killed_goes_on(
         client.transfers([attrs.evolve(plain, id=client.new_id()) for _ in range(250)])
     books = tmp_path / "books"
     program = (
-        "import sys, projections.tigerbeetle.cluster_import as it\n"
-        "from tools.cli import main\n"
+        "import sys, nostro.projections.tigerbeetle.importing.cluster_import as it\n"
+        "from nostro.tools.cli import main\n"
         "it._ROWS = 300\n"
         "sys.argv[0] = 'nostro'\n"
         "main()\n"

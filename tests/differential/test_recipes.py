@@ -19,7 +19,7 @@ def test_the_recipes_print_the_same_on_a_cluster(
     if binary is None:
         pytest.skip("no `tigerbeetle` on PATH, and TIGERBEETLE_BINARY names none")
     pytest.importorskip("tigerbeetle")
-    ours, theirs = "import projections.dropin as tigerbeetle\n", "import tigerbeetle\n"
+    ours, theirs = "import nostro.dropin as tigerbeetle\n", "import tigerbeetle\n"
     with running(binary, tmp_path) as address:
         monkeypatch.setenv("TB_ADDRESS", address)
         assert len(run_python("docs/guides/recipes.md", capsys, {ours: theirs})) == 6

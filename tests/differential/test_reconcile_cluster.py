@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from journal import TRANSFER, Account, Transfer
-from projections import Ledger
-from projections.tigerbeetle.cluster import Cluster, native_connect
-from projections.tigerbeetle.configuration import ClusterConfiguration
-from projections.tigerbeetle.mirror import Mirror
-from projections.tigerbeetle.reconcile import reconcile
+from nostro import TRANSFER, Account, Ledger, Transfer
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.projections.tigerbeetle.mirror.mirror import Mirror
+from nostro.projections.tigerbeetle.reconcile.reconcile import reconcile
+from nostro.projections.tigerbeetle.session.cluster import Cluster, native_connect
 from tests.differential.tigerbeetle_server import find_binary, running
 from tests.mixed_ledger import write_mixed
 

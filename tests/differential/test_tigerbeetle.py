@@ -27,20 +27,22 @@ from typing import Any, Final, Protocol
 import attrs
 import pytest
 
-import projections.pipeline
-from journal import (
+import nostro.projections.pipeline.pipeline
+from nostro import (
     Account,
     AccountFilter,
+    ChangeEventType,
     CreateAccountStatus,
     CreateTransferStatus,
+    Ledger,
     QueryFilter,
     Transfer,
     TransferFlags,
+    audit,
 )
-from journal.codec import Rows
-from projections import ChangeEventType, Ledger, audit
-from projections.columnar import ROWS_MIN, decide_columns
-from projections.plain import decide_plain
+from nostro.journal.model import Rows
+from nostro.projections.deciding.fast_path_columns import ROWS_MIN, decide_columns
+from nostro.projections.deciding.fast_path_rows import decide_plain
 from tests.clocks import HandClock
 from tests.differential.change_events import RawClient, change_events
 from tests.differential.tigerbeetle_server import find_binary, running
@@ -344,5 +346,7 @@ def _count_plain_batches(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
         return decide
 
     for shortcut in (decide_plain, decide_columns):
-        monkeypatch.setattr(projections.pipeline, shortcut.__name__, counting(shortcut))
+        monkeypatch.setattr(
+            nostro.projections.pipeline.pipeline, shortcut.__name__, counting(shortcut)
+        )
     return counts

@@ -16,16 +16,16 @@ from unittest import mock
 import attrs
 import numpy as np
 
-from journal import EventTree, Reader
-from journal.directory import Directory
-from journal.model import TRANSFER, Account, AccountFlags, Transfer, TransferFlags
-from journal.proofs import Proof
-from journal.root import Root
-from projections.ledger import Ledger
+from nostro import EventTree, Reader
+from nostro.journal.evidence.proofs import Proof
+from nostro.journal.evidence.root import Root
+from nostro.journal.model import TRANSFER, Account, AccountFlags, Transfer, TransferFlags
+from nostro.journal.storage.directory import Directory
+from nostro.projections.ledger.ledger import Ledger
+from nostro.tools.exporting.json_lines import export_json_lines
+from nostro.tools.exporting.selection import Selection
 from tests.clocks import HandClock
 from tests.crash.memory import Tree, taken
-from tools.exporting.json_lines import export_json_lines
-from tools.exporting.selection import Selection
 
 LEDGER_ID: Final = bytes(range(16))
 _NOW: Final = 10**18
@@ -101,7 +101,7 @@ def corpus() -> Corpus:
 @contextlib.contextmanager
 def _always_the_same() -> Iterator[None]:
     with (
-        mock.patch("journal.creation.os.urandom", return_value=LEDGER_ID),
+        mock.patch("nostro.journal.writing.creation.os.urandom", return_value=LEDGER_ID),
         mock.patch("time.time_ns", return_value=_NOW),
     ):
         yield

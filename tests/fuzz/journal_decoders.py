@@ -12,11 +12,7 @@ import cbor2
 import numpy as np
 import zstandard
 
-from journal import codec, container, frame
-from journal.codec import Payload, RecordKind
-from journal.directory import Directory
-from journal.entries import describe_entry, entry_at, leaf_hashes
-from journal.errors import (
+from nostro.journal.errors import (
     CorruptHead,
     CorruptManifest,
     CorruptSegment,
@@ -24,22 +20,33 @@ from journal.errors import (
     DecodeError,
     UnsupportedFormat,
 )
-from journal.events import decode_domain_event, encode_domain_event, events_of
-from journal.frame import BadFrame, FrameHeader
-from journal.head import SLOT_BYTES, Head, decode_slots, encode_slot, encode_slots, newest
-from journal.lookup import TransferLookup
-from journal.manifest import SealedSegment, read_manifest
-from journal.reader import Reader, Record
-from journal.recovery import recover
-from journal.segment import (
+from nostro.journal.evidence.entries import describe_entry, entry_at, leaf_hashes
+from nostro.journal.format import codec, container, frame
+from nostro.journal.format.codec import Payload, RecordKind
+from nostro.journal.format.events import decode_domain_event, encode_domain_event, events_of
+from nostro.journal.format.frame import BadFrame, FrameHeader
+from nostro.journal.format.head import (
+    SLOT_BYTES,
+    Head,
+    decode_slots,
+    encode_slot,
+    encode_slots,
+    newest,
+)
+from nostro.journal.format.segment import (
     SEGMENT_HEADER_BYTES,
     SegmentHeader,
     decode_segment_header,
     encode_segment_header,
     segment_name,
 )
-from journal.verification import verify
-from projections.restore import restore_state
+from nostro.journal.reading.reader import Reader, Record
+from nostro.journal.reading.row_lookup import TransferLookup
+from nostro.journal.storage.directory import Directory
+from nostro.journal.upkeep.verification import verify
+from nostro.journal.writing.manifest import SealedSegment, read_manifest
+from nostro.journal.writing.recovery import recover
+from nostro.projections.checkpoints.restore import restore_state
 from tests.crash.memory import MemoryStorage
 from tests.fuzz import bombs, repairs
 from tests.fuzz.corpus import LEDGER_ID, Corpus, file_in, in_folder

@@ -10,24 +10,28 @@ from typing import Any, Final
 import cbor2
 import numpy as np
 
-from journal import codec, container
-from journal.directory import Directory
-from journal.errors import CorruptCheckpoint, DecodeError
-from journal.reader import Reader
-from journal.tree_file import read_subtrees
-from projections.checkpoint import Checkpoint, checkpoint_witnesses, read_checkpoint
-from projections.indexes.group_run import GroupFormat, GroupRun
-from projections.indexes.groups import merge
-from projections.indexes.posting_index import POSTINGS, SIDES, PostingView
-from projections.indexes.reservation_index import (
+from nostro.journal.errors import CorruptCheckpoint, DecodeError
+from nostro.journal.evidence.tree_file import read_subtrees
+from nostro.journal.format import codec, container
+from nostro.journal.reading.reader import Reader
+from nostro.journal.storage.directory import Directory
+from nostro.projections.checkpoints.checkpoint import (
+    Checkpoint,
+    checkpoint_witnesses,
+    read_checkpoint,
+)
+from nostro.projections.indexes.group_run import GroupFormat, GroupRun
+from nostro.projections.indexes.groups import merge
+from nostro.projections.indexes.posting_index import POSTINGS, SIDES, PostingView
+from nostro.projections.indexes.reservation_index import (
     RESERVATIONS,
-    Quantity,
     ReservationView,
 )
-from projections.indexes.run_file import Kind
-from projections.indexes.run_stack import RunFiles
-from projections.indexes.transfer_index import IDS, TransferIndex
-from projections.state import LedgerState
+from nostro.projections.indexes.run_file import Kind
+from nostro.projections.indexes.run_stack import RunFiles
+from nostro.projections.indexes.transfer_index import IDS, TransferIndex
+from nostro.projections.state.ledger_state import LedgerState
+from nostro.projections.state.reservations import Quantity
 from tests.crash.memory import MemoryStorage
 from tests.fuzz import bombs, repairs
 from tests.fuzz.corpus import LEDGER_ID, Corpus, file_in, in_folder

@@ -12,9 +12,9 @@ from typing import Any, Final
 import cbor2
 import zstandard
 
-from journal import codec, container, frame, head, segment
-from journal.frame import ALIGNMENT_BYTES, HEADER_BYTES, TRAILER_BYTES
-from journal.segment import SEGMENT_HEADER_BYTES
+from nostro.journal.format import codec, container, frame, head, segment
+from nostro.journal.format.frame import ALIGNMENT_BYTES, HEADER_BYTES, TRAILER_BYTES
+from nostro.journal.format.segment import SEGMENT_HEADER_BYTES
 
 _EVENTS_AND_POSITION: Final = struct.Struct("<IQ")
 _TRAILER: Final = struct.Struct("<QI4s")

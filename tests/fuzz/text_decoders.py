@@ -10,28 +10,28 @@ from typing import Any, Final
 
 import attrs
 
-from journal import Root
-from journal.errors import (
+from nostro import Root
+from nostro.journal.errors import (
     BadSignature,
     ForeignRoot,
     InvalidEvidence,
     InvalidKey,
     InvalidProof,
 )
-from journal.proofs import ConsistencyProof, Proof, decode_proof
-from journal.signing import read_key
+from nostro.journal.evidence.proofs import ConsistencyProof, Proof, decode_proof
+from nostro.journal.evidence.signing import read_key
+from nostro.tools.exporting import reimport
+from nostro.tools.exporting.errors import ExportDamaged, ExportUnfit
+from nostro.tools.importing.dates import Timeline
+from nostro.tools.importing.errors import MappingError, RowRefused, SourceError
+from nostro.tools.importing.mapping import FileRule, Mapping
+from nostro.tools.importing.mapping_file import check_columns, read_mapping
+from nostro.tools.importing.rows import Posting, RowReader, postings
+from nostro.tools.importing.source import Source
 from tests.crash.memory import MemoryStorage
 from tests.fuzz import bombs, repairs
 from tests.fuzz.corpus import Corpus
 from tests.fuzz.decoder import Decoder, Form
-from tools.exporting import reimport
-from tools.exporting.errors import ExportDamaged, ExportUnfit
-from tools.importing.dates import Timeline
-from tools.importing.errors import MappingError, RowRefused, SourceError
-from tools.importing.mapping import FileRule, Mapping
-from tools.importing.mapping_file import check_columns, read_mapping
-from tools.importing.rows import Posting, RowReader, postings
-from tools.importing.source import Source
 
 _TOLERATED: Final = 0o100600
 _JSON_WORDS: Final = (
@@ -110,7 +110,7 @@ class _Key:
 
     def __init__(self) -> None:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415, I001
-        from journal.ed25519 import PrivateKey  # noqa: PLC0415  # only where keys can be used
+        from nostro.journal.evidence.ed25519 import PrivateKey  # noqa: PLC0415  # only where keys can be used
 
         key = PrivateKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
         self.public_key = key.public_key

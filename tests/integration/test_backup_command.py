@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-import journal
-from journal import BackupReport, verify
-from projections import Ledger, audit
+from nostro import BackupReport, Ledger, audit, journal, verify
+from tests.documents import PACKAGE_PATH
 from tests.integration.test_cli import contents, good, objects, run
-from tests.integration.test_cli_processes import ROOT, err, nostro, out
+from tests.integration.test_cli_processes import err, nostro, out
 from tests.ledgers import open_ledger, transfers_in, write_ledger
 
 WRITER = """
@@ -36,8 +35,8 @@ while True:
 
 INTERRUPTED = """
 import os
-from journal.storage import Storage
-from tools.cli import main
+from nostro.journal.storage.files import Storage
+from nostro.tools.cli import main
 
 def begin_sync(self, *place):
     os.kill(os.getpid(), NUMBER)
@@ -54,7 +53,7 @@ def interrupted(number: signal.Signals, *arguments: str) -> subprocess.Completed
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": PACKAGE_PATH},
     )
 
 
@@ -65,7 +64,7 @@ def writing(path: Path) -> Iterator[subprocess.Popen[str]]:
         [sys.executable, "-c", WRITER, str(path)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": PACKAGE_PATH},
     ) as process:
         try:
             out(process).readline()

@@ -10,26 +10,26 @@ from typing import Final
 import pytest
 from click.testing import CliRunner
 
-import tools.cli.bench
-from tools.bench.measure import Scale
-from tools.bench.plots import write_plots
-from tools.bench.report import read_results
-from tools.bench.sweeps import Sweep, run_sweeps
-from tools.cli.application import application
+import nostro.tools.cli.running.bench
+from nostro.tools.bench.measure import Scale
+from nostro.tools.bench.plots import write_plots
+from nostro.tools.bench.report import read_results
+from nostro.tools.bench.sweeps import Sweep, run_sweeps
+from nostro.tools.cli.application import application
 
 TINY: Final = Scale(transfers=20_000, history=20_000, singles=40, lookups=200, repeats=1)
 
 
 def test_every_figure_comes_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as the progress bar expects, each with a value, in the table and in the file."""
-    monkeypatch.setattr(tools.cli.bench, "QUICK", TINY)
+    monkeypatch.setattr(nostro.tools.cli.running.bench, "QUICK", TINY)
     out = tmp_path / "results.json"
     done = CliRunner().invoke(
         application, ["bench", "--quick", "--quiet", "--json", "--out", str(out)]
     )
     assert done.exit_code == 0, done.output
     figures = json.loads(done.stdout)["figures"]
-    assert len(figures) == tools.cli.bench._FIGURES
+    assert len(figures) == nostro.tools.cli.running.bench._FIGURES
     assert all(value > 0 for value in figures.values()), figures
     assert {name: figure.value for name, figure in read_results(out).items()} == figures
 
@@ -61,7 +61,7 @@ def test_plots_without_matplotlib_are_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before anything is measured."""
-    monkeypatch.setattr(tools.cli.bench, "can_draw", lambda: False)
+    monkeypatch.setattr(nostro.tools.cli.running.bench, "can_draw", lambda: False)
     done = CliRunner().invoke(application, ["bench", "--plots", str(tmp_path / "plots")])
     assert done.exit_code == 2
     assert "matplotlib" in done.stderr

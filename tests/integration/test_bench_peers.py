@@ -8,12 +8,12 @@ from typing import Final
 import attrs
 import pytest
 
-from journal import Transfer
-from tools.bench import peers
-from tools.bench.measure import BATCH, QUICK, Scale
-from tools.bench.payments import LEDGER
-from tools.bench.peers import Peer, Totals
-from tools.bench.servers import PeerFailed
+from nostro import Transfer
+from nostro.tools.bench import peers
+from nostro.tools.bench.measure import BATCH, QUICK, Scale
+from nostro.tools.bench.payments import LEDGER
+from nostro.tools.bench.peers import Peer, Totals
+from nostro.tools.bench.servers import PeerFailed
 
 TINY: Final[Scale] = attrs.evolve(QUICK, transfers=1, singles=25, repeats=2)
 

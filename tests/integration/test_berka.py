@@ -18,9 +18,9 @@ from typing import Final
 import attrs
 import pytest
 
-from projections import Ledger
-from tools.amounts import parse_amount
-from tools.importing import (
+from nostro import Ledger
+from nostro.tools.amounts import parse_amount
+from nostro.tools.importing import (
     Importer,
     LedgerTarget,
     Options,
@@ -33,7 +33,7 @@ from tools.importing import (
     postings,
     read_mapping,
 )
-from tools.times import DAY_NS, nanoseconds
+from nostro.tools.times import DAY_NS, nanoseconds
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MAPPING: Final = ROOT / "docs" / "guides" / "berka" / "berka.toml"

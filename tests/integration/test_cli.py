@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-import journal
-from projections import Ledger
-from tools.cli.application import COMMANDS, application
+from nostro import Ledger, journal
+from nostro.tools.cli.application import COMMANDS, application
 
 MAPPING = """\
 namespace = "shop"

@@ -15,8 +15,8 @@ from typing import IO, Final
 
 import pytest
 
-from journal import Account, Reader, Transfer
-from projections import Ledger
+from nostro import Account, Ledger, Reader, Transfer
+from tests.documents import PACKAGE_PATH
 from tests.integration.test_cli import MAPPING
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -30,11 +30,11 @@ def nostro(
 ) -> Iterator[subprocess.Popen[str]]:
     """A running command; killed at the end if it did not end by itself."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tools.cli", *map(str, args)],
+        [sys.executable, "-m", "nostro.tools.cli", *map(str, args)],
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, "PYTHONPATH": PACKAGE_PATH, **environment},
     ) as process:
         try:
             yield process

@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from nostro.tools.cli.application import application
+from nostro.tools.cluster import lookup, process_lock, supervisor
+from nostro.tools.cluster.description import read_description, replica_lock, supervisor_lock
+from nostro.tools.cluster.stopping import stop_cluster
 from tests.clusters import StandIn, make_client, make_stand_in
+from tests.documents import PACKAGE_PATH
 from tests.waiting import until
-from tools.cli.application import application
-from tools.cluster import lookup, process_lock, supervisor
-from tools.cluster.description import read_description, replica_lock, supervisor_lock
-from tools.cluster.stopping import stop_cluster
 
 
 @pytest.fixture
@@ -508,8 +509,17 @@ def test_process_ids_in_files_are_not_believed(stand_in: StandIn) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_in_the_foreground_a_signal_stops_all(stand_in: StandIn, number: signal.Signals) -> None:
     """Cleanly, and a replica that dies before is started again."""
-    command = [sys.executable, "-m", "tools.cli", "cluster", "up", "tb", "--foreground", "--json"]
-    root = str(Path(__file__).parents[2])
+    command = [
+        sys.executable,
+        "-m",
+        "nostro.tools.cli",
+        "cluster",
+        "up",
+        "tb",
+        "--foreground",
+        "--json",
+    ]
+    root = PACKAGE_PATH
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ["PYTHONPATH"]])}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -532,10 +542,10 @@ def test_in_the_foreground_a_signal_stops_all(stand_in: StandIn, number: signal.
 def test_an_interruption_while_waiting_stops_what_was_started(stand_in: StandIn) -> None:
     """Ctrl-C before the first answer leaves nothing behind."""
     stand_in.does("unanswered")
-    root = str(Path(__file__).parents[2])
+    root = PACKAGE_PATH
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ["PYTHONPATH"]])}
     for extra in ([], ["--foreground"]):
-        command = [sys.executable, "-m", "tools.cli", "cluster", "up", "tb", *extra]
+        command = [sys.executable, "-m", "nostro.tools.cli", "cluster", "up", "tb", *extra]
         with subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from nostro.tools.cli.application import application
+from nostro.tools.cluster import process_lock
+from nostro.tools.cluster.description import read_description, replica_lock
+from nostro.tools.cluster.errors import NotACluster
+from nostro.tools.cluster.lookup import look_up
+from nostro.tools.cluster.stopping import stop_cluster
 from tests.differential.tigerbeetle_server import find_binary
 from tests.waiting import until
-from tools.cli.application import application
-from tools.cluster import process_lock
-from tools.cluster.description import read_description, replica_lock
-from tools.cluster.errors import NotACluster
-from tools.cluster.lookup import look_up
-from tools.cluster.stopping import stop_cluster
 
 if find_binary() is None:
     pytest.skip(

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from journal import Account, Reader, Transfer, verify
-from projections import Ledger
-from tests.documents import ROOT, blocks, run_python
-from tools.cli.application import application
+from nostro import Account, Ledger, Reader, Transfer, verify
+from nostro.tools.cli.application import application
+from tests.documents import PACKAGE_PATH, ROOT, blocks, run_python
 
 
 def commands_of(document: str) -> list[str]:
@@ -34,7 +33,7 @@ def test_the_readme_is_a_story_that_runs(
 ) -> None:
     """The README's program prints what it says, crash included; then its commands work on it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", PACKAGE_PATH)
     printed = run_python("README.md", capsys)
     assert [text for text in printed if text] == [
         "CREATED CREATED\n",
@@ -47,7 +46,7 @@ def test_the_readme_is_a_story_that_runs(
     for command in commands:
         arguments = shlex.split(command)[1:]
         done = subprocess.run(
-            [sys.executable, "-m", "tools.cli", *arguments],
+            [sys.executable, "-m", "nostro.tools.cli", *arguments],
             capture_output=True,
             text=True,
             check=False,
@@ -145,7 +144,7 @@ def test_the_guide_to_changes_runs(
 def test_the_guide_to_tamper_evidence_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its commands, in order, with the public key that the first of them printed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", PACKAGE_PATH)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "verify_proof.py").write_bytes((ROOT / "docs/guides/verify_proof.py").read_bytes())
     with Ledger.open("books") as ledger:
@@ -162,7 +161,7 @@ def test_the_guide_to_tamper_evidence_runs(tmp_path: Path, monkeypatch: pytest.M
         program, *arguments = shlex.split(command)
         if "PUBLIC_KEY" in arguments:
             arguments[arguments.index("PUBLIC_KEY")] = printed[0].split()[-1]
-        start = {"nostro": ["-m", "tools.cli"], "python": []}[program]
+        start = {"nostro": ["-m", "nostro.tools.cli"], "python": []}[program]
         done = subprocess.run(
             [sys.executable, *start, *arguments], capture_output=True, text=True, check=False
         )

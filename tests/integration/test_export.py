@@ -13,9 +13,7 @@ from typing import Any
 
 import pytest
 
-import journal
-from journal import AMOUNT_MAX, Account, Transfer, TransferFlags
-from projections import Ledger, audit
+from nostro import AMOUNT_MAX, Account, Ledger, Transfer, TransferFlags, audit, journal
 from tests.clocks import HandClock
 from tests.integration.test_backup_command import interrupted
 from tests.integration.test_cli import contents, good, objects, run

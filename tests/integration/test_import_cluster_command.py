@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-import projections.tigerbeetle.cluster_import
-from journal import TRANSFER, Account
-from journal.codec import Rows
-from projections import Ledger
-from projections.operations import Operation
-from projections.tigerbeetle.errors import SessionClosed
+import nostro.projections.tigerbeetle.importing.cluster_import
+from nostro import TRANSFER, Account, Ledger
+from nostro.journal.model import Rows
+from nostro.projections.tigerbeetle.errors import SessionClosed
+from nostro.projections.tigerbeetle.operations import Operation
 from tests.canned_cluster import CannedCluster, nothing
 from tests.integration.test_cli import run
 from tests.mixed_ledger import write_mixed
@@ -31,7 +30,9 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CannedCluster:
     write_mixed(tmp_path / "source", requests=6)
     canned = as_cluster(tmp_path / "source")
     monkeypatch.setattr(
-        projections.tigerbeetle.cluster_import, "native_connect", lambda _: canned.connect
+        nostro.projections.tigerbeetle.importing.cluster_import,
+        "native_connect",
+        lambda _: canned.connect,
     )
     return canned
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from projections import Ledger
-from tools.importing import (
+from nostro import Ledger
+from nostro.tools.importing import (
     BadRow,
     DryTarget,
     Importer,

@@ -8,10 +8,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from journal.directory import Directory
-from journal.storage import Storage
-from projections.tigerbeetle.health import MirrorHealth, MirrorState, write_health
-from projections.tigerbeetle.place import MirrorLock, MirrorPlace
+from nostro.journal.storage.directory import Directory
+from nostro.journal.storage.files import Storage
+from nostro.projections.tigerbeetle.mirror.health import MirrorHealth, MirrorState, write_health
+from nostro.projections.tigerbeetle.mirror.place import MirrorLock, MirrorPlace
 from tests.integration.test_cli import good, run
 from tests.ledgers import write_ledger
 from tests.ports import free_port

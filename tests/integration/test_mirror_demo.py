@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.differential.tigerbeetle_server import find_binary
-from tests.documents import ROOT
+from tests.documents import PACKAGE_PATH, ROOT
 
 PROGRAM = ROOT / "docs" / "guides" / "mirror_demo.py"
 
@@ -26,14 +26,21 @@ def test_a_ledger_gets_a_mirror_loses_it_and_goes_on(tmp_path: Path) -> None:
     try:
         done = subprocess.run(
             [sys.executable, PROGRAM, folder],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": PACKAGE_PATH},
             capture_output=True,
             text=True,
             check=False,
         )
     finally:
         if (folder / "cluster").exists():
-            stop = [sys.executable, "-m", "tools.cli", "cluster", "down", str(folder / "cluster")]
+            stop = [
+                sys.executable,
+                "-m",
+                "nostro.tools.cli",
+                "cluster",
+                "down",
+                str(folder / "cluster"),
+            ]
             subprocess.run(stop, check=True, capture_output=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

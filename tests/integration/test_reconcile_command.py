@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-import projections.tigerbeetle.reconcile
-from journal import Reader
-from projections.operations import Operation
-from projections.tigerbeetle.errors import SessionClosed
+import nostro.projections.tigerbeetle.reconcile.reconcile
+from nostro import Reader
+from nostro.projections.tigerbeetle.errors import SessionClosed
+from nostro.projections.tigerbeetle.operations import Operation
 from tests.canned_cluster import CannedCluster, nothing, without
 from tests.integration.test_cli import good, run
 from tests.mixed_ledger import mirrored_accounts, mirrored_transfers, write_mixed
@@ -34,7 +34,9 @@ def cluster(books: Path, monkeypatch: pytest.MonkeyPatch) -> CannedCluster:
     pytest.importorskip("tigerbeetle")
     canned = CannedCluster(mirrored_accounts(books), mirrored_transfers(books))
     monkeypatch.setattr(
-        projections.tigerbeetle.reconcile, "native_connect", lambda _: canned.connect
+        nostro.projections.tigerbeetle.reconcile.reconcile,
+        "native_connect",
+        lambda _: canned.connect,
     )
     return canned
 

@@ -23,15 +23,14 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from journal import Account, verify
-from projections import Ledger
-from tests.documents import ROOT, blocks
+from nostro import Account, Ledger, verify
+from nostro.tools.cli.application import application
+from tests.documents import PACKAGE_PATH, blocks
 from tests.integration.test_cli_processes import SECONDS_MAX, err, nostro, out
 from tests.journals import files_under
 from tests.ports import free_port
 from tests.serving import transfer
 from tests.waiting import until
-from tools.cli.application import application
 
 CLIENTS: Final = 50
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - what is tested
@@ -234,11 +233,11 @@ def test_without_the_extra_it_says_what_to_install(books: Path) -> None:
             return None if is_missing else find(name, path, target)
 
         PathFinder.find_spec = find_spec
-        from tools.cli import main
+        from nostro.tools.cli import main
 
         main()
     """)
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ = {**os.environ, "PYTHONPATH": PACKAGE_PATH}
     for arguments, code in (
         (["serve", str(books)], 2), (["--help"], 0), (["serve", "--help"], 0),
         (["accounts", str(books)], 0),

@@ -13,14 +13,13 @@ from typing import Final
 import pytest
 from click.testing import CliRunner, Result
 
-import journal
-from journal import Account, Root, Transfer, TransferFlags, container
-from journal.codec import Rows
-from projections import Ledger
+from nostro import Account, Ledger, Root, Transfer, TransferFlags, journal
+from nostro.journal.format import container
+from nostro.journal.model import Rows
+from nostro.tools.cli.application import application
 from tests.documents import ROOT
 from tests.journals import files_under
 from tests.rewriting import rewrite
-from tools.cli.application import application
 
 VERIFIER: Final = ROOT / "docs" / "guides" / "verify_proof.py"
 REFUSED_ID: Final = 50

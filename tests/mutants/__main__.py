@@ -23,7 +23,7 @@ import click
 
 from tests.mutants.bugs import ROOT, Bug, bugs
 
-PARTS: Final = ("journal", "projections", "tools", "tests", "docs", "pyproject.toml")
+PARTS: Final = ("src", "journal", "projections", "tools", "tests", "docs", "pyproject.toml")
 """What the tests need of the tree."""
 
 MEMORY: Final = Path("/dev/shm")  # noqa: S108  # only a folder of our own in it is used
@@ -103,7 +103,10 @@ def _copy_tree(target: Path) -> None:
     for part in PARTS:
         if (ROOT / part).is_dir():
             shutil.copytree(
-                ROOT / part, target / part, ignore=shutil.ignore_patterns("__pycache__")
+                ROOT / part,
+                target / part,
+                symlinks=True,
+                ignore=shutil.ignore_patterns("__pycache__"),
             )
         else:
             shutil.copy2(ROOT / part, target / part)
@@ -113,7 +116,9 @@ def _try(bug: Bug, sound: Path, folder: Path) -> Outcome:
     """Run each test named for the bug, in a copy of its own that has it."""
     began = time.monotonic()
     tree = folder / bug.name
-    shutil.copytree(sound, tree, ignore=shutil.ignore_patterns("tmp"))  # compiled modules too
+    shutil.copytree(
+        sound, tree, symlinks=True, ignore=shutil.ignore_patterns("tmp")
+    )  # compiled modules too
     try:
         file = tree / bug.file
         try:
@@ -149,7 +154,12 @@ def _pytest(tree: Path, tests: Iterable[str], *options: str) -> subprocess.Compl
     return subprocess.run(
         [sys.executable, "-m", "pytest", *terms, *options, *tests],
         cwd=tree,
-        env={**os.environ, "PYTHONPATH": str(tree), "CI": "1", "NOSTRO_SEED": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{tree / 'src'}{os.pathsep}{tree}",
+            "CI": "1",
+            "NOSTRO_SEED": "1",
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import attrs
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     TIMESTAMP_MAX,
     Account,

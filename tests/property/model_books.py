@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-from journal import Account, AccountFlags, Transfer, TransferFlags
+from nostro import Account, AccountFlags, Transfer, TransferFlags
 
 Balances = dict[int, Account]
 _SECOND: Final = 10**9

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     TIMESTAMP_MAX,
     Account,

@@ -8,8 +8,8 @@ from pathlib import Path
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
-from journal import backup, verify
-from journal.reader import Reader
+from nostro import backup, verify
+from nostro.journal.reading.reader import Reader
 from tests.journals import append, commit, files_under, ids_in, open_writer, segment_names
 
 COPIES = ("one", "two")

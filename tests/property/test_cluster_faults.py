@@ -13,16 +13,17 @@ from typing import Any, Final
 import attrs
 import pytest
 
-from journal import (
+from nostro import (
     TRANSIENT_STATUSES,
     Account,
     AccountFlags,
+    ClusterLedger,
     CreateTransferResult,
     CreateTransferStatus,
+    Ledger,
     Transfer,
     TransferFlags,
 )
-from projections import ClusterLedger, Ledger
 from tests.simulated_cluster import Fault, Impatient, SimulatedCluster, configuration
 
 S: Final = CreateTransferStatus

@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journal import Account, AccountFlags, CreateTransferStatus, Reader, Transfer
-from journal.codec import Rows
-from journal.rows import field_ints
-from journal.writer import Writer
-from projections import Ledger, audit
+from nostro import Account, AccountFlags, CreateTransferStatus, Ledger, Reader, Transfer, audit
+from nostro.journal.model import Rows
+from nostro.journal.rows import field_ints
+from nostro.journal.writing.writer import Writer
 from tests.clocks import HandClock
 from tests.traffic import TIMEOUT, Past, Traffic
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
-from journal import Reader, restore
-from projections import audit
+from nostro import Reader, audit, restore
+from nostro.tools.exporting import Selection, export_json_lines, import_export
 from tests.property.test_every_position import write
-from tools.exporting import Selection, export_json_lines, import_export
 
 
 def export(path: Path, file: Path) -> None:

@@ -13,17 +13,18 @@ from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     Account,
     AccountFilter,
     CreateAccountStatus,
     CreateTransferResult,
     CreateTransferStatus,
+    Ledger,
     QueryFilter,
     Transfer,
+    audit,
 )
-from projections import Ledger, audit
 from tests.clocks import HandClock
 from tests.filters import account_filter, query_filter
 from tests.ledgers import copy_while_open

@@ -10,17 +10,17 @@ from typing import Final
 import attrs
 import pytest
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     Account,
     CreateAccountStatus,
     CreateTransferStatus,
+    Ledger,
     Transfer,
     TransferFlags,
 )
-from journal.rows import accounts_from_rows
-from projections import Ledger
-from projections.indexes import groups
+from nostro.journal.rows import accounts_from_rows
+from nostro.projections.indexes import groups
 from tests.clocks import HandClock
 from tests.traffic import EASY, TIMEOUT, Past, Traffic
 

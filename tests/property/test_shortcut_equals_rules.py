@@ -22,15 +22,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import projections.pipeline
-from journal import AMOUNT_MAX, Account, AccountFlags, Transfer, TransferFlags
-from journal.codec import Rows
-from journal.directory import Directory, read_head
-from journal.rows import transfer_rows
-from journal.storage import Storage
-from projections import Ledger
-from projections.columnar import ROWS_MIN, decide_columns
-from projections.plain import decide_plain
+import nostro.projections.pipeline.pipeline
+from nostro import AMOUNT_MAX, Account, AccountFlags, Ledger, Transfer, TransferFlags
+from nostro.journal.model import Rows
+from nostro.journal.rows import transfer_rows
+from nostro.journal.storage.directory import Directory, read_head
+from nostro.journal.storage.files import Storage
+from nostro.projections.deciding.fast_path_columns import ROWS_MIN, decide_columns
+from nostro.projections.deciding.fast_path_rows import decide_plain
 from tests.clocks import HandClock
 
 PLAIN: Final = range(1, 40)
@@ -268,10 +267,10 @@ def test_both_ways_give_the_same_results_state_and_bytes(requests: list[Batch]) 
 
 def assert_equal(rows: list[Rows]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("journal.creation.os.urandom", lambda count: b"\x07" * count)
+        patch.setattr("nostro.journal.writing.creation.os.urandom", lambda count: b"\x07" * count)
         by_columns = _run(rows)
         for shortcut in ("decide_plain", "decide_columns"):
-            patch.setattr(projections.pipeline, shortcut, lambda *_, **__: None)
+            patch.setattr(nostro.projections.pipeline.pipeline, shortcut, lambda *_, **__: None)
         by_rules = _run(rows)
     for first, second in zip(by_columns, by_rules, strict=True):
         assert first == second
@@ -370,7 +369,9 @@ def _counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[bool]]:
 
     with monkeypatch.context() as patch:
         for shortcut in (decide_plain, decide_columns):
-            patch.setattr(projections.pipeline, shortcut.__name__, counting(shortcut))
+            patch.setattr(
+                nostro.projections.pipeline.pipeline, shortcut.__name__, counting(shortcut)
+            )
         yield counts
 
 

@@ -11,15 +11,14 @@ from typing import Final
 import attrs
 import numpy as np
 
-from journal import Account, AccountFlags, CreateTransferStatus, Transfer, TransferFlags
-from journal.codec import RecordKind
-from journal.events import AccountCreated, PendingExpired, TransferCreated
-from journal.model import CREATE_RESULT
-from journal.reader import Cursor, Reader
-from journal.rows import accounts_from_rows
-from projections import Ledger
-from projections.operations import Operation
-from projections.tigerbeetle.translation import mirrored
+from nostro import Account, AccountFlags, CreateTransferStatus, Ledger, Transfer, TransferFlags
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.format.events import AccountCreated, PendingExpired, TransferCreated
+from nostro.journal.model import CREATE_RESULT
+from nostro.journal.reading.reader import Cursor, Reader
+from nostro.journal.rows import accounts_from_rows
+from nostro.projections.tigerbeetle.operations import Operation
+from nostro.projections.tigerbeetle.rows.translation import mirrored
 from tests.clocks import HandClock
 from tests.tigerbeetle.simulated import SimulatedCluster
 from tests.traffic import Past, Traffic

@@ -9,13 +9,13 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from journal import (
+from nostro import (
+    Ledger,
     Transfer,
 )
-from projections import Ledger
-from projections.tigerbeetle.breaker import Breaker
-from projections.tigerbeetle.configuration import ClusterConfiguration
-from projections.tigerbeetle.mirror import Mirror
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.projections.tigerbeetle.mirror.mirror import Mirror
+from nostro.projections.tigerbeetle.session.breaker import Breaker
 from tests.clocks import HandClock
 from tests.tigerbeetle.journals import expected, extend
 from tests.tigerbeetle.simulated import (

@@ -19,15 +19,18 @@ from typing import Any, Final, TypeVar
 import attrs
 import numpy as np
 
-from journal import Account, Transfer
-from journal.codec import Rows
-from journal.model import ACCOUNT, CREATE_RESULT, TRANSFER
-from journal.rows import account_rows, accounts_from_rows, transfer_rows, transfers_from_rows
-from projections.operations import Operation
-from projections.tigerbeetle.cluster import ID, QUERY_FILTER, REVERSED
-from projections.tigerbeetle.configuration import ClusterConfiguration
-from projections.tigerbeetle.errors import RequestRefused, SessionClosed, SessionEvicted
-from projections.tigerbeetle.session import Reply
+from nostro import Account, Transfer
+from nostro.journal.model import ACCOUNT, CREATE_RESULT, TRANSFER, Rows
+from nostro.journal.rows import account_rows, accounts_from_rows, transfer_rows, transfers_from_rows
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.projections.tigerbeetle.errors import (
+    RequestRefused,
+    SessionClosed,
+    SessionEvicted,
+)
+from nostro.projections.tigerbeetle.operations import Operation
+from nostro.projections.tigerbeetle.session.cluster import ID, QUERY_FILTER, REVERSED
+from nostro.projections.tigerbeetle.session.session import Reply
 from tests.property.model import Model
 
 Event = TypeVar("Event", Account, Transfer)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from random import Random
 from typing import cast
 
-from projections.tigerbeetle.breaker import BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN, Breaker
+from nostro.projections.tigerbeetle.session.breaker import (
+    BACKOFF_SECONDS_MAX,
+    BACKOFF_SECONDS_MIN,
+    Breaker,
+)
 
 
 class Highest:

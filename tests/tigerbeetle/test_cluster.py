@@ -9,11 +9,11 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import Account
-from journal.rows import accounts_from_rows, transfers_from_rows
-from projections.operations import Operation
-from projections.tigerbeetle.cluster import Cluster
-from projections.tigerbeetle.errors import ClusterUnreachable, RequestRefused
+from nostro import Account
+from nostro.journal.rows import accounts_from_rows, transfers_from_rows
+from nostro.projections.tigerbeetle.errors import ClusterUnreachable, RequestRefused
+from nostro.projections.tigerbeetle.operations import Operation
+from nostro.projections.tigerbeetle.session.cluster import Cluster
 from tests.tigerbeetle.journals import ends, feed
 from tests.tigerbeetle.simulated import CONFIGURATION, Network, SimulatedCluster
 

@@ -7,11 +7,11 @@ from typing import Any, Final
 import attrs
 import pytest
 
-from journal import Account, AccountFlags, Transfer, TransferFlags
-from journal.codec import RecordKind
-from journal.rows import account_rows, transfer_rows
-from projections.tigerbeetle.compare import differences, ids_of, require_equal
-from projections.tigerbeetle.errors import Difference, RowsDiffer
+from nostro import Account, AccountFlags, Transfer, TransferFlags
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.rows import account_rows, transfer_rows
+from nostro.projections.tigerbeetle.errors import Difference, RowsDiffer
+from nostro.projections.tigerbeetle.rows.compare import differences, ids_of, require_equal
 
 ACCOUNT: Final = Account(
     id=2**127 + 5, ledger=1, code=2, user_data_128=2**100, user_data_64=3, user_data_32=4,

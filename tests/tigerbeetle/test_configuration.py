@@ -9,9 +9,9 @@ from typing import Any, Final
 import attrs
 import pytest
 
-from journal import AMOUNT_MAX, InvalidField
-from projections.tigerbeetle.configuration import ClusterConfiguration, host_and_port
-from projections.tigerbeetle.errors import ClientMissing, HostUnknown
+from nostro import AMOUNT_MAX, InvalidField
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration, host_and_port
+from nostro.projections.tigerbeetle.errors import ClientMissing, HostUnknown
 
 BOTH: Final = {"TIGERBEETLE_CLUSTER_ID": "7", "TIGERBEETLE_REPLICAS": "a:1,127.0.0.1:2, 3003"}
 

@@ -7,21 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from journal import Transfer
-from journal.directory import Directory
-from journal.reader import Reader
-from journal.restoration import restore
-from journal.storage import Storage
-from projections import Ledger
-from projections.tigerbeetle import cursor as module
-from projections.tigerbeetle.cursor import (
+from nostro import Ledger, Transfer
+from nostro.journal.reading.reader import Reader
+from nostro.journal.storage.directory import Directory
+from nostro.journal.storage.files import Storage
+from nostro.journal.upkeep.restoration import restore
+from nostro.projections.tigerbeetle.mirror import cursor as module
+from nostro.projections.tigerbeetle.mirror.cursor import (
     MirrorCursor,
     forget_cursor,
     projection_name,
     read_cursor,
     write_cursor,
 )
-from projections.tigerbeetle.translation import mirrored
+from nostro.projections.tigerbeetle.rows.translation import mirrored
 from tests.clocks import HandClock
 from tests.tigerbeetle.journals import ends, write_small
 

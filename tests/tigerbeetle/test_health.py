@@ -9,8 +9,13 @@ from typing import Any, Final
 import attrs
 import pytest
 
-from journal.storage import Storage
-from projections.tigerbeetle.health import MirrorHealth, MirrorState, read_health, write_health
+from nostro.journal.storage.files import Storage
+from nostro.projections.tigerbeetle.mirror.health import (
+    MirrorHealth,
+    MirrorState,
+    read_health,
+    write_health,
+)
 from tests.storages import RecordingStorage
 
 SOUND: Final = MirrorHealth(

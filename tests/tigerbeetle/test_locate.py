@@ -11,22 +11,21 @@ from random import Random
 import attrs
 import pytest
 
-from journal import Account, Transfer, TransferFlags
-from journal.reader import Reader
-from journal.restoration import restore
-from projections import Ledger
-from projections.tigerbeetle.cluster import Cluster
-from projections.tigerbeetle.configuration import ClusterConfiguration
-from projections.tigerbeetle.cursor import MirrorCursor
-from projections.tigerbeetle.errors import (
+from nostro import Account, Ledger, Transfer, TransferFlags
+from nostro.journal.reading.reader import Reader
+from nostro.journal.upkeep.restoration import restore
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.projections.tigerbeetle.errors import (
     ClusterAhead,
     ClusterBehind,
     ClusterUnreachable,
     ForeignData,
     RowsDiffer,
 )
-from projections.tigerbeetle.locate import locate
-from projections.tigerbeetle.translation import mirrored
+from nostro.projections.tigerbeetle.mirror.cursor import MirrorCursor
+from nostro.projections.tigerbeetle.mirror.locate import locate
+from nostro.projections.tigerbeetle.rows.translation import mirrored
+from nostro.projections.tigerbeetle.session.cluster import Cluster
 from tests.clocks import HandClock
 from tests.tigerbeetle.journals import ends, feed, write_small
 from tests.tigerbeetle.simulated import CONFIGURATION, Network, Session, SimulatedCluster

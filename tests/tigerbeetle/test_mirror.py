@@ -9,20 +9,21 @@ from pathlib import Path
 import attrs
 import pytest
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     Account,
     AccountFlags,
     CreateTransferStatus,
+    Ledger,
     NotALedger,
     Transfer,
     TransferFlags,
+    audit,
 )
-from projections import Ledger, audit
-from projections.tigerbeetle.errors import (
+from nostro.projections.tigerbeetle.errors import (
     OutOfOrder,
 )
-from projections.tigerbeetle.health import MirrorState
+from nostro.projections.tigerbeetle.mirror.health import MirrorState
 from tests.clocks import HandClock
 from tests.tigerbeetle.journals import SECOND, expected, extend
 from tests.tigerbeetle.mirrors import (

@@ -7,18 +7,18 @@ from pathlib import Path
 import attrs
 import pytest
 
-from journal import (
+from nostro import (
     TransferFlags,
 )
-from journal.reader import Reader
-from journal.storage import Storage
-from projections.tigerbeetle.cursor import read_cursor
-from projections.tigerbeetle.errors import (
+from nostro.journal.reading.reader import Reader
+from nostro.journal.storage.files import Storage
+from nostro.projections.tigerbeetle.errors import (
     ClusterAhead,
     ClusterBehind,
     ClusterUnreachable,
     RowsDiffer,
 )
+from nostro.projections.tigerbeetle.mirror.cursor import read_cursor
 from tests.clocks import HandClock
 from tests.tigerbeetle.journals import SECOND, ends, feed
 from tests.tigerbeetle.mirrors import (

@@ -8,13 +8,13 @@ from pathlib import Path
 import attrs
 import pytest
 
-from journal.codec import Rows
-from projections.operations import Operation
-from projections.tigerbeetle.errors import (
+from nostro.journal.model import Rows
+from nostro.projections.tigerbeetle.errors import (
     ClusterClockBehind,
 )
-from projections.tigerbeetle.health import MirrorState
-from projections.tigerbeetle.session import Reply
+from nostro.projections.tigerbeetle.mirror.health import MirrorState
+from nostro.projections.tigerbeetle.operations import Operation
+from nostro.projections.tigerbeetle.session.session import Reply
 from tests.clocks import HandClock
 from tests.tigerbeetle.journals import SECOND
 from tests.tigerbeetle.mirrors import (

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from journal.codec import Rows
-from projections.operations import Operation
-from projections.tigerbeetle.breaker import Breaker
-from projections.tigerbeetle.errors import (
+from nostro.journal.model import Rows
+from nostro.projections.tigerbeetle.errors import (
     ClientFailed,
     ConnectionFailed,
     ForeignData,
@@ -19,9 +17,11 @@ from projections.tigerbeetle.errors import (
     ReleaseMismatch,
     SessionEvicted,
 )
-from projections.tigerbeetle.health import MirrorState
-from projections.tigerbeetle.mirror import Mirror
-from projections.tigerbeetle.session import Reply
+from nostro.projections.tigerbeetle.mirror.health import MirrorState
+from nostro.projections.tigerbeetle.mirror.mirror import Mirror
+from nostro.projections.tigerbeetle.operations import Operation
+from nostro.projections.tigerbeetle.session.breaker import Breaker
+from nostro.projections.tigerbeetle.session.session import Reply
 from tests.clocks import HandClock
 from tests.tigerbeetle.mirrors import (
     Quick,
@@ -121,7 +121,7 @@ def test_an_idle_mirror_notices_that_the_cluster_is_gone(
     path: Path, cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the journal does not grow."""
-    monkeypatch.setattr("projections.tigerbeetle.mirror.PROBE_SECONDS", 0.01)
+    monkeypatch.setattr("nostro.projections.tigerbeetle.mirror.mirror.PROBE_SECONDS", 0.01)
     gone = threading.Event()
 
     class Going(Session):

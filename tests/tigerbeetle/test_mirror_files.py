@@ -9,15 +9,15 @@ from pathlib import Path
 import attrs
 import pytest
 
-from journal.reader import Reader
-from projections.tigerbeetle import mirror as module
-from projections.tigerbeetle.cursor import read_cursor
-from projections.tigerbeetle.errors import (
+from nostro.journal.reading.reader import Reader
+from nostro.projections.tigerbeetle.errors import (
     AlreadyMirrored,
     ClusterUnreachable,
 )
-from projections.tigerbeetle.health import MirrorState
-from projections.tigerbeetle.mirror import Mirror
+from nostro.projections.tigerbeetle.mirror import mirror as module
+from nostro.projections.tigerbeetle.mirror.cursor import read_cursor
+from nostro.projections.tigerbeetle.mirror.health import MirrorState
+from nostro.projections.tigerbeetle.mirror.mirror import Mirror
 from tests.clocks import HandClock
 from tests.disks import FullDisk
 from tests.tigerbeetle.journals import SECOND, ends

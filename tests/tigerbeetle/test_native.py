@@ -10,12 +10,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from journal.model import TRANSFER
-from projections.operations import Operation
-from projections.tigerbeetle.cluster import Cluster, id_words
-from projections.tigerbeetle.configuration import ClusterConfiguration
-from projections.tigerbeetle.errors import ClusterUnreachable, HostUnknown, SessionClosed
-from projections.tigerbeetle.session import Session
+from nostro.journal.model import TRANSFER
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.projections.tigerbeetle.errors import (
+    ClusterUnreachable,
+    HostUnknown,
+    SessionClosed,
+)
+from nostro.projections.tigerbeetle.operations import Operation
+from nostro.projections.tigerbeetle.session.cluster import Cluster, id_words
+from nostro.projections.tigerbeetle.session.session import Session
 
 pytest.importorskip("tigerbeetle")
 
@@ -34,7 +38,7 @@ def configuration() -> ClusterConfiguration:
 
 @pytest.fixture
 def session(configuration: ClusterConfiguration) -> Iterator[Session]:
-    from projections.tigerbeetle.native import NativeSession  # noqa: PLC0415  # an extra
+    from nostro.projections.tigerbeetle.session.native import NativeSession  # noqa: PLC0415  # an extra
 
     session = NativeSession(configuration)
     yield session
@@ -43,7 +47,7 @@ def session(configuration: ClusterConfiguration) -> Iterator[Session]:
 
 def test_nobody_there_is_told_in_time(configuration: ClusterConfiguration) -> None:
     """And closing does not wait for whoever is not there."""
-    from projections.tigerbeetle.native import NativeSession  # noqa: PLC0415  # an extra
+    from nostro.projections.tigerbeetle.session.native import NativeSession  # noqa: PLC0415  # an extra
 
     with (
         Cluster(configuration, lambda: NativeSession(configuration)) as cluster,
@@ -73,7 +77,7 @@ def test_what_is_under_way_ends_with_the_session(session: Session) -> None:
 
 def test_sessions_leave_nothing_behind(configuration: ClusterConfiguration) -> None:
     """Neither one that was closed nor one that could not be opened."""
-    from projections.tigerbeetle import native  # noqa: PLC0415  # an extra
+    from nostro.projections.tigerbeetle.session import native  # noqa: PLC0415  # an extra
 
     before = len(native._sessions)
     for _ in range(5):
@@ -85,7 +89,7 @@ def test_sessions_leave_nothing_behind(configuration: ClusterConfiguration) -> N
 
 
 def test_an_unknown_host_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    from projections.tigerbeetle.native import NativeSession  # noqa: PLC0415  # an extra
+    from nostro.projections.tigerbeetle.session.native import NativeSession  # noqa: PLC0415  # an extra
 
     def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(-2, "Name or service not known")

@@ -9,18 +9,18 @@ from typing import Final
 
 import pytest
 
-from journal.directory import Directory
-from journal.storage import Storage
-from projections import Ledger
-from projections.tigerbeetle.errors import AlreadyMirrored
-from projections.tigerbeetle.place import MirrorLock, MirrorPlace
+from nostro import Ledger
+from nostro.journal.storage.directory import Directory
+from nostro.journal.storage.files import Storage
+from nostro.projections.tigerbeetle.errors import AlreadyMirrored
+from nostro.projections.tigerbeetle.mirror.place import MirrorLock, MirrorPlace
 
 FORKER: Final = """
 import os, sys
 from pathlib import Path
-from projections.tigerbeetle.configuration import ClusterConfiguration
-from projections.tigerbeetle.errors import AlreadyMirrored
-from projections.tigerbeetle.mirror import Mirror
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.projections.tigerbeetle.errors import AlreadyMirrored
+from nostro.projections.tigerbeetle.mirror.mirror import Mirror
 
 def refused(call):
     try:

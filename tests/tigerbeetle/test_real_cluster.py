@@ -22,28 +22,28 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     Account,
     AccountFlags,
     CreateTransferStatus,
+    Ledger,
     Transfer,
     TransferFlags,
 )
-from journal.model import ACCOUNT, TRANSFER
-from journal.rows import account_rows, accounts_from_rows, transfers_from_rows
-from projections import Ledger
-from projections.operations import Operation
-from projections.tigerbeetle.cluster import Cluster, id_words
-from projections.tigerbeetle.configuration import ClusterConfiguration
-from projections.tigerbeetle.errors import (
+from nostro.journal.model import ACCOUNT, TRANSFER
+from nostro.journal.rows import account_rows, accounts_from_rows, transfers_from_rows
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.projections.tigerbeetle.errors import (
     ClusterClockBehind,
     ClusterUnreachable,
     ForeignData,
 )
-from projections.tigerbeetle.health import MirrorState
-from projections.tigerbeetle.mirror import Mirror
-from projections.tigerbeetle.session import Session
+from nostro.projections.tigerbeetle.mirror.health import MirrorState
+from nostro.projections.tigerbeetle.mirror.mirror import Mirror
+from nostro.projections.tigerbeetle.operations import Operation
+from nostro.projections.tigerbeetle.session.cluster import Cluster, id_words
+from nostro.projections.tigerbeetle.session.session import Session
 from tests.clocks import HandClock
 from tests.differential.tigerbeetle_server import find_binary
 from tests.tigerbeetle.journals import SECOND, Scene, expected, extend, write_small
@@ -86,7 +86,7 @@ def configured(servers: Servers, *, seconds: float = SECONDS_MAX) -> ClusterConf
 
 
 def connect_to(configuration: ClusterConfiguration) -> Callable[[], Session]:
-    from projections.tigerbeetle.native import NativeSession  # noqa: PLC0415  # an extra
+    from nostro.projections.tigerbeetle.session.native import NativeSession  # noqa: PLC0415  # an extra
 
     return lambda: NativeSession(configuration)
 
@@ -254,8 +254,8 @@ def test_two_of_three_replicas_are_enough(serve: Serve, tmp_path: Path) -> None:
 
 MIRROR: Final = """
 import sys, threading
-from projections.tigerbeetle.configuration import ClusterConfiguration
-from projections.tigerbeetle.mirror import Mirror
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.projections.tigerbeetle.mirror.mirror import Mirror
 
 path, cluster_id, replicas = sys.argv[1:]
 configuration = ClusterConfiguration(

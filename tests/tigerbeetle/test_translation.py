@@ -13,21 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     Account,
     AccountFlags,
     CreateTransferStatus,
+    Ledger,
     Transfer,
     TransferFlags,
 )
-from journal.codec import RecordKind, Rows
-from journal.model import TRANSFER
-from journal.reader import Reader
-from journal.rows import accounts_from_rows, transfers_from_rows
-from projections import Ledger
-from projections.tigerbeetle import translation
-from projections.tigerbeetle.translation import Mirrored, expiry_id, mirrored, pieces
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.model import TRANSFER, Rows
+from nostro.journal.reading.reader import Reader
+from nostro.journal.rows import accounts_from_rows, transfers_from_rows
+from nostro.projections.tigerbeetle.rows import translation
+from nostro.projections.tigerbeetle.rows.translation import Mirrored, expiry_id, mirrored, pieces
 from tests.clocks import HandClock
 
 SECOND: Final = 10**9

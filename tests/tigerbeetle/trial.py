@@ -14,11 +14,11 @@ from unittest import mock
 
 import attrs
 
-from projections.tigerbeetle import mirror as module
-from projections.tigerbeetle.breaker import Breaker
-from projections.tigerbeetle.errors import OutOfOrder
-from projections.tigerbeetle.health import MirrorState
-from projections.tigerbeetle.mirror import Mirror
+from nostro.projections.tigerbeetle.errors import OutOfOrder
+from nostro.projections.tigerbeetle.mirror import mirror as module
+from nostro.projections.tigerbeetle.mirror.health import MirrorState
+from nostro.projections.tigerbeetle.mirror.mirror import Mirror
+from nostro.projections.tigerbeetle.session.breaker import Breaker
 from tests.crash.recording import alike
 from tests.storages import ObservedStorage, Operation
 from tests.tigerbeetle.journals import SECOND, Expected, Scene, expected

@@ -10,9 +10,8 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import AMOUNT_MAX, TIMESTAMP_MAX, Account, AccountFlags, CreateAccountStatus
-from journal.rows import account_rows
-from projections import Ledger
+from nostro import AMOUNT_MAX, TIMESTAMP_MAX, Account, AccountFlags, CreateAccountStatus, Ledger
+from nostro.journal.rows import account_rows
 from tests.clocks import HandClock
 from tests.ledgers import pipeline
 from tests.precedence import Fault, pairs, with_faults

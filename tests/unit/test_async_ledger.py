@@ -12,14 +12,16 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import (
+from nostro import (
     ACCOUNT,
     AMOUNT_MAX,
     TRANSFER,
     Account,
     AccountFilter,
+    AsyncLedger,
     CreateTransferStatus,
     InvalidField,
+    Ledger,
     LedgerClosed,
     LedgerLocked,
     NotALedger,
@@ -28,7 +30,6 @@ from journal import (
     Transfer,
     TransferFlags,
 )
-from projections import AsyncLedger, Ledger
 from tests.clocks import HandClock
 from tests.disks import HeldDisk
 from tests.ledgers import pipeline
@@ -194,7 +195,9 @@ def test_an_opening_that_is_cancelled_leaves_no_lock_behind(
         return True
 
     async def give_up() -> None:
-        monkeypatch.setattr("projections.ledger_async.Ledger", SimpleNamespace(open=open_slowly))
+        monkeypatch.setattr(
+            "nostro.projections.ledger.ledger_async.Ledger", SimpleNamespace(open=open_slowly)
+        )
         opening = asyncio.create_task(AsyncLedger.open(tmp_path / "ledger"))
         await asyncio.to_thread(arrived.wait, TIMEOUT_SECONDS)
         opening.cancel()

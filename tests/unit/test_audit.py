@@ -10,14 +10,28 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import ACCOUNT, Account, CorruptFrame, DecodeError, NotALedger, Transfer, codec
-from journal.codec import RecordKind, encode_cbor
-from journal.directory import Directory
-from journal.rows import account_rows, transfer_rows
-from journal.storage import Storage
-from projections import Checkpoint, Ledger, audit
-from projections.checkpoint import checkpoint_paths, read_checkpoint, write_checkpoint
-from projections.state import LedgerState
+from nostro import (
+    ACCOUNT,
+    Account,
+    Checkpoint,
+    CorruptFrame,
+    DecodeError,
+    Ledger,
+    NotALedger,
+    Transfer,
+    audit,
+)
+from nostro.journal.format import codec
+from nostro.journal.format.codec import RecordKind, encode_cbor
+from nostro.journal.rows import account_rows, transfer_rows
+from nostro.journal.storage.directory import Directory
+from nostro.journal.storage.files import Storage
+from nostro.projections.checkpoints.checkpoint import (
+    checkpoint_paths,
+    read_checkpoint,
+    write_checkpoint,
+)
+from nostro.projections.state.ledger_state import LedgerState
 from tests.clocks import HandClock
 from tests.journals import open_writer
 

@@ -9,9 +9,16 @@ from typing import Any
 
 import pytest
 
-import projections
-from journal import Account, InvalidField
-from projections import ClusterConfiguration, ClusterLedger, Ledger, LedgerClient, open_ledger
+from nostro import (
+    Account,
+    ClusterConfiguration,
+    ClusterLedger,
+    InvalidField,
+    Ledger,
+    LedgerClient,
+    open_ledger,
+    projections,
+)
 from tests.simulated_cluster import SimulatedCluster, configuration
 
 
@@ -94,11 +101,11 @@ def test_nothing_of_a_cluster_is_loaded_before_it_is_used() -> None:
     """Neither by importing the package, nor the client library by naming the class."""
     told = """
 import sys, projections
-loaded = {name for name in sys.modules if name.startswith("projections.tigerbeetle")}
+loaded = {name for name in sys.modules if name.startswith("nostro.projections.tigerbeetle")}
 assert not loaded, loaded
 projections.ClusterLedger
-assert "projections.tigerbeetle.cluster_ledger" in sys.modules
-assert "projections.tigerbeetle.native" not in sys.modules
+assert "nostro.projections.tigerbeetle.ledger.cluster_ledger" in sys.modules
+assert "nostro.projections.tigerbeetle.session.native" not in sys.modules
 assert "tigerbeetle" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", told], check=True, timeout=60)

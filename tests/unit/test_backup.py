@@ -11,9 +11,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from journal import backup, verify
-from journal.directory import Directory, read_head
-from journal.errors import (
+from nostro import backup, verify
+from nostro.journal.errors import (
     CopyFailed,
     CorruptFrame,
     CorruptSegment,
@@ -26,9 +25,10 @@ from journal.errors import (
     OtherHistory,
     OtherLedger,
 )
-from journal.head import encode_slots
-from journal.reader import Reader
-from journal.storage import Storage
+from nostro.journal.format.head import encode_slots
+from nostro.journal.reading.reader import Reader
+from nostro.journal.storage.directory import Directory, read_head
+from nostro.journal.storage.files import Storage
 from tests.journals import (
     append,
     commit,
@@ -455,8 +455,8 @@ def test_a_journal_that_is_written_is_copied_at_a_share_of_the_time(
         now += seconds
         paused.append(seconds)
 
-    monkeypatch.setattr("journal.pace.time.perf_counter", worked)
-    monkeypatch.setattr("journal.pace.time.sleep", sleep)
+    monkeypatch.setattr("nostro.journal.storage.throttle.time.perf_counter", worked)
+    monkeypatch.setattr("nostro.journal.storage.throttle.time.sleep", sleep)
     backup(source, copy, pace=0.1)
     assert paused == [0.0]
     writer = open_writer(source)

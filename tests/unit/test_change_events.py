@@ -10,19 +10,22 @@ from typing import Any, Final
 import attrs
 import pytest
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     Account,
     AccountBalance,
+    ChangeEvent,
+    ChangeEventType,
     CreateTransferStatus,
     InvalidField,
+    Ledger,
     NotALedger,
     OutOfRange,
     Transfer,
     TransferFlags,
+    change_events,
 )
-from journal.rows import transfer_rows
-from projections import ChangeEvent, ChangeEventType, Ledger, change_events
+from nostro.journal.rows import transfer_rows
 from tests.clocks import HandClock
 
 T: Final = ChangeEventType

@@ -10,17 +10,22 @@ from typing import Any, Final
 
 import pytest
 
-from journal import (
+from nostro import (
     Account,
+    AsyncClusterLedger,
+    ClusterLedger,
     CreateTransferStatus,
     InvalidField,
     LedgerClosed,
     OutOfRange,
     Transfer,
 )
-from projections import AsyncClusterLedger, ClusterLedger
-from projections.operations import Operation
-from projections.tigerbeetle.errors import BalancesUnknown, ConnectionFailed, SessionClosed
+from nostro.projections.tigerbeetle.errors import (
+    BalancesUnknown,
+    ConnectionFailed,
+    SessionClosed,
+)
+from nostro.projections.tigerbeetle.operations import Operation
 from tests.simulated_cluster import Fault, Impatient, SimulatedCluster, configuration
 from tests.waiting import TIMEOUT_SECONDS, until
 

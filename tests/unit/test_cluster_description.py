@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tools.cluster.description import (
+from nostro.tools.cluster.description import (
     CLUSTER_ID_MAX,
     Description,
     read_description,
     write_description,
 )
-from tools.cluster.errors import BadDescription, NotACluster
+from nostro.tools.cluster.errors import BadDescription, NotACluster
 
 THREE = Description(
     cluster_id=CLUSTER_ID_MAX,

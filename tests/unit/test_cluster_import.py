@@ -9,32 +9,36 @@ import attrs
 import numpy as np
 import pytest
 
-import projections.tigerbeetle.cluster_import
-from journal import (
+import nostro.projections.tigerbeetle.importing.cluster_import
+from nostro import (
     ACCOUNT,
     TRANSFER,
     Account,
     AccountFlags,
+    ChangeEventType,
+    Ledger,
     LedgerLocked,
     Reader,
     Transfer,
     TransferCreated,
     TransferFlags,
+    audit,
+    change_events,
 )
-from journal.codec import RecordKind, Rows
-from projections import ChangeEventType, Ledger, audit, change_events
-from projections.operations import Operation
-from projections.tigerbeetle.change_events import CHANGE_EVENT
-from projections.tigerbeetle.cluster_import import ClusterImport, ImportReport
-from projections.tigerbeetle.compare import ids_of
-from projections.tigerbeetle.errors import (
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.model import Rows
+from nostro.projections.tigerbeetle.errors import (
     ClusterUnreachable,
     ImportRefused,
     NotMadeFromCluster,
     SessionClosed,
 )
-from projections.tigerbeetle.reconcile import reconcile
-from projections.tigerbeetle.translation import expiry_id
+from nostro.projections.tigerbeetle.importing.cluster_import import ClusterImport, ImportReport
+from nostro.projections.tigerbeetle.operations import Operation
+from nostro.projections.tigerbeetle.reconcile.reconcile import reconcile
+from nostro.projections.tigerbeetle.rows.change_events import CHANGE_EVENT
+from nostro.projections.tigerbeetle.rows.compare import ids_of
+from nostro.projections.tigerbeetle.rows.translation import expiry_id
 from tests.canned_cluster import CONFIGURATION, CannedCluster, nothing
 from tests.changes import change_rows
 from tests.clocks import HandClock
@@ -102,7 +106,7 @@ def test_balances_are_the_clusters_at_every_moment(
     source: Path, tmp_path: Path, page_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With posts, voids, expiries, balancing, chains, accounts created closed and closed later."""
-    monkeypatch.setattr(projections.tigerbeetle.cluster_import, "_ROWS", 50)
+    monkeypatch.setattr(nostro.projections.tigerbeetle.importing.cluster_import, "_ROWS", 50)
     cluster = as_cluster(source)
     cluster.page_rows = page_rows
     report = bring_in(tmp_path / "books", cluster)
@@ -160,7 +164,7 @@ def test_it_goes_on_wherever_it_was_stopped(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At each request to the cluster in turn, in one ledger: nothing twice, nothing left out."""
-    monkeypatch.setattr(projections.tigerbeetle.cluster_import, "_ROWS", 20)
+    monkeypatch.setattr(nostro.projections.tigerbeetle.importing.cluster_import, "_ROWS", 20)
     cluster = as_cluster(source)
     cluster.page_rows = 25
     left = 0
@@ -369,7 +373,7 @@ def test_two_imports_into_one_directory_are_one(source: Path, tmp_path: Path) ->
 
 def test_chains_are_never_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of accounts and of transfers, wherever pages and stretches end."""
-    monkeypatch.setattr(projections.tigerbeetle.cluster_import, "_ROWS", 5)
+    monkeypatch.setattr(nostro.projections.tigerbeetle.importing.cluster_import, "_ROWS", 5)
     linked = TransferFlags.LINKED
     with Ledger.open(tmp_path / "source", mirror=None) as ledger:
         ledger.create_accounts(
@@ -393,7 +397,7 @@ def test_a_chain_of_accounts_may_outlast_a_stretch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a cluster was imported into: then times of accounts and transfers interleave."""
-    monkeypatch.setattr(projections.tigerbeetle.cluster_import, "_ROWS", 1)
+    monkeypatch.setattr(nostro.projections.tigerbeetle.importing.cluster_import, "_ROWS", 1)
     cluster = _two_accounts()
     chain = np.concatenate([cluster.accounts, cluster.accounts[:1]])
     chain["id"][:, 0] = 3, 4, 5

@@ -12,19 +12,17 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import (
+from nostro import (
     Account,
     AccountFlags,
+    ClusterLedger,
     InvalidField,
     LedgerClosed,
     Transfer,
     TransferFlags,
 )
-from journal.rows import transfer_rows
-from projections import ClusterLedger
-from projections.operations import Operation
-from projections.tigerbeetle.breaker import Breaker
-from projections.tigerbeetle.errors import (
+from nostro.journal.rows import transfer_rows
+from nostro.projections.tigerbeetle.errors import (
     ChainTooLong,
     ClusterUnreachable,
     ConnectionFailed,
@@ -32,6 +30,8 @@ from projections.tigerbeetle.errors import (
     OutcomeUnknown,
     RequestRefused,
 )
+from nostro.projections.tigerbeetle.operations import Operation
+from nostro.projections.tigerbeetle.session.breaker import Breaker
 from tests.simulated_cluster import Fault, Impatient, SimulatedCluster, configuration
 from tests.waiting import TIMEOUT_SECONDS, until
 

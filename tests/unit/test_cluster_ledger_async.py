@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from journal import (
+from nostro import (
     Account,
     AccountFilter,
+    AsyncClusterLedger,
     LedgerClosed,
     QueryFilter,
     Transfer,
 )
-from journal.rows import transfer_rows
-from projections import AsyncClusterLedger
-from projections.tigerbeetle.errors import ClusterUnreachable, OutcomeUnknown
+from nostro.journal.rows import transfer_rows
+from nostro.projections.tigerbeetle.errors import ClusterUnreachable, OutcomeUnknown
 from tests.simulated_cluster import Fault, Impatient, SimulatedCluster, configuration
 from tests.waiting import TIMEOUT_SECONDS, until
 

@@ -13,16 +13,16 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import codec
-from journal.codec import (
+from nostro.journal.errors import DecodeError, InvalidField
+from nostro.journal.format import codec
+from nostro.journal.format.codec import (
     compress_parts,
     decode_cbor,
     decompress,
     encode_cbor,
     encode_cbor_parts,
 )
-from journal.errors import DecodeError, InvalidField
-from journal.model import CreateTransferStatus
+from nostro.journal.model import CreateTransferStatus
 
 KIB = 1024
 MIB = 1024 * KIB

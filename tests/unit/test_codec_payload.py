@@ -12,10 +12,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import codec
-from journal.codec import BLOCK_ROWS, CREATED, RecordKind, encode_cbor
-from journal.errors import DecodeError
-from journal.model import ACCOUNT, BATCH_EVENTS_MAX, TRANSFER, CreateTransferStatus
+from nostro.journal.errors import DecodeError
+from nostro.journal.format import codec
+from nostro.journal.format.codec import BLOCK_ROWS, CREATED, RecordKind, encode_cbor
+from nostro.journal.model import ACCOUNT, BATCH_EVENTS_MAX, TRANSFER, CreateTransferStatus
 from tests.journals import transfers
 
 REFUSED = int(CreateTransferStatus.EXCEEDS_CREDITS)

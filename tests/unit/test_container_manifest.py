@@ -9,18 +9,18 @@ from typing import Any
 import attrs
 import pytest
 
-from journal import container
-from journal.codec import encode_cbor
-from journal.directory import Directory, SegmentFile, list_segments, read_head
-from journal.errors import CorruptManifest, DecodeError
-from journal.manifest import (
+from nostro.journal.errors import CorruptManifest, DecodeError
+from nostro.journal.format import container
+from nostro.journal.format.codec import encode_cbor
+from nostro.journal.storage.directory import Directory, SegmentFile, list_segments, read_head
+from nostro.journal.storage.files import Storage
+from nostro.journal.writing.manifest import (
     SealedSegment,
     check_manifest,
     read_manifest,
     sealed_segments,
     write_manifest,
 )
-from journal.storage import Storage
 from tests.journals import write_journal
 
 BODY = {"type": "sample", "list": [1, b"2", None], "map": {"a": True}}

@@ -17,13 +17,12 @@ from typing import Any, Final
 
 import pytest
 
-import journal
-import projections.dropin as tigerbeetle
-from journal import LedgerLocked
-from projections import Ledger, dropin
-from projections.dropin.bindings import tb_client_init_parameters
-from projections.dropin.requests import BATCH_EVENTS_MAX
-from projections.dropin.shared import open_ledgers
+import nostro.dropin as tigerbeetle
+from nostro import Ledger, LedgerLocked, journal
+from nostro.projections import dropin
+from nostro.projections.dropin.bindings import tb_client_init_parameters
+from nostro.projections.dropin.requests import BATCH_EVENTS_MAX
+from nostro.projections.dropin.shared import open_ledgers
 from tests.client_arguments import calls
 from tests.held_lookups import HeldLookups
 from tests.waiting import TIMEOUT_SECONDS, until

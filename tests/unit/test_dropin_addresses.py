@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import projections.dropin as tigerbeetle
-from projections.dropin.addresses import check_addresses
+import nostro.dropin as tigerbeetle
+from nostro.projections.dropin.addresses import check_addresses
 from tests.client_arguments import ADDRESSES, ADDRESSES_INVALID, ADDRESSES_TOO_MANY
 
 

@@ -10,14 +10,13 @@ from typing import Any, Final
 
 import pytest
 
-import projections.dropin as tigerbeetle
-from journal import JournalFull, LedgerLocked, RecordKind
-from journal.codec import Rows
-from journal.reader import Reader
-from projections import Ledger
-from projections.joining import Request
-from projections.pipeline import Pipeline
-from projections.posting import Posting
+import nostro.dropin as tigerbeetle
+from nostro import JournalFull, Ledger, LedgerLocked, RecordKind
+from nostro.journal.model import Rows
+from nostro.journal.reading.reader import Reader
+from nostro.projections.pipeline.pipeline import Pipeline
+from nostro.projections.pipeline.request import Request
+from nostro.projections.rules.posting import Posting
 from tests.held_lookups import HeldLookups
 from tests.waiting import TIMEOUT_SECONDS
 

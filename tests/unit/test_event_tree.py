@@ -19,11 +19,16 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import container, merkle, tree_hashing
-from journal.codec import encode_cbor
-from journal.entries import describe_entry, entry_at, leaf_hashes
-from journal.errors import CorruptFrame, DecodeError, OutOfRange
-from journal.events import (
+from nostro.journal.errors import CorruptFrame, DecodeError, OutOfRange
+from nostro.journal.evidence import merkle, tree_hashing
+from nostro.journal.evidence.entries import describe_entry, entry_at, leaf_hashes
+from nostro.journal.evidence.merkle import leaf_hash
+from nostro.journal.evidence.root import Root
+from nostro.journal.evidence.tree import EventTree
+from nostro.journal.evidence.tree_file import read_subtrees
+from nostro.journal.format import container
+from nostro.journal.format.codec import encode_cbor
+from nostro.journal.format.events import (
     AccountCreated,
     Event,
     LedgerRepaired,
@@ -32,14 +37,10 @@ from journal.events import (
     TransferRefused,
     encode_domain_event,
 )
-from journal.merkle import leaf_hash
-from journal.model import Account, Transfer, TransferFlags
-from journal.reader import Reader, Record
-from journal.root import Root
-from journal.storage import Storage
-from journal.tree import EventTree
-from journal.tree_file import read_subtrees
-from projections.ledger import Ledger
+from nostro.journal.model import Account, Transfer, TransferFlags
+from nostro.journal.reading.reader import Reader, Record
+from nostro.journal.storage.files import Storage
+from nostro.projections.ledger.ledger import Ledger
 from tests import waiting
 from tests.clocks import HandClock
 from tests.journals import commit, files_under, open_writer
@@ -394,8 +395,8 @@ def test_no_process_outlives_the_one_that_started_it(rows: Path) -> None:
     program = """
 import multiprocessing, sys, time
 from pathlib import Path
-from journal.tree_processes import hash_stretches
-pieces = hash_stretches(Path(sys.argv[1]), [(0, 1), (1, 2), (2, 3)], processes=2)
+from nostro.journal.evidence.tree_hashing import hash_in_processes
+pieces = hash_in_processes(Path(sys.argv[1]), [(0, 1), (1, 2), (2, 3)], processes=2)
 next(pieces)
 print(*(child.pid for child in multiprocessing.active_children()), flush=True)
 time.sleep(300)

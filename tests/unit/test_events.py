@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import codec
-from journal.codec import CREATED, RecordKind
-from journal.errors import DecodeError
-from journal.events import (
+from nostro.journal.errors import DecodeError
+from nostro.journal.format import codec
+from nostro.journal.format.codec import CREATED, RecordKind
+from nostro.journal.format.events import (
     DOMAIN_EVENT_VERSIONS,
     UPCASTS,
     AccountCreated,
@@ -28,8 +28,8 @@ from journal.events import (
     events_of,
     upcast,
 )
-from journal.model import Account, AccountFlags, CreateTransferStatus, Transfer
-from journal.rows import account_rows, transfers_from_rows
+from nostro.journal.model import Account, AccountFlags, CreateTransferStatus, Transfer
+from nostro.journal.rows import account_rows, transfers_from_rows
 from tests.journals import transfers
 
 EXPIRED = encode_domain_event(PendingExpired(position=5, timestamp=77, transfer_id=2**127 + 1))

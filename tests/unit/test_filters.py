@@ -9,8 +9,8 @@ from typing import Any, Final
 import attrs
 import pytest
 
-import projections.queries
-from journal import (
+import nostro.projections.queries.selection
+from nostro import (
     AMOUNT_MAX,
     TIMESTAMP_MAX,
     Account,
@@ -18,12 +18,12 @@ from journal import (
     AccountFilterFlags,
     AccountFlags,
     InvalidField,
+    Ledger,
     LedgerClosed,
     QueryFilter,
     QueryFilterFlags,
     Transfer,
 )
-from projections import Ledger
 from tests.clocks import HandClock
 
 BOTH: Final = AccountFilterFlags.DEBITS | AccountFilterFlags.CREDITS
@@ -134,7 +134,7 @@ def test_no_query_has_more_results_than_there_may_be(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A greater limit is answered with as many as a query may have."""
-    monkeypatch.setattr(projections.queries, "RESULTS_MAX", 2)
+    monkeypatch.setattr(nostro.projections.queries.selection, "RESULTS_MAX", 2)
     assert len(ledger.query_transfers(QueryFilter(limit=2**32 - 1))) == 2
     assert len(ledger.get_account_transfers(ALL_OF_1)) == 2
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import frame
-from journal.frame import (
+from nostro.journal.format import frame
+from nostro.journal.format.frame import (
     HEADER_BYTES,
     PAYLOAD_BYTES_MAX,
     TRAILER_BYTES,

@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal.errors import CorruptHead, UnsupportedFormat
-from journal.head import HEAD_BYTES, SLOT_BYTES, Head, decode_slots, encode_slot, newest
+from nostro.journal.errors import CorruptHead, UnsupportedFormat
+from nostro.journal.format.head import (
+    HEAD_BYTES,
+    SLOT_BYTES,
+    Head,
+    decode_slots,
+    encode_slot,
+    newest,
+)
 
 PATH = Path("HEAD")
 U64 = st.integers(0, 2**64 - 1)

@@ -13,12 +13,12 @@ from typing import Final
 import pytest
 import time_machine
 
-from journal import AMOUNT_MAX, id
-from journal.id import _generator
+from nostro import AMOUNT_MAX, id
+from nostro.journal.id import _generator
 
 FORKING: Final = """
 import os, sys, time
-from journal import id
+from nostro import id
 
 frozen = time.time_ns()
 time.time_ns = lambda: frozen

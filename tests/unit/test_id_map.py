@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import AMOUNT_MAX
-from journal.rows import u128_words
-from projections import id_map
-from projections.id_map import MISSING, IdMap
-from projections.u128 import Words
+from nostro import AMOUNT_MAX
+from nostro.journal.rows import u128_words
+from nostro.projections.state import id_map
+from nostro.projections.state.id_map import MISSING, IdMap
+from nostro.projections.state.u128 import Words
 
 IDS: Final = st.one_of(
     st.integers(0, 40),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import AMOUNT_MAX
-from tools.amounts import SCALE_MAX, AmountError, format_amount, parse_amount
+from nostro import AMOUNT_MAX
+from nostro.tools.amounts import SCALE_MAX, AmountError, format_amount, parse_amount
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.importing.dates import SLOT_NS, DateReader, Timeline, has_time_of_day
-from tools.importing.errors import RowRefused
-from tools.importing.mapping import DateRule
-from tools.times import DAY_NS, format_day, format_rfc3339, parse_instant, parse_rfc3339
+from nostro.tools.importing.dates import SLOT_NS, DateReader, Timeline, has_time_of_day
+from nostro.tools.importing.errors import RowRefused
+from nostro.tools.importing.mapping import DateRule
+from nostro.tools.times import DAY_NS, format_day, format_rfc3339, parse_instant, parse_rfc3339
 
 DAY = 725_846_400_000_000_000  # 1993-01-01
 NOW = 1_700_000_000_000_000_000

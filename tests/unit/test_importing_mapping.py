@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from journal import AccountFlags
-from tools.importing import MappingError, check_columns, read_mapping
-from tools.importing.mapping import AccountRule, Counters
+from nostro import AccountFlags
+from nostro.tools.importing import MappingError, check_columns, read_mapping
+from nostro.tools.importing.mapping import AccountRule, Counters
 
 MINIMAL = """\
 namespace = "shop"

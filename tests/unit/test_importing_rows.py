@@ -6,9 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from journal import AccountFlags
-from tools.importing import BadRow, Posting, RowReader, Source, SourceError, postings, read_mapping
-from tools.importing.ids import derived_id
+from nostro import AccountFlags
+from nostro.tools.importing import (
+    BadRow,
+    Posting,
+    RowReader,
+    Source,
+    SourceError,
+    postings,
+    read_mapping,
+)
+from nostro.tools.importing.ids import derived_id
 
 MAPPING = """\
 namespace = "shop"

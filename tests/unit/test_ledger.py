@@ -11,10 +11,11 @@ from typing import Any, Final
 import attrs
 import pytest
 
-from journal import (
+from nostro import (
     Account,
     CreateTransferStatus,
     InvalidField,
+    Ledger,
     LedgerClosed,
     LedgerLocked,
     NotALedger,
@@ -22,7 +23,6 @@ from journal import (
     ReadOnly,
     Transfer,
 )
-from projections import Ledger
 from tests.clocks import HandClock
 
 S: Final = CreateTransferStatus

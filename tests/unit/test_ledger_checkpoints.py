@@ -15,21 +15,22 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import (
+from nostro import (
     TRANSFER,
     Account,
     CreateTransferStatus,
     Damage,
     DecodeError,
+    Ledger,
     LedgerClosed,
+    OpenReport,
     QueryFilter,
     Transfer,
-    codec,
-    container,
+    audit,
 )
-from journal.storage import Storage
-from projections import Ledger, OpenReport, audit
-from projections.state import LedgerState
+from nostro.journal.format import codec, container
+from nostro.journal.storage.files import Storage
+from nostro.projections.state.ledger_state import LedgerState
 from tests.clocks import HandClock
 from tests.descriptors import open_descriptors
 from tests.disks import FullDisk
@@ -304,9 +305,9 @@ def everything(ledger: Ledger) -> list[int]:
 @pytest.mark.parametrize(
     "place",
     [
-        "projections.indexes.transfer_index.run_of_records",
-        "projections.indexes.posting_index.run_of_chunks",
-        "projections.indexes.reservation_index._grouped",
+        "nostro.projections.indexes.transfer_index.run_of_records",
+        "nostro.projections.indexes.posting_index.run_of_chunks",
+        "nostro.projections.indexes.reservation_index._grouped",
     ],
 )
 def test_a_run_that_could_not_be_made_is_made_the_next_time(
@@ -339,11 +340,11 @@ def test_the_background_outlives_whatever_a_checkpoint_meets(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It says what happened, and tries again."""
-    monkeypatch.setattr("projections.checkpointer.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("nostro.projections.checkpoints.checkpointer.RETRY_SECONDS", 0.01)
     with Ledger.open(path, clock=HandClock(), checkpoint_events=1) as ledger:
         until(lambda: ledger.position == 0)
         with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "nostro"):
-            patch.setattr("projections.indexes.posting_index.run_of_chunks", _out_of_memory)
+            patch.setattr("nostro.projections.indexes.posting_index.run_of_chunks", _out_of_memory)
             ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
             until(lambda: "MemoryError" in caplog.text)
         until(lambda: bool(checkpoints(path)))
@@ -368,7 +369,7 @@ def test_a_failed_checkpoint_is_tried_again_in_time(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that was asked for and failed does not keep the next from being due."""
-    monkeypatch.setattr("projections.checkpointer.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("nostro.projections.checkpoints.checkpointer.RETRY_SECONDS", 0.01)
     storage = NoIndexes()
     with Ledger.open(path, clock=HandClock(), storage=storage, checkpoint_seconds=0.3) as ledger:
         ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
@@ -452,7 +453,7 @@ def test_writers_wait_for_indexes_that_fall_far_behind(
     path: Path, monkeypatch: pytest.MonkeyPatch, is_broken: bool
 ) -> None:
     """What is in no run yet is in memory; but nobody waits for indexes that cannot be written."""
-    monkeypatch.setattr("projections.checkpointer._AHEAD_EVENTS", 0)
+    monkeypatch.setattr("nostro.projections.checkpoints.checkpointer._AHEAD_EVENTS", 0)
     storage = SlowIndexes()
     with Ledger.open(path, storage=storage, checkpoint_events=10) as ledger:
         ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
@@ -478,7 +479,7 @@ def test_a_state_that_takes_long_to_write_is_written_less_often(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The runs are written all the same; a restart replays the rest, and finds everything."""
-    monkeypatch.setattr("projections.checkpointer.STATE_REST", 10**6)
+    monkeypatch.setattr("nostro.projections.checkpoints.checkpointer.STATE_REST", 10**6)
     with Ledger.open(path, checkpoint_events=2, checkpoint_seconds=0.01) as ledger:
         ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
         until(lambda: len(checkpoints(path)) == 1)
@@ -504,7 +505,7 @@ def test_a_state_is_written_once_its_rest_is_over(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though no event comes any more that would make the next checkpoint due."""
-    monkeypatch.setattr("projections.checkpointer.STATE_REST", 0)
+    monkeypatch.setattr("nostro.projections.checkpoints.checkpointer.STATE_REST", 0)
     with Ledger.open(path, checkpoint_events=2, checkpoint_seconds=3_600) as ledger:
         ledger._checkpointer._state_from = time.monotonic() + 0.3
         ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
@@ -595,7 +596,7 @@ def test_an_opening_that_fails_lets_go_of_every_file(
 
     move(ledger, 1, 2, 3)
     ledger.close()
-    monkeypatch.setattr("projections.ledger.restore_state", damaged)
+    monkeypatch.setattr("nostro.projections.ledger.ledger.restore_state", damaged)
     before = open_descriptors()
     with pytest.raises(Damage) as caught:
         Ledger.open(path)

@@ -9,8 +9,15 @@ from typing import Final
 import attrs
 import pytest
 
-from journal import Account, CreateTransferStatus, JournalFull, NoRoomToRecover, Transfer
-from projections import Ledger, audit
+from nostro import (
+    Account,
+    CreateTransferStatus,
+    JournalFull,
+    Ledger,
+    NoRoomToRecover,
+    Transfer,
+    audit,
+)
 from tests.clocks import HandClock
 from tests.disks import FullDisk
 from tests.journals import files_under

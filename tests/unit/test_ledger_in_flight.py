@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     Account,
     AccountFilter,
@@ -22,16 +22,16 @@ from journal import (
     CreateTransferResult,
     CreateTransferStatus,
     JournalFull,
+    Ledger,
     QueryFilter,
     Reader,
     Transfer,
     TransferFlags,
 )
-from journal.codec import RecordKind
-from journal.rows import WORDS_OF_ROW, account_rows
-from projections import Ledger
-from projections.accounts import Accounts
-from projections.columnar import ROWS_MIN
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.rows import WORDS_OF_ROW, account_rows
+from nostro.projections.deciding.fast_path_columns import ROWS_MIN
+from nostro.projections.state.accounts import Accounts
 from tests.clocks import HandClock
 from tests.disks import HeldDisk
 from tests.ledgers import pipeline
@@ -497,6 +497,6 @@ def test_the_table_may_grow_while_a_request_is_decided(
             thread.join()
             return list(WORDS_OF_ROW.iter_unpack(data))
 
-    monkeypatch.setattr("projections.plain.WORDS_OF_ROW", SettledMeanwhile)
+    monkeypatch.setattr("nostro.projections.deciding.fast_path_rows.WORDS_OF_ROW", SettledMeanwhile)
     late = attrs.evolve(ONE, debit_account_id=2_090, credit_account_id=2_091)
     assert [r.status for r in ledger.create_transfers([late])] == [S.CREATED]

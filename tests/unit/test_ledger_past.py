@@ -9,18 +9,19 @@ from typing import Final
 import attrs
 import pytest
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     TIMESTAMP_MAX,
     Account,
     AccountFlags,
     InvalidField,
+    Ledger,
     LedgerClosed,
     OutOfRange,
+    PastLedger,
     Transfer,
     TransferFlags,
 )
-from projections import Ledger, PastLedger
 from tests.clocks import HandClock
 
 ONE: Final = Transfer(id=1, debit_account_id=1, credit_account_id=2, amount=10, ledger=1, code=1)

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import (
+from nostro import (
     ACCOUNT,
     AMOUNT_MAX,
     BATCH_EVENTS_MAX,
@@ -22,11 +22,11 @@ from journal import (
     CreateAccountStatus,
     CreateTransferStatus,
     InvalidField,
+    Ledger,
     OutOfRange,
     Transfer,
 )
-from journal.rows import account_rows, transfer_rows
-from projections import Ledger
+from nostro.journal.rows import account_rows, transfer_rows
 from tests.clocks import HandClock
 
 S: Final = CreateTransferStatus

@@ -12,16 +12,17 @@ from typing import Final
 
 import numpy as np
 
-from journal import (
+from nostro import (
     TRANSFER,
     Account,
     AccountFlags,
     CreateTransferResult,
     CreateTransferStatus,
+    Ledger,
     Transfer,
+    audit,
 )
-from journal.storage import Storage
-from projections import Ledger, audit
+from nostro.journal.storage.files import Storage
 
 S: Final = CreateTransferStatus
 THREADS: Final = 8

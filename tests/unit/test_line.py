@@ -12,23 +12,23 @@ from typing import Any, Final
 import attrs
 import pytest
 
-from journal import (
+from nostro import (
     Account,
     CreateTransferStatus,
     InvalidField,
     JournalFull,
+    Ledger,
     LedgerClosed,
     Reader,
     Transfer,
     TransferFlags,
     WriterPoisoned,
 )
-from journal.codec import RecordKind
-from journal.rows import transfer_rows
-from journal.writer import Ticket
-from projections import Ledger
-from projections.joining import JOINED_ROWS_MAX, Request, take_joined
-from projections.line import Line
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.rows import transfer_rows
+from nostro.journal.writing.writer import Ticket
+from nostro.projections.pipeline.combining_queue import Line
+from nostro.projections.pipeline.request import JOINED_ROWS_MAX, Request, take_joined
 from tests.ledgers import pipeline
 from tests.waiting import until
 

@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 import pytest
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     Account,
     AccountFlags,
@@ -17,10 +17,11 @@ from journal import (
     CreateAccountStatus,
     CreateTransferResult,
     CreateTransferStatus,
+    Ledger,
     Transfer,
     TransferFlags,
+    audit,
 )
-from projections import Ledger, audit
 from tests.clocks import HandClock
 
 A: Final = CreateAccountStatus

@@ -9,17 +9,17 @@ from typing import Final
 
 import pytest
 
-from journal.directory import Directory, Lock
-from journal.errors import LedgerLocked
-from journal.storage import Storage
-from journal.writer import Writer
+from nostro.journal.errors import LedgerLocked
+from nostro.journal.storage.directory import Directory, Lock
+from nostro.journal.storage.files import Storage
+from nostro.journal.writing.writer import Writer
 from tests.journals import commit, files_under, ids_in, open_writer
 from tests.storages import CHANGES, RecordingStorage
 
 RACER: Final = """
 import sys
 from pathlib import Path
-from journal import LedgerLocked, Writer
+from nostro import LedgerLocked, Writer
 
 sys.stdin.readline()
 try:
@@ -34,7 +34,7 @@ sys.stdin.readline()
 FORKER: Final = """
 import os, sys
 from pathlib import Path
-from journal import LedgerClosed, LedgerLocked, Writer
+from nostro import LedgerClosed, LedgerLocked, Writer
 
 path = Path(sys.argv[1])
 writer = Writer.open(path)

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import codec, lookup
-from journal.codec import BLOCK_ROWS, CREATED, RecordKind, Rows, encode_domain_events
-from journal.errors import CorruptFrame, MissingSegment
-from journal.lookup import TransferLookup
-from journal.model import TRANSFER, CreateTransferStatus
-from journal.storage import Storage
+from nostro.journal.errors import CorruptFrame, MissingSegment
+from nostro.journal.format import codec
+from nostro.journal.format.codec import BLOCK_ROWS, CREATED, RecordKind, encode_domain_events
+from nostro.journal.model import TRANSFER, CreateTransferStatus, Rows
+from nostro.journal.reading import row_lookup as lookup
+from nostro.journal.reading.row_lookup import TransferLookup
+from nostro.journal.storage.files import Storage
 from tests.journals import open_writer, transfers
 from tests.storages import ObservedStorage, Operation
 

@@ -18,15 +18,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import Account, QueryFilter, Transfer
-from journal.rows import u128_words
-from journal.storage import Storage
-from projections import Ledger
-from projections.indexes import merger as merging
-from projections.indexes.merger import Merger
-from projections.indexes.run_file import FAN_OUT, NUMBER_MAX, Span, first_to_merge
-from projections.indexes.run_stack import RunFiles
-from projections.indexes.transfer_index import IDS, Column, TransferIndex
+from nostro import Account, Ledger, QueryFilter, Transfer
+from nostro.journal.rows import u128_words
+from nostro.journal.storage.files import Storage
+from nostro.projections.indexes import merger as merging
+from nostro.projections.indexes.merger import Merger
+from nostro.projections.indexes.run_file import FAN_OUT, NUMBER_MAX, Span, first_to_merge
+from nostro.projections.indexes.run_stack import RunFiles
+from nostro.projections.indexes.transfer_index import IDS, Column, TransferIndex
 from tests.clocks import HandClock
 from tests.crash.power_cut import Disk, Tape, fresh_directory
 from tests.storages import CHANGES, FaultyStorage, ObservedStorage, Operation
@@ -518,7 +517,9 @@ def test_a_reader_whose_runs_are_merged_while_it_opens_looks_again(
             ledger.checkpoint()
         ledger_id = ledger.ledger_id
     storage = MergedMeanwhile(path / "indexes", ledger_id)
-    monkeypatch.setattr("projections.indexes.index_set.run_of_records", None)  # would be a rebuild
+    monkeypatch.setattr(
+        "nostro.projections.checkpoints.index_set.run_of_records", None
+    )  # would be a rebuild
     with Ledger.open(path, read_only=True, storage=storage) as reader:
         assert storage.merged > 1
         assert len(reader._indexes.transfers.stack.runs) == 1

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import merkle
-from journal.errors import InvalidProof
-from journal.merkle import HASH_BYTES, RangeRoot
+from nostro.journal.errors import InvalidProof
+from nostro.journal.evidence import merkle
+from nostro.journal.evidence.merkle import HASH_BYTES, RangeRoot
 
 # The tree of Certificate Transparency's own tests: its eight leaves and what they give.
 LEAVES: Final = [

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from journal import Account, InvalidField, Transfer
-from projections import Ledger
-from projections.tigerbeetle.configuration import ClusterConfiguration
-from projections.tigerbeetle.errors import ClientMissing
-from projections.tigerbeetle.health import MirrorHealth, MirrorState
-from projections.tigerbeetle.process import MirrorProcess
+from nostro import Account, InvalidField, Ledger, Transfer
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.projections.tigerbeetle.errors import ClientMissing
+from nostro.projections.tigerbeetle.mirror.health import MirrorHealth, MirrorState
+from nostro.projections.tigerbeetle.mirror.process import MirrorProcess
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -59,7 +58,7 @@ def test_without_a_cluster_nothing_of_it_is_loaded(tmp_path: Path) -> None:
     """Neither the mirror nor the client library, and there is no mirror's folder."""
     program = textwrap.dedent("""
         import sys
-        from projections import Ledger
+        from nostro import Ledger
         with Ledger.open(sys.argv[1]) as ledger:
             assert ledger.mirror is None
         loaded = [name for name in sys.modules if "tigerbeetle" in name]
@@ -148,8 +147,8 @@ def test_the_mirror_ends_with_the_process_of_its_ledger(tmp_path: Path) -> None:
     cluster = nowhere()
     program = textwrap.dedent("""
         import sys, time
-        from projections import Ledger
-        from projections.tigerbeetle.configuration import ClusterConfiguration
+        from nostro import Ledger
+        from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
         cluster = ClusterConfiguration(3, (sys.argv[2],), timeout_seconds=0.2)
         with Ledger.open(sys.argv[1], mirror=cluster) as ledger:
             while (health := ledger.mirror.health()) is None:

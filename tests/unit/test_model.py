@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import model
+from nostro.journal import model
 
 ENUMS: Final = [
     "AccountFlags",

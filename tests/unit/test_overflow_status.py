@@ -10,16 +10,16 @@ from typing import Final
 import attrs
 import pytest
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     TIMESTAMP_MAX,
     Account,
     AccountFlags,
     CreateTransferStatus,
+    Ledger,
     Transfer,
     TransferFlags,
 )
-from projections import Ledger
 from tests.clocks import HandClock
 
 S: Final = CreateTransferStatus

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from nostro.tools.cluster import launch, process_lock
+from nostro.tools.cluster.errors import AlreadyRunning
 from tests.waiting import until
-from tools.cluster import launch, process_lock
-from tools.cluster.errors import AlreadyRunning
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     take = (
         "import sys, pathlib\n"
-        "from tools.cluster import process_lock\n"
+        "from nostro.tools.cluster import process_lock\n"
         "try:\n"
         "    process_lock.take(pathlib.Path(sys.argv[1]))\n"
         "except process_lock.AlreadyRunning as error:\n"

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import projections.indexes.groups
-import projections.indexes.posting_index
-from journal import (
+import nostro.projections.indexes.groups
+import nostro.projections.indexes.posting_index
+from nostro import (
     TIMESTAMP_MAX,
     Account,
     AccountBalance,
@@ -22,11 +22,11 @@ from journal import (
     AccountFilterFlags,
     AccountFlags,
     CreateTransferStatus,
+    Ledger,
     QueryFilter,
     QueryFilterFlags,
     Transfer,
 )
-from projections import Ledger
 from tests.clocks import HandClock
 
 FOLDS_TO_3: Final = 1 << 64 | 0x9E3779B97F4A7C15 ^ 3
@@ -218,14 +218,17 @@ def filters(draw: st.DrawFn, world: World) -> AccountFilter | QueryFilter:
 def small_parts() -> Iterator[None]:
     """Parts, pieces and stretches as small as they come, so that little data has all of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(projections.indexes.posting_index, "_CHUNK_ROWS", 6)
-        patch.setattr(projections.indexes.posting_index, "_CHUNK_ROWS_MAX", 13)
-        patch.setattr(projections.indexes.posting_index, "_SEARCHES_PAY", 2)
-        patch.setattr(projections.indexes.posting_index, "_RUN_ROWS", 20)
-        patch.setattr(projections.indexes.groups, "PIECE", 5)
-        patch.setattr(projections.queries, "_STEP_MIN", 2)
-        patch.setattr(projections.queries, "_STEP_MAX", 16)
-        for module in (projections.indexes.posting_index, projections.queries):
+        patch.setattr(nostro.projections.indexes.posting_index, "_CHUNK_ROWS", 6)
+        patch.setattr(nostro.projections.indexes.posting_index, "_CHUNK_ROWS_MAX", 13)
+        patch.setattr(nostro.projections.indexes.posting_index, "_SEARCHES_PAY", 2)
+        patch.setattr(nostro.projections.indexes.posting_index, "_RUN_ROWS", 20)
+        patch.setattr(nostro.projections.indexes.groups, "PIECE", 5)
+        patch.setattr(nostro.projections.queries.selection, "_STEP_MIN", 2)
+        patch.setattr(nostro.projections.queries.selection, "_STEP_MAX", 16)
+        for module in (
+            nostro.projections.indexes.posting_index,
+            nostro.projections.queries.selection,
+        ):
             patch.setattr(module, "STRETCH", 8)
         yield
 

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from journal import codec
-from journal.codec import RecordKind
-from journal.errors import (
+from nostro.journal.errors import (
     CorruptFrame,
     CorruptSegment,
     Damage,
@@ -18,9 +16,11 @@ from journal.errors import (
     MissingSegment,
     NotALedger,
 )
-from journal.reader import Cursor, Reader, Record
-from journal.segment import SEGMENT_HEADER_BYTES
-from journal.writer import Writer
+from nostro.journal.format import codec
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.format.segment import SEGMENT_HEADER_BYTES
+from nostro.journal.reading.reader import Cursor, Reader, Record
+from nostro.journal.writing.writer import Writer
 from tests.journals import (
     append,
     commit,

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 import watchfiles
 
-from journal.reader import Cursor, Reader, Record
+from nostro.journal.reading.reader import Cursor, Reader, Record
 from tests.journals import (
     commit,
     open_writer,
@@ -22,7 +22,7 @@ from tests.journals import (
 
 FOLLOWER: Final = """
 import sys
-from journal import Cursor, Reader
+from nostro import Cursor, Reader
 
 cursor = Cursor(position=int(sys.argv[2]))
 for record in Reader(sys.argv[1]).follow(cursor, timeout_seconds=60):

@@ -10,22 +10,21 @@ import attrs
 import numpy as np
 import pytest
 
-import projections.tigerbeetle.reconcile
-from journal import ACCOUNT, TRANSFER, Reader, TransferFlags
-from journal.codec import Rows
-from projections import Ledger
-from projections.operations import Operation
-from projections.tigerbeetle.compare import ids_of
-from projections.tigerbeetle.errors import (
+import nostro.projections.tigerbeetle.reconcile.reconcile
+from nostro import ACCOUNT, TRANSFER, Ledger, Reader, TransferFlags
+from nostro.journal.model import Rows
+from nostro.projections.tigerbeetle.errors import (
     ClusterUnreachable,
     Difference,
     ForeignData,
     SessionClosed,
 )
-from projections.tigerbeetle.findings import Findings
-from projections.tigerbeetle.reconcile import ReconcileReport, reconcile
-from projections.tigerbeetle.session import Reply
-from projections.tigerbeetle.translation import expiry_id
+from nostro.projections.tigerbeetle.operations import Operation
+from nostro.projections.tigerbeetle.reconcile.findings import Findings
+from nostro.projections.tigerbeetle.reconcile.reconcile import ReconcileReport, reconcile
+from nostro.projections.tigerbeetle.rows.compare import ids_of
+from nostro.projections.tigerbeetle.rows.translation import expiry_id
+from nostro.projections.tigerbeetle.session.session import Reply
 from tests.canned_cluster import CONFIGURATION, CannedCluster, nothing, without
 from tests.mixed_ledger import (
     CLOSED_ACCOUNT,
@@ -312,8 +311,8 @@ def test_a_run_that_was_stopped_goes_on(
     books: Path, cluster: CannedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With what it had found, and without reading again what it had compared."""
-    monkeypatch.setattr(projections.tigerbeetle.reconcile, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(projections.tigerbeetle.reconcile, "BATCH_EVENTS_MAX", 50)
+    monkeypatch.setattr(nostro.projections.tigerbeetle.reconcile.reconcile, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(nostro.projections.tigerbeetle.reconcile.reconcile, "BATCH_EVENTS_MAX", 50)
     cluster.transfers["amount"][10, 0] += np.uint64(1)
     cluster.transfers["amount"][-10, 0] += np.uint64(1)
     cluster.page_rows = 40
@@ -346,8 +345,8 @@ def test_progress_of_another_cluster_or_history_does_not_count(
     books: Path, cluster: CannedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cluster that lost what had been compared is compared from the beginning."""
-    monkeypatch.setattr(projections.tigerbeetle.reconcile, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(projections.tigerbeetle.reconcile, "BATCH_EVENTS_MAX", 50)
+    monkeypatch.setattr(nostro.projections.tigerbeetle.reconcile.reconcile, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(nostro.projections.tigerbeetle.reconcile.reconcile, "BATCH_EVENTS_MAX", 50)
 
     def stop(operation: Operation, body: Rows) -> None:
         if operation is Operation.QUERY_ACCOUNTS and not body["flags"][0]:

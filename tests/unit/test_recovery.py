@@ -10,10 +10,10 @@ from typing import Final
 import attrs
 import pytest
 
-from journal.errors import CorruptFrame, Damage
-from journal.reader import Reader, Record
-from journal.verification import verify
-from journal.writer import Writer
+from nostro.journal.errors import CorruptFrame, Damage
+from nostro.journal.reading.reader import Reader, Record
+from nostro.journal.upkeep.verification import verify
+from nostro.journal.writing.writer import Writer
 from tests.journals import (
     append,
     commit,

@@ -7,25 +7,23 @@ from typing import Any, Final
 
 import pytest
 
-from journal import (
+from nostro import (
     Account,
+    AccountFailed,
     AccountFlags,
+    AccountNotFound,
     CreateAccountStatus,
     CreateTransferStatus,
-    InvalidField,
-    Transfer,
-    TransferFlags,
-)
-from journal.rows import account_rows, transfer_rows
-from projections import (
-    AccountFailed,
-    AccountNotFound,
     InsufficientBalance,
+    InvalidField,
     Ledger,
     Refused,
+    Transfer,
     TransferFailed,
+    TransferFlags,
     raise_for_status,
 )
+from nostro.journal.rows import account_rows, transfer_rows
 
 S: Final = CreateTransferStatus
 FREE, POOR, OWED = 1, 2, 3

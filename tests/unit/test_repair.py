@@ -11,8 +11,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from journal import LedgerRepaired, Reader, codec, plan_repair, repair, verify
-from journal.errors import (
+from nostro import LedgerRepaired, Reader, audit, plan_repair, repair, verify
+from nostro.journal.errors import (
     CopyFailed,
     DestinationInside,
     DestinationTaken,
@@ -22,12 +22,12 @@ from journal.errors import (
     OtherLoss,
     WriterPoisoned,
 )
-from journal.events import Event
-from journal.frame import FrameHeader, encode_frame
-from journal.head import Head, encode_slots, newest
-from journal.segment import SEGMENT_HEADER_BYTES
-from projections import audit
-from projections.checkpoint import checkpoint_witnesses
+from nostro.journal.format import codec
+from nostro.journal.format.events import Event
+from nostro.journal.format.frame import FrameHeader, encode_frame
+from nostro.journal.format.head import Head, encode_slots, newest
+from nostro.journal.format.segment import SEGMENT_HEADER_BYTES
+from nostro.projections.checkpoints.checkpoint import checkpoint_witnesses
 from tests.journals import (
     append,
     commit,

@@ -11,17 +11,19 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from journal import (
+from nostro import (
     Account,
     AccountFlags,
+    Ledger,
     LedgerRestored,
     Reader,
     Transfer,
     TransferFlags,
+    audit,
     backup,
     restore,
 )
-from journal.errors import (
+from nostro.journal.errors import (
     CopyFailed,
     Damage,
     DestinationInside,
@@ -34,9 +36,8 @@ from journal.errors import (
     OutOfRange,
     WriterPoisoned,
 )
-from journal.storage import Storage
-from journal.verification import verify
-from projections import Ledger, audit
+from nostro.journal.storage.files import Storage
+from nostro.journal.upkeep.verification import verify
 from tests.clocks import HandClock
 from tests.journals import commit, files_under, open_writer, segment_names
 from tests.ledgers import History, create_transfers, open_ledger, write_ledger

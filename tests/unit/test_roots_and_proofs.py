@@ -21,8 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import signing
-from journal.errors import (
+from nostro.journal.errors import (
     AlreadyThere,
     BadSignature,
     ForeignRoot,
@@ -33,10 +32,11 @@ from journal.errors import (
     KeyExposed,
     SigningUnavailable,
 )
-from journal.proofs import ConsistencyProof, InclusionProof, Proof, decode_proof
-from journal.root import Root
-from journal.signing import new_key, read_key
-from journal.tree import EventTree
+from nostro.journal.evidence import signing
+from nostro.journal.evidence.proofs import ConsistencyProof, InclusionProof, Proof, decode_proof
+from nostro.journal.evidence.root import Root
+from nostro.journal.evidence.signing import new_key, read_key
+from nostro.journal.evidence.tree import EventTree
 from tests.journals import write_journal
 from tests.storages import CHANGES, ObservedStorage, Operation
 
@@ -324,7 +324,7 @@ def test_without_the_package_only_signing_is_missing(
     def missing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr("journal.signing.importlib.import_module", missing)
+    monkeypatch.setattr("nostro.journal.evidence.signing.importlib.import_module", missing)
     signed.inclusion.check(signed.root)
     for needs in (lambda: new_key(tmp_path / "key"), signed.root.check_signature):
         with pytest.raises(SigningUnavailable, match=r"nostro\[sign\]"):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal.errors import BatchTooLarge, InvalidField
-from journal.model import (
+from nostro.journal.errors import BatchTooLarge, InvalidField
+from nostro.journal.model import (
     ACCOUNT,
     AMOUNT_MAX,
     BATCH_EVENTS_MAX,
@@ -21,7 +21,7 @@ from journal.model import (
     Transfer,
     TransferFlags,
 )
-from journal.rows import (
+from nostro.journal.rows import (
     account_rows,
     accounts_from_rows,
     columns,

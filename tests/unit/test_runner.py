@@ -11,11 +11,20 @@ from typing import Any, Final
 import attrs
 import pytest
 
-from journal import Account, InvalidField, NotALedger, Record, Transfer, TransferCreated
-from journal.codec import encode_cbor
-from journal.storage import Storage
-from projections import Ledger, Projection, Runner
-from projections.checkpoint import write_checkpoint
+from nostro import (
+    Account,
+    InvalidField,
+    Ledger,
+    NotALedger,
+    Projection,
+    Record,
+    Runner,
+    Transfer,
+    TransferCreated,
+)
+from nostro.journal.format.codec import encode_cbor
+from nostro.journal.storage.files import Storage
+from nostro.projections.checkpoints.checkpoint import write_checkpoint
 from tests.clocks import HandClock
 from tests.waiting import until
 

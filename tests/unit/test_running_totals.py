@@ -12,15 +12,15 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from journal import AMOUNT_MAX
-from journal.rows import u128_words
-from journal.storage import Storage
-from projections.indexes import groups
-from projections.indexes.group_run import Columns, GroupFormat, GroupRun
-from projections.indexes.groups import Groups, group
-from projections.indexes.run_file import Span
-from projections.indexes.run_stack import RunFiles
-from projections.indexes.totals import EMPTY, Totals, running_totals
+from nostro import AMOUNT_MAX
+from nostro.journal.rows import u128_words
+from nostro.journal.storage.files import Storage
+from nostro.projections.indexes import groups
+from nostro.projections.indexes.group_run import Columns, GroupFormat, GroupRun
+from nostro.projections.indexes.groups import Groups, group
+from nostro.projections.indexes.run_file import Span
+from nostro.projections.indexes.run_stack import RunFiles
+from nostro.projections.indexes.totals import EMPTY, Totals, running_totals
 
 EDGES: Final = [0, 1, 2**32, 2**63, 2**64 - 1, 2**64, 2**127, AMOUNT_MAX]
 AMOUNT: Final = st.one_of(st.integers(0, 9), st.sampled_from(EDGES), st.integers(0, AMOUNT_MAX))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal.errors import CorruptSegment, UnsupportedFormat
-from journal.segment import (
+from nostro.journal.errors import CorruptSegment, UnsupportedFormat
+from nostro.journal.format.segment import (
     FORMAT_VERSION,
     SEGMENT_HEADER_BYTES,
     SegmentHeader,

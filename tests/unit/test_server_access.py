@@ -8,10 +8,10 @@ from typing import Final
 
 import pytest
 
-from journal import InvalidKey, KeyExposed
+from nostro import InvalidKey, KeyExposed
+from nostro.tools.server.keys import Key, Keys, Role, read_keys
+from nostro.tools.server.operations import OPERATIONS
 from tests.serving import ACCOUNTS, served
-from tools.server.keys import Key, Keys, Role, read_keys
-from tools.server.operations import OPERATIONS
 
 WRITER: Final = "w" * 64
 READER: Final = "r" * 64

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
 
-from journal import Reader
-from projections import Ledger
+from nostro import Ledger, Reader
+from nostro.tools.server.application import BODY_BYTES_MAX
+from nostro.tools.server.operations import OPERATIONS
 from tests.clocks import HandClock
 from tests.serving import ACCOUNTS, DESCRIPTION, Served, served, transfer
-from tools.server.application import BODY_BYTES_MAX
-from tools.server.operations import OPERATIONS
 
 
 def test_the_description_is_sound_and_describes_every_route(tmp_path: Path) -> None:

@@ -12,16 +12,15 @@ from typing import Any, Final
 
 import pytest
 
-from journal import Account, Reader, WriterPoisoned
-from projections import AsyncLedger
+from nostro import Account, AsyncLedger, Reader, WriterPoisoned
+from nostro.tools.server import application as application_module
+from nostro.tools.server.application import Access
+from nostro.tools.server.running import Server, listen, url
 from tests.disks import FullDisk, HeldDisk
 from tests.ledgers import pipeline
 from tests.serving import ACCOUNTS, served, transfer
 from tests.storages import EIO, FaultyStorage
 from tests.waiting import TIMEOUT_SECONDS, until
-from tools.server import application as application_module
-from tools.server.application import Access
-from tools.server.running import Server, listen, url
 
 ACCESS: Final = Access(None, frozenset({"127.0.0.1"}))
 
@@ -200,7 +199,7 @@ def test_a_stop_that_does_not_wait_any_longer_loses_nothing_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request is given up while the disk is at it; closing the ledger finishes it."""
-    monkeypatch.setattr("tools.server.running.STOP_SECONDS", 0.05)
+    monkeypatch.setattr("nostro.tools.server.running.STOP_SECONDS", 0.05)
     disk = HeldDisk()
 
     async def use(server: Server, listening: socket.socket) -> None:

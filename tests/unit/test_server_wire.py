@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import (
+from nostro import (
     Account,
     AccountFilter,
     AccountFilterFlags,
@@ -21,7 +21,7 @@ from journal import (
     Transfer,
     TransferFlags,
 )
-from tools.server import wire
+from nostro.tools.server import wire
 
 JAVASCRIPT_MAX: Final = 2**53 - 1
 

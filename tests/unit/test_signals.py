@@ -11,9 +11,8 @@ from types import FrameType
 
 import pytest
 
-from journal import Account, Transfer, WriterPoisoned
-from projections import Ledger, audit
-from projections.signals import uninterrupted
+from nostro import Account, Ledger, Transfer, WriterPoisoned, audit
+from nostro.projections.pipeline.signals import uninterrupted
 from tests.disks import HeldDisk
 from tests.waiting import TIMEOUT_SECONDS
 
@@ -141,8 +140,13 @@ def test_an_interrupted_request_is_finished_all_the_same(tmp_path: Path) -> None
     assert report.transfers == 1
 
 
-@pytest.mark.parametrize("step", ["projections.frontier.Frontier.take",
-                                  "projections.state.LedgerState.apply"])  # fmt: skip
+@pytest.mark.parametrize(
+    "step",
+    [
+        "nostro.projections.deciding.frontier.Frontier.take",
+        "nostro.projections.state.ledger_state.LedgerState.apply",
+    ],
+)
 def test_a_request_that_cannot_be_finished_poisons_the_ledger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from journal.errors import NotALedger, NotOwner, UnsupportedPlatform
-from journal.storage import (
+from nostro.journal.errors import NotALedger, NotOwner, UnsupportedPlatform
+from nostro.journal.storage.files import (
     Storage,
     check_directory,
     read_file,
     replace_file,
     sweep_temporaries,
 )
-from journal.writer import Writer
+from nostro.journal.writing.writer import Writer
 from tests.descriptors import open_descriptors
 from tests.journals import commit, open_writer
 from tests.storages import CHANGES, EIO, ENOSPC, FaultyStorage, RecordingStorage

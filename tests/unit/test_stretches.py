@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import stretches as stretches_module
-from journal.frame import (
+from nostro.journal.format.frame import (
     HEADER_BYTES,
     PAYLOAD_BYTES_MAX,
     TRAILER_BYTES,
@@ -21,9 +20,10 @@ from journal.frame import (
     encode_frame,
     frame_sha256,
 )
-from journal.scan import FrameBreak, Place, scan
-from journal.storage import Storage
-from journal.stretches import stretches
+from nostro.journal.reading import bulk_scan as stretches_module
+from nostro.journal.reading.bulk_scan import stretches
+from nostro.journal.reading.scan import FrameBreak, Place, scan
+from nostro.journal.storage.files import Storage
 
 LEDGER = bytes(range(16))
 GENESIS = bytes(32)

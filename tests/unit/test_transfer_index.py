@@ -14,16 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal import AMOUNT_MAX, Account, CorruptCheckpoint, CreateTransferStatus, Transfer
-from journal.rows import u128_words
-from journal.storage import Storage
-from projections import Ledger
-from projections.indexes import id_filter
-from projections.indexes.groups import Groups, are_sound
-from projections.indexes.run_file import Span, open_run, write_run
-from projections.indexes.run_stack import RunFiles
-from projections.indexes.totals import Totals
-from projections.indexes.transfer_index import IDS, Column, TransferIndex
+from nostro import AMOUNT_MAX, Account, CorruptCheckpoint, CreateTransferStatus, Ledger, Transfer
+from nostro.journal.rows import u128_words
+from nostro.journal.storage.files import Storage
+from nostro.projections.indexes import id_filter
+from nostro.projections.indexes.groups import Groups, are_sound
+from nostro.projections.indexes.run_file import Span, open_run, write_run
+from nostro.projections.indexes.run_stack import RunFiles
+from nostro.projections.indexes.totals import Totals
+from nostro.projections.indexes.transfer_index import IDS, Column, TransferIndex
 from tests.clocks import HandClock
 
 SOME_ID: Final = st.one_of(

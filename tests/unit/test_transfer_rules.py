@@ -9,19 +9,19 @@ from typing import Final
 import attrs
 import pytest
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     TRANSIENT_STATUSES,
     Account,
     AccountFlags,
     CreateAccountStatus,
     CreateTransferStatus,
+    Ledger,
     Reader,
     Transfer,
     TransferFlags,
     TransferRefused,
 )
-from projections import Ledger
 from tests.clocks import HandClock
 
 S: Final = CreateTransferStatus

@@ -11,17 +11,17 @@ import attrs
 import numpy as np
 import pytest
 
-from journal import (
+from nostro import (
     AMOUNT_MAX,
     TIMESTAMP_MAX,
     Account,
     AccountFlags,
     CreateTransferStatus,
+    Ledger,
     Transfer,
     TransferFlags,
 )
-from journal.rows import transfer_rows
-from projections import Ledger
+from nostro.journal.rows import transfer_rows
 from tests.clocks import HandClock
 from tests.precedence import Fault, pairs, with_faults
 

@@ -8,9 +8,9 @@ import pickle
 import attrs
 import pytest
 
-from journal.model import Account, Transfer
-from journal.rows import account_rows, accounts_from_rows, transfer_rows, transfers_from_rows
-from journal.twins import twin
+from nostro.journal.fast_frozen import twin
+from nostro.journal.model import Account, Transfer
+from nostro.journal.rows import account_rows, accounts_from_rows, transfer_rows, transfers_from_rows
 
 
 @attrs.frozen(weakref_slot=False)

@@ -11,8 +11,8 @@ import attrs
 import numpy as np
 import pytest
 
-import projections.state
-from journal import (
+import nostro.projections.state.ledger_state
+from nostro import (
     AMOUNT_MAX,
     Account,
     AccountBalance,
@@ -20,13 +20,14 @@ from journal import (
     AccountFilterFlags,
     AccountFlags,
     CreateTransferStatus,
+    Ledger,
     PendingExpired,
     Reader,
     Transfer,
     TransferFlags,
+    audit,
 )
-from journal.rows import transfer_rows
-from projections import Ledger, audit
+from nostro.journal.rows import transfer_rows
 from tests.clocks import HandClock
 from tests.waiting import until
 
@@ -241,7 +242,7 @@ def test_columns_and_single_rows_fold_alike(
         created = ledger.transfer_count
         history = [_history(ledger, id_) for id_ in range(1, 10)]
     live = audit(path)
-    monkeypatch.setattr(projections.state, "_COLUMNS_PAY", 10**9)
+    monkeypatch.setattr(nostro.projections.state.ledger_state, "_COLUMNS_PAY", 10**9)
     rows = audit(path)
     assert live.passed
     assert rows.passed

@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from journal import AMOUNT_MAX
-from journal.rows import field_ints, u128_words
-from projections.u128 import Words, add_at
+from nostro import AMOUNT_MAX
+from nostro.journal.rows import field_ints, u128_words
+from nostro.projections.state.u128 import Words, add_at
 
 EDGES: Final = [0, 1, 2**32 - 1, 2**32, 2**64 - 1, 2**64, 2**96 - 1, 2**96, 2**127, AMOUNT_MAX]
 VALUES: Final = st.one_of(st.integers(0, AMOUNT_MAX), st.sampled_from(EDGES), st.integers(0, 9))

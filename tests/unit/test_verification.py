@@ -8,17 +8,18 @@ from pathlib import Path
 import attrs
 import pytest
 
-from journal import Damage, verification, verify
-from journal.errors import CorruptSegment, InvalidField
-from journal.scan import Place
-from journal.segment import (
+from nostro import Damage, verify
+from nostro.journal.errors import CorruptSegment, InvalidField
+from nostro.journal.format.segment import (
     SEGMENT_HEADER_BYTES,
     decode_segment_header,
     encode_segment_header,
     segment_name,
 )
-from journal.storage import Storage
-from journal.stretches import Stretch, stretches
+from nostro.journal.reading.bulk_scan import Stretch, stretches
+from nostro.journal.reading.scan import Place
+from nostro.journal.storage.files import Storage
+from nostro.journal.upkeep import verification
 from tests.journals import commit, open_writer, segment_names
 from tests.ledgers import write_ledger
 

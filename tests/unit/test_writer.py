@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from journal.active_file import ALLOCATION_BYTES
-from journal.directory import Directory, list_segments, read_head
-from journal.errors import WriterPoisoned
-from journal.reader import Reader
-from journal.storage import Storage
-from journal.verification import verify
-from journal.writer import Ticket
+from nostro.journal.errors import WriterPoisoned
+from nostro.journal.reading.reader import Reader
+from nostro.journal.storage.directory import Directory, list_segments, read_head
+from nostro.journal.storage.files import Storage
+from nostro.journal.upkeep.verification import verify
+from nostro.journal.writing.active_file import ALLOCATION_BYTES
+from nostro.journal.writing.writer import Ticket
 from tests.journals import (
     append,
     commit,
@@ -84,7 +84,7 @@ def test_what_was_begun_and_never_got_in_line_ends_the_writer(
         raise MemoryError
 
     with monkeypatch.context() as broken:
-        broken.setattr("journal.writer.frame_sha256", fail)
+        broken.setattr("nostro.journal.writing.writer.frame_sha256", fail)
         with pytest.raises(MemoryError):
             append(writer, 2, 5)
     with pytest.raises(WriterPoisoned, match="MemoryError"):

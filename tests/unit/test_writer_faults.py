@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from journal.active_file import ALLOCATION_BYTES
-from journal.errors import JournalFull, NoRoomToRecover, WriterPoisoned
-from journal.reader import Reader
-from journal.verification import verify
+from nostro.journal.errors import JournalFull, NoRoomToRecover, WriterPoisoned
+from nostro.journal.reading.reader import Reader
+from nostro.journal.upkeep.verification import verify
+from nostro.journal.writing.active_file import ALLOCATION_BYTES
 from tests.descriptors import open_descriptors
 from tests.journals import append, commit, files_under, ids_in, open_writer, segment_names
 from tests.storages import CHANGES, EIO, ENOSPC, SYNCS, FaultyStorage

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from journal import writer as writer_module
-from journal.errors import InvalidField, LedgerClosed, NotALedger, WriterPoisoned
-from journal.reader import Reader
-from journal.writer import HEAD_SYNC_SECONDS_MAX, Writer
+from nostro.journal.errors import InvalidField, LedgerClosed, NotALedger, WriterPoisoned
+from nostro.journal.reading.reader import Reader
+from nostro.journal.writing import writer as writer_module
+from nostro.journal.writing.writer import HEAD_SYNC_SECONDS_MAX, Writer
 from tests.journals import append, commit, ids_in, open_writer, wait_in_threads
 from tests.storages import (
     EIO,

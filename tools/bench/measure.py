@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import attrs
 import numpy as np
 
-import journal
+from nostro import journal
 
 Argument = TypeVar("Argument")
 

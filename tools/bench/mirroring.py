@@ -15,16 +15,16 @@ from typing import Final
 import attrs
 import numpy as np
 
-from journal.directory import Directory
-from journal.storage import Storage
-from projections import Ledger
-from projections.tigerbeetle.cluster import Cluster, native_connect
-from projections.tigerbeetle.configuration import ClusterConfiguration
-from projections.tigerbeetle.cursor import forget_cursor
-from projections.tigerbeetle.mirror import Mirror
-from tools.bench.measure import BATCH, Figure, Scale, quantile
-from tools.bench.payments import open_accounts, transfer_batch
-from tools.bench.servers import tigerbeetle_missing, tigerbeetle_replica
+from nostro.journal.storage.directory import Directory
+from nostro.journal.storage.files import Storage
+from nostro.projections import Ledger
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.projections.tigerbeetle.mirror.cursor import forget_cursor
+from nostro.projections.tigerbeetle.mirror.mirror import Mirror
+from nostro.projections.tigerbeetle.session.cluster import Cluster, native_connect
+from nostro.tools.bench.measure import BATCH, Figure, Scale, quantile
+from nostro.tools.bench.payments import open_accounts, transfer_batch
+from nostro.tools.bench.servers import tigerbeetle_missing, tigerbeetle_replica
 
 ACCOUNTS: Final = 10_000
 _PER_SECOND: Final = 500

@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from journal import ACCOUNT, TRANSFER, Rows, Transfer, id
-from projections import Ledger
+from nostro.journal import ACCOUNT, TRANSFER, Rows, Transfer, id
+from nostro.projections import Ledger
 
 LEDGER: Final = 1
 _LOW: Final = 2**64 - 1
@@ -27,7 +27,7 @@ def open_accounts(ledger: Ledger, count: int, *, flags: int = 0) -> None:
 class _Ids:
     """Ids in order of time, many at once.
 
-    Asking :func:`journal.id` for each of some million would take longer than what is measured.
+    Asking :func:`id` for each of some million would take longer than what is measured.
     """
 
     def __init__(self) -> None:

@@ -29,10 +29,10 @@ from uuid import UUID
 import attrs
 import numpy as np
 
-from journal import Transfer
-from tools.bench.measure import BATCH, Figure, Scale
-from tools.bench.payments import LEDGER, transfer_objects
-from tools.bench.servers import (
+from nostro.journal import Transfer
+from nostro.tools.bench.measure import BATCH, Figure, Scale
+from nostro.tools.bench.payments import LEDGER, transfer_objects
+from nostro.tools.bench.servers import (
     PeerFailed,
     not_importable,
     run,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from tools.bench.sweeps import Sweep
+from nostro.tools.bench.sweeps import Sweep
 
 
 def can_draw() -> bool:

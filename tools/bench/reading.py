@@ -13,12 +13,13 @@ from typing import Final
 
 import numpy as np
 
-import journal
-from journal import AccountFilter, AccountFilterFlags, Writer, codec
-from journal.codec import RecordKind
-from projections import Ledger, audit
-from tools.bench.measure import BATCH, Figure, Scale, quantile, times_of
-from tools.bench.payments import open_accounts, transfer_batch
+from nostro import journal
+from nostro.journal import AccountFilter, AccountFilterFlags, Writer
+from nostro.journal.format import codec
+from nostro.journal.format.codec import RecordKind
+from nostro.projections import Ledger, audit
+from nostro.tools.bench.measure import BATCH, Figure, Scale, quantile, times_of
+from nostro.tools.bench.payments import open_accounts, transfer_batch
 
 ACCOUNTS: Final = 10_000
 _BUSY: Final = ACCOUNTS + 1
@@ -31,8 +32,8 @@ _WRITING: Final = "fill(path, {transfers}, accounts={accounts}); report()"
 _CHILD: Final = """
 import resource, sys
 from pathlib import Path
-from projections import Ledger
-from tools.bench.reading import fill
+from nostro import Ledger
+from nostro.tools.bench.reading import fill
 path = Path(sys.argv[1])
 def report():
     if sys.platform == "linux":  # ru_maxrss would begin with the parent's

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from tools.bench.measure import Figure
+from nostro.tools.bench.measure import Figure
 
 VERSION: Final = 1
 

@@ -11,10 +11,10 @@ from typing import Final
 import attrs
 import numpy as np
 
-from projections import Ledger
-from tools.bench import writing
-from tools.bench.measure import BATCH, Scale, times_of
-from tools.bench.payments import open_accounts, transfer_batch
+from nostro.projections import Ledger
+from nostro.tools.bench import writing
+from nostro.tools.bench.measure import BATCH, Scale, times_of
+from nostro.tools.bench.payments import open_accounts, transfer_batch
 
 _ACCOUNTS: Final = 10_000
 _SIZES: Final = (1, 8, 64, 512, 2_048, BATCH, 32_768)

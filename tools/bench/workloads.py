@@ -9,8 +9,8 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from tools.bench import mirroring, peers, reading, writing
-from tools.bench.measure import Figure, Scale
+from nostro.tools.bench import mirroring, peers, reading, writing
+from nostro.tools.bench.measure import Figure, Scale
 
 
 def run_all(folder: Path, scale: Scale, *, with_peers: bool) -> Iterator[Figure]:

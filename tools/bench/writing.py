@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from journal import AccountFlags, Rows, Transfer, TransferFlags
-from projections import AsyncLedger, Ledger
-from tools.bench.measure import BATCH, Figure, Scale, disk_bytes, quantile, times_of
-from tools.bench.payments import (
+from nostro.journal import AccountFlags, Rows, Transfer, TransferFlags
+from nostro.projections import AsyncLedger, Ledger
+from nostro.tools.bench.measure import BATCH, Figure, Scale, disk_bytes, quantile, times_of
+from nostro.tools.bench.payments import (
     LEDGER,
     open_accounts,
     transfer_batch,

@@ -14,9 +14,9 @@ from typing import Any, Final, NoReturn
 import attrs
 import click
 
-from tools.cli.documented import write_examples
-from tools.cli.failures import tell_failure
-from tools.importing.toml_table import nearest
+from nostro.tools.cli.terminal.failures import tell_failure
+from nostro.tools.cli.terminal.help_examples import write_examples
+from nostro.tools.importing.toml_table import nearest
 
 EXIT_INTERRUPTED: Final = 1
 
@@ -36,30 +36,32 @@ class Entry:
 
 
 COMMANDS: Final[dict[str, Entry]] = {
-    "demo": Entry("tools.cli.demo:demo", "Begin"),
-    "init": Entry("tools.cli.init:init", "Begin"),
-    "import": Entry("tools.cli.import_file:import_file", "Write"),
-    "checkpoint": Entry("tools.cli.checkpoint:checkpoint", "Write"),
-    "serve": Entry("tools.cli.serve:serve", "Write"),
-    "accounts": Entry("tools.cli.accounts:accounts", "Read"),
-    "balance": Entry("tools.cli.balance:balance", "Read"),
-    "statement": Entry("tools.cli.statement:statement", "Read"),
-    "log": Entry("tools.cli.log:log", "Read"),
-    "replay": Entry("tools.cli.replay:replay", "Check"),
-    "verify": Entry("tools.cli.verify:verify", "Check"),
-    "root": Entry("tools.cli.root:root", "Check"),
-    "prove": Entry("tools.cli.prove:prove", "Check"),
-    "verify-proof": Entry("tools.cli.verify_proof:verify_proof", "Check"),
-    "key": Entry("tools.cli.key:key", "Check"),
-    "backup": Entry("tools.cli.backup:backup", "Keep"),
-    "restore": Entry("tools.cli.restore:restore", "Keep"),
-    "export": Entry("tools.cli.export:export", "Keep"),
-    "repair": Entry("tools.cli.repair:repair", "Keep"),
-    "mirror": Entry("tools.cli.mirror:mirror", "Cluster"),
-    "cluster": Entry("tools.cli.cluster:cluster", "Cluster"),
-    "reconcile": Entry("tools.cli.reconcile:reconcile_command", "Cluster"),
-    "import-cluster": Entry("tools.cli.import_cluster:import_cluster", "Cluster"),
-    "bench": Entry("tools.cli.bench:bench", "Check"),
+    "demo": Entry("nostro.tools.cli.running.demo:demo", "Begin"),
+    "init": Entry("nostro.tools.cli.books.init:init", "Begin"),
+    "import": Entry("nostro.tools.cli.import_export.import_file:import_file", "Write"),
+    "checkpoint": Entry("nostro.tools.cli.books.checkpoint:checkpoint", "Write"),
+    "serve": Entry("nostro.tools.cli.running.serve:serve", "Write"),
+    "accounts": Entry("nostro.tools.cli.books.accounts:accounts", "Read"),
+    "balance": Entry("nostro.tools.cli.books.balance:balance", "Read"),
+    "statement": Entry("nostro.tools.cli.books.statement:statement", "Read"),
+    "log": Entry("nostro.tools.cli.books.log:log", "Read"),
+    "replay": Entry("nostro.tools.cli.books.replay:replay", "Check"),
+    "verify": Entry("nostro.tools.cli.upkeep.verify:verify", "Check"),
+    "root": Entry("nostro.tools.cli.evidence.root:root", "Check"),
+    "prove": Entry("nostro.tools.cli.evidence.prove:prove", "Check"),
+    "verify-proof": Entry("nostro.tools.cli.evidence.verify_proof:verify_proof", "Check"),
+    "key": Entry("nostro.tools.cli.evidence.key:key", "Check"),
+    "backup": Entry("nostro.tools.cli.upkeep.backup:backup", "Keep"),
+    "restore": Entry("nostro.tools.cli.upkeep.restore:restore", "Keep"),
+    "export": Entry("nostro.tools.cli.import_export.export:export", "Keep"),
+    "repair": Entry("nostro.tools.cli.upkeep.repair:repair", "Keep"),
+    "mirror": Entry("nostro.tools.cli.clusters.mirror:mirror", "Cluster"),
+    "cluster": Entry("nostro.tools.cli.clusters.cluster:cluster", "Cluster"),
+    "reconcile": Entry("nostro.tools.cli.clusters.reconcile:reconcile_command", "Cluster"),
+    "import-cluster": Entry(
+        "nostro.tools.cli.import_export.import_cluster:import_cluster", "Cluster"
+    ),
+    "bench": Entry("nostro.tools.cli.running.bench:bench", "Check"),
 }
 
 

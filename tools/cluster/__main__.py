@@ -1,4 +1,4 @@
-"""The supervisor as a process of its own: ``python -m tools.cluster DIR BINARY``.
+"""The supervisor as a process of its own: ``python -m nostro.tools.cluster DIR BINARY``.
 
 It ends once the replicas are started, successfully, or with the reason on standard error; what
 looks after them is a child that nobody waits for.
@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from tools.cluster.description import read_description, supervisor_log
-from tools.cluster.errors import ClusterError
-from tools.cluster.supervisor import Supervisor, stop_on_signal
+from nostro.tools.cluster.description import read_description, supervisor_log
+from nostro.tools.cluster.errors import ClusterError
+from nostro.tools.cluster.supervisor import Supervisor, stop_on_signal
 
 _READY: Final = b"ready"
 _STOP_SECONDS: Final = 30.0

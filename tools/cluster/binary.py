@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from tools.cluster.errors import BinaryMissing, BinaryUnfit
+from nostro.tools.cluster.errors import BinaryMissing, BinaryUnfit
 
 VARIABLE: Final = "TIGERBEETLE_BINARY"
 _NAME: Final = "tigerbeetle"

@@ -11,8 +11,8 @@ from typing import Any, Final, Self
 
 import attrs
 
-from journal.storage import Storage, read_file, replace_file
-from tools.cluster.errors import BadDescription, NotACluster
+from nostro.journal.storage.files import Storage, read_file, replace_file
+from nostro.tools.cluster.errors import BadDescription, NotACluster
 
 NAME: Final = "cluster.json"
 CLUSTER_ID_MAX: Final = 2**128 - 1

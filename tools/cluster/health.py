@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from tools.cluster import process_lock
-from tools.cluster.description import (
+from nostro.tools.cluster import process_lock
+from nostro.tools.cluster.description import (
     Description,
     log_file,
     supervisor_lock,
     supervisor_log,
 )
-from tools.cluster.errors import NotHealthy, ReplicaDied, SupervisorEnded
-from tools.cluster.lookup import Answer, Lookup, client_is_installed, no_answer
-from tools.cluster.ports import is_open
-from tools.cluster.state import read_state
-from tools.cluster.supervisor import LOOK_SECONDS
+from nostro.tools.cluster.errors import NotHealthy, ReplicaDied, SupervisorEnded
+from nostro.tools.cluster.lookup import Answer, Lookup, client_is_installed, no_answer
+from nostro.tools.cluster.ports import is_open
+from nostro.tools.cluster.state import read_state
+from nostro.tools.cluster.supervisor import LOOK_SECONDS
 
 _TAIL_BYTES: Final = 16 * 1024
 _TAIL_LINES: Final = 8

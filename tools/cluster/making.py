@@ -6,11 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from journal import DestinationTaken, LedgerLocked
-from journal.building import building
-from journal.storage import Storage
-from tools.cluster.description import Description, check_directory, write_description
-from tools.cluster.errors import BeingMade, DataFileMissing, FormatFailed, NotACluster
+from nostro.journal import DestinationTaken, LedgerLocked
+from nostro.journal.storage.atomic_directory import building
+from nostro.journal.storage.files import Storage
+from nostro.tools.cluster.description import Description, check_directory, write_description
+from nostro.tools.cluster.errors import BeingMade, DataFileMissing, FormatFailed, NotACluster
 
 _SECONDS: Final = 600.0
 _LINES: Final = 8

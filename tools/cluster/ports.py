@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from tools.cluster.errors import NoPortFree, PortTaken
+from nostro.tools.cluster.errors import NoPortFree, PortTaken
 
 HOST: Final = "127.0.0.1"
 _CHOICE: Final = range(20_000, 32_000)

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tools.cluster.errors import AlreadyRunning, OutOfReach, StillRunning
+from nostro.tools.cluster.errors import AlreadyRunning, OutOfReach, StillRunning
 
 _FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _LINUX: Final = "hhqqi4x"

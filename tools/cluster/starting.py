@@ -10,9 +10,9 @@ from typing import Final
 
 import attrs
 
-from tools.cluster import process_lock
-from tools.cluster.binary import binary_version
-from tools.cluster.description import (
+from nostro.tools.cluster import process_lock
+from nostro.tools.cluster.binary import binary_version
+from nostro.tools.cluster.description import (
     Description,
     is_cluster,
     read_description,
@@ -20,21 +20,22 @@ from tools.cluster.description import (
     supervisor_lock,
     write_description,
 )
-from tools.cluster.errors import (
+from nostro.tools.cluster.errors import (
     AlreadyRunning,
     BatchesWouldShrink,
     OtherCluster,
     RunsOtherwise,
     SupervisorFailed,
 )
-from tools.cluster.making import check_data_files, make_cluster
-from tools.cluster.ports import HOST, check_free, choose_ports
-from tools.cluster.stopping import stop_cluster
-from tools.cluster.supervisor import Tell
+from nostro.tools.cluster.making import check_data_files, make_cluster
+from nostro.tools.cluster.ports import HOST, check_free, choose_ports
+from nostro.tools.cluster.stopping import stop_cluster
+from nostro.tools.cluster.supervisor import Tell
 
 CACHE_GRID_MIB: Final = 64
 """The server's own default is 1 GiB; this is enough for what fits a desk."""
-_ROOT: Final = Path(__file__).resolve().parents[2]
+_PACKAGE_PATH: Final = Path(__file__).parents[3]
+"""The folder that holds the package: not resolved, since a checkout links to this folder."""
 
 
 @attrs.frozen
@@ -104,9 +105,9 @@ def start_detached(directory: Path, binary: Path) -> None:
     Raises:
         SupervisorFailed: it has not.
     """
-    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(_PACKAGE_PATH), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, "-m", "tools.cluster", str(directory.resolve()), str(binary)],
+        [sys.executable, "-m", "nostro.tools.cluster", str(directory.resolve()), str(binary)],
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from journal.storage import Storage, read_file, replace_file
+from nostro.journal.storage.files import Storage, read_file, replace_file
 
 _NAME: Final = "state.json"
 

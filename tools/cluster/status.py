@@ -8,17 +8,17 @@ from typing import Final
 
 import attrs
 
-from tools.cluster import process_lock
-from tools.cluster.description import (
+from nostro.tools.cluster import process_lock
+from nostro.tools.cluster.description import (
     Description,
     log_file,
     read_description,
     replica_lock,
     supervisor_lock,
 )
-from tools.cluster.lookup import Answer, client_is_installed, look_up
-from tools.cluster.ports import is_open
-from tools.cluster.state import ReplicaState, read_state
+from nostro.tools.cluster.lookup import Answer, client_is_installed, look_up
+from nostro.tools.cluster.ports import is_open
+from nostro.tools.cluster.state import ReplicaState, read_state
 
 LOOKUP_SECONDS: Final = 5.0
 NO_CLIENT: Final = (

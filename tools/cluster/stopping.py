@@ -6,9 +6,9 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from tools.cluster import process_lock
-from tools.cluster.description import read_description, replica_lock, supervisor_lock
-from tools.cluster.supervisor import STOP_SECONDS, Tell
+from nostro.tools.cluster import process_lock
+from nostro.tools.cluster.description import read_description, replica_lock, supervisor_lock
+from nostro.tools.cluster.supervisor import STOP_SECONDS, Tell
 
 _MORE_SECONDS: Final = 2.0
 """The supervisor kills what does not end in time; it is given as long to say so and to end."""

@@ -16,14 +16,14 @@ from typing import Final
 
 import attrs
 
-from tools.cluster import launch, process_lock
-from tools.cluster.description import (
+from nostro.tools.cluster import launch, process_lock
+from nostro.tools.cluster.description import (
     Description,
     log_file,
     replica_lock,
     supervisor_lock,
 )
-from tools.cluster.state import ReplicaState, write_state
+from nostro.tools.cluster.state import ReplicaState, write_state
 
 LOOK_SECONDS: Final = 0.1
 """How long a dead replica may go unnoticed."""

@@ -12,10 +12,10 @@ from typing import Final
 import attrs
 import numpy as np
 
-import journal
-from journal import CreateTransferStatus, Cursor, Reader, RecordKind, VerifyReport
-from projections import AuditReport, Ledger, OpenReport, audit
-from tools.demo.world import HOUR_NS, WALLET_FIRST, WALLETS, World
+from nostro import journal
+from nostro.journal import CreateTransferStatus, Cursor, Reader, RecordKind, VerifyReport
+from nostro.projections import AuditReport, Ledger, OpenReport, audit
+from nostro.tools.demo.world import HOUR_NS, WALLET_FIRST, WALLETS, World
 
 BATCH: Final = 2_000
 KILL_SHARE: Final = 0.6
@@ -58,7 +58,7 @@ class Moment:
 
 def write_and_kill(path: Path, world: World, *, seed: int, progress: Progress) -> Killed:
     """Let a process write the world; kill it with SIGKILL on its way."""
-    command = [sys.executable, "-m", "tools.demo.writer", str(path)]
+    command = [sys.executable, "-m", "nostro.tools.demo.writer", str(path)]
     numbers = (len(world.transfers) - WALLETS, world.midnight_ns, seed, BATCH)
     began = time.perf_counter()
     acknowledged = 0

@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 import numpy as np
 
-from journal import ACCOUNT, TRANSFER, AccountFlags, Rows, TransferFlags
+from nostro.journal import ACCOUNT, TRANSFER, AccountFlags, Rows, TransferFlags
 
 LEDGER: Final = 978  # ISO 4217: euro, in cents
 BANK: Final = 1

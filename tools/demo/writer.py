@@ -1,8 +1,8 @@
 """The demonstration's writer, a process of its own, made to be killed.
 
-``python -m tools.demo.writer DIR PAYMENTS MIDNIGHT_NS SEED BATCH`` writes the world to the ledger
-in DIR and, after each batch that was acknowledged, one line to standard output: how many transfers
-were acknowledged so far.
+``python -m nostro.tools.demo.writer DIR PAYMENTS MIDNIGHT_NS SEED BATCH`` writes the world to the
+ledger in DIR. After each batch that was acknowledged it writes one line to standard output: how
+many transfers were acknowledged so far.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from journal import CreateTransferStatus
-from projections import Ledger
-from tools.demo.world import make_world
+from nostro.journal import CreateTransferStatus
+from nostro.projections import Ledger
+from nostro.tools.demo.world import make_world
 
 CHECKPOINT_EVENTS: Final = 100_000
 """Often enough that the demonstration's recovery has one to begin from."""

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
-from journal import RecordKind
-from journal.rows import columns
-from tools.exporting.naming import (
+from nostro.journal import RecordKind
+from nostro.journal.rows import columns
+from nostro.tools.exporting.naming import (
     account_flag_names,
     event_cells,
     status_names,
     transfer_flag_names,
 )
-from tools.exporting.selection import Chosen
-from tools.times import format_rfc3339
+from nostro.tools.exporting.selection import Chosen
+from nostro.tools.times import format_rfc3339
 
 _ACCOUNT_FIELDS: Final = (
     "id", "user_data_128", "user_data_64", "user_data_32", "ledger", "code", "flags",

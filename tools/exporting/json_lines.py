@@ -14,19 +14,19 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from journal import (
+from nostro.journal import (
     CreateTransferStatus,
     Reader,
     RecordKind,
 )
-from journal.rows import columns
-from tools.exporting.naming import (
+from nostro.journal.rows import columns
+from nostro.tools.exporting.naming import (
     account_flag_names,
     domain_event_json,
     transfer_flag_names,
 )
-from tools.exporting.selection import CREATED, Chosen, Exported, Progress, Selection, choose
-from tools.times import format_rfc3339
+from nostro.tools.exporting.selection import CREATED, Chosen, Exported, Progress, Selection, choose
+from nostro.tools.times import format_rfc3339
 
 VERSION: Final = 1
 _LINES_AT_ONCE: Final = 2_048

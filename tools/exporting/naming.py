@@ -6,7 +6,7 @@ import functools
 import json
 from typing import Any
 
-from journal import (
+from nostro.journal import (
     AccountFlags,
     CreateTransferStatus,
     Event,
@@ -15,7 +15,7 @@ from journal import (
     PendingExpired,
     TransferFlags,
 )
-from tools.exporting.selection import CREATED, Chosen
+from nostro.tools.exporting.selection import CREATED, Chosen
 
 
 def domain_event_json(event: Event) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
-from journal import RecordKind, Rows
-from journal.rows import columns
-from tools.exporting.errors import ExportUnfit
-from tools.exporting.naming import event_cells, status_names
-from tools.exporting.selection import Chosen
+from nostro.journal import RecordKind, Rows
+from nostro.journal.rows import columns
+from nostro.tools.exporting.errors import ExportUnfit
+from nostro.tools.exporting.naming import event_cells, status_names
+from nostro.tools.exporting.selection import Chosen
 
 if TYPE_CHECKING:
     import pyarrow as pa

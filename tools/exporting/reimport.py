@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import attrs
 import numpy as np
 
-from journal import (
+from nostro.journal import (
     Account,
     AccountFlags,
     CreateTransferStatus,
@@ -29,21 +29,21 @@ from journal import (
     RecordKind,
     Transfer,
     TransferFlags,
-    codec,
 )
-from journal.building import building, check_free
-from journal.directory import Directory
-from journal.errors import CorruptFrame
-from journal.events import DomainEvent, decode_domain_event, encode_domain_event
-from journal.frame import FrameHeader
-from journal.lineage import Carried, write_anew
-from journal.model import BATCH_EVENTS_MAX
-from journal.rows import account_rows, transfer_rows
-from journal.storage import Storage
-from projections.restore import restore_state
-from tools.exporting.errors import ExportDamaged, ExportUnfit
-from tools.exporting.json_lines import VERSION
-from tools.exporting.selection import CREATED
+from nostro.journal.errors import CorruptFrame
+from nostro.journal.format import codec
+from nostro.journal.format.events import DomainEvent, decode_domain_event, encode_domain_event
+from nostro.journal.format.frame import FrameHeader
+from nostro.journal.model import BATCH_EVENTS_MAX
+from nostro.journal.rows import account_rows, transfer_rows
+from nostro.journal.storage.atomic_directory import building, check_free
+from nostro.journal.storage.directory import Directory
+from nostro.journal.storage.files import Storage
+from nostro.journal.upkeep.rewriting import Carried, write_anew
+from nostro.projections.checkpoints.restore import restore_state
+from nostro.tools.exporting.errors import ExportDamaged, ExportUnfit
+from nostro.tools.exporting.json_lines import VERSION
+from nostro.tools.exporting.selection import CREATED
 
 Flags = TypeVar("Flags", AccountFlags, TransferFlags)
 Progress = Callable[[int, int], None]

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from journal import TRANSFER, Cursor, Event, Reader, Record, RecordKind, Rows
+from nostro.journal import TRANSFER, Cursor, Event, Reader, Record, RecordKind, Rows
 
 Progress = Callable[[int, int], None]
 """Called with the position that is reached and the last one."""

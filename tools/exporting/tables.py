@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
-from journal import Reader, RecordKind
-from journal.storage import Storage, replacing
-from tools.exporting.csv_table import CsvTable
-from tools.exporting.parquet_table import ParquetTable
-from tools.exporting.selection import Chosen, Exported, Progress, Selection, choose
+from nostro.journal import Reader, RecordKind
+from nostro.journal.storage.files import Storage, replacing
+from nostro.tools.exporting.csv_table import CsvTable
+from nostro.tools.exporting.parquet_table import ParquetTable
+from nostro.tools.exporting.selection import Chosen, Exported, Progress, Selection, choose
 
 _NAMES: Final = {
     RecordKind.ACCOUNTS: "accounts",

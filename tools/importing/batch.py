@@ -9,10 +9,10 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from journal import ACCOUNT, TRANSFER, AccountFlags, TransferFlags
-from tools.importing.parties import Party
-from tools.importing.rows import Posting
-from tools.u128 import u128_column
+from nostro.journal import ACCOUNT, TRANSFER, AccountFlags, TransferFlags
+from nostro.tools.importing.parties import Party
+from nostro.tools.importing.rows import Posting
+from nostro.tools.u128 import u128_column
 
 BATCH_ROWS_MAX: Final = 8_189
 """TigerBeetle's own bound on one request, so that a journal can be mirrored batch by batch."""

@@ -13,11 +13,11 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from journal import TIMESTAMP_MAX
-from tools.amounts import AmountError, parse_amount
-from tools.importing.errors import RowRefused
-from tools.importing.mapping import DateRule
-from tools.times import DAY_NS, format_rfc3339, nanoseconds, parse_day, parse_rfc3339
+from nostro.journal import TIMESTAMP_MAX
+from nostro.tools.amounts import AmountError, parse_amount
+from nostro.tools.importing.errors import RowRefused
+from nostro.tools.importing.mapping import DateRule
+from nostro.tools.times import DAY_NS, format_rfc3339, nanoseconds, parse_day, parse_rfc3339
 
 SLOT_NS: Final = 4
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 
-from tools.importing.toml_table import Problem
+from nostro.tools.importing.toml_table import Problem
 
 
 class ImportingError(Exception):

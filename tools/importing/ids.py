@@ -13,7 +13,7 @@ import functools
 import hashlib
 from typing import Final
 
-from journal import AMOUNT_MAX
+from nostro.journal import AMOUNT_MAX
 
 _RESERVED: Final = frozenset({0, AMOUNT_MAX})  # no account or transfer may have these ids
 

@@ -14,13 +14,13 @@ from typing import Final
 
 import attrs
 
-from journal import CreateAccountStatus, CreateTransferStatus
-from tools.importing.batch import BATCH_ROWS_MAX, Batch, NewAccount, account_rows
-from tools.importing.dates import Timeline
-from tools.importing.errors import RowRefused
-from tools.importing.report import Outcome, Report, Tally
-from tools.importing.rows import BadRow, Posting
-from tools.importing.target import Target
+from nostro.journal import CreateAccountStatus, CreateTransferStatus
+from nostro.tools.importing.batch import BATCH_ROWS_MAX, Batch, NewAccount, account_rows
+from nostro.tools.importing.dates import Timeline
+from nostro.tools.importing.errors import RowRefused
+from nostro.tools.importing.report import Outcome, Report, Tally
+from nostro.tools.importing.rows import BadRow, Posting
+from nostro.tools.importing.target import Target
 
 _CREATED: Final = int(CreateTransferStatus.CREATED)
 _EXISTS: Final = int(CreateTransferStatus.EXISTS)

@@ -12,7 +12,7 @@ from typing import Literal
 
 import attrs
 
-from journal import AccountFlags
+from nostro.journal import AccountFlags
 
 
 class IdRule(enum.Enum):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from journal import AMOUNT_MAX, AccountFlags
-from tools.importing.mapping import (
+from nostro.journal import AMOUNT_MAX, AccountFlags
+from nostro.tools.importing.mapping import (
     AccountRule,
     CounterAccount,
     CounterRule,
@@ -13,7 +13,7 @@ from tools.importing.mapping import (
     IdRule,
     NumberRule,
 )
-from tools.importing.toml_table import Table, nearest
+from nostro.tools.importing.toml_table import Table, nearest
 
 U16_MAX: Final = 2**16 - 1
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal, cast
 
-from tools.amounts import SCALE_MAX
-from tools.importing.errors import MappingError
-from tools.importing.mapping import (
+from nostro.tools.amounts import SCALE_MAX
+from nostro.tools.importing.errors import MappingError
+from nostro.tools.importing.mapping import (
     AmountRule,
     DataRule,
     DateRule,
@@ -23,8 +23,8 @@ from tools.importing.mapping import (
     TransferRule,
     UserDataRule,
 )
-from tools.importing.mapping_accounts import U16_MAX, account_rule, other_side
-from tools.importing.toml_table import Document, Problem, Table, nearest
+from nostro.tools.importing.mapping_accounts import U16_MAX, account_rule, other_side
+from nostro.tools.importing.toml_table import Document, Problem, Table, nearest
 
 U32_MAX: Final = 2**32 - 1
 

@@ -6,10 +6,10 @@ from typing import Final
 
 import attrs
 
-from journal import AccountFlags
-from tools.importing.errors import RowRefused
-from tools.importing.ids import derived_id, parse_id
-from tools.importing.mapping import AccountRule, CounterAccount, Counters, IdRule, Mapping
+from nostro.journal import AccountFlags
+from nostro.tools.importing.errors import RowRefused
+from nostro.tools.importing.ids import derived_id, parse_id
+from nostro.tools.importing.mapping import AccountRule, CounterAccount, Counters, IdRule, Mapping
 
 _CACHED_MAX: Final = 50_000
 

@@ -8,7 +8,7 @@ from collections import Counter
 
 import attrs
 
-from tools.importing.rows import BadRow
+from nostro.tools.importing.rows import BadRow
 
 
 class Outcome(enum.Enum):

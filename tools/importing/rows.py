@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import attrs
 
-from tools.amounts import AmountError, parse_amount
-from tools.importing.dates import DateReader
-from tools.importing.errors import RowRefused
-from tools.importing.ids import derived_id
-from tools.importing.mapping import AccountRule, Mapping, NumberRule
-from tools.importing.parties import ColumnParties, Party, RuledParties, given_counter_ids
-from tools.importing.source import RawRow
-from tools.importing.user_data import user_data_reader
+from nostro.tools.amounts import AmountError, parse_amount
+from nostro.tools.importing.dates import DateReader
+from nostro.tools.importing.errors import RowRefused
+from nostro.tools.importing.ids import derived_id
+from nostro.tools.importing.mapping import AccountRule, Mapping, NumberRule
+from nostro.tools.importing.parties import ColumnParties, Party, RuledParties, given_counter_ids
+from nostro.tools.importing.source import RawRow
+from nostro.tools.importing.user_data import user_data_reader
 
 
 class Posting(NamedTuple):

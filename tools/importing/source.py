@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, NamedTuple, Self
 
-from tools.importing.errors import SourceError
-from tools.importing.mapping import FileRule
+from nostro.tools.importing.errors import SourceError
+from nostro.tools.importing.mapping import FileRule
 
 ROWS_PEEKED: Final = 1_000  # of JSON Lines, to learn which keys there are
 

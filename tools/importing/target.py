@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from journal import (
+from nostro.journal import (
     CREATE_RESULT,
     TRANSFER,
     CreateAccountStatus,
@@ -19,8 +19,8 @@ from journal import (
     Transfer,
     TransferFlags,
 )
-from projections import Ledger
-from tools.u128 import u128_ints
+from nostro.projections import Ledger
+from nostro.tools.u128 import u128_ints
 
 Rows = npt.NDArray[np.void]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from tools.importing.errors import RowRefused
-from tools.importing.ids import derived_id
-from tools.importing.mapping import DataRule, UserDataRule
+from nostro.tools.importing.errors import RowRefused
+from nostro.tools.importing.ids import derived_id
+from nostro.tools.importing.mapping import DataRule, UserDataRule
 
 _DIGITS_MAX: Final = 39  # of 2**128
 

@@ -15,14 +15,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from journal import InvalidField
-from projections import AsyncLedger
-from tools.server import wire
-from tools.server.keys import Keys, Role
-from tools.server.metrics import CONTENT_TYPE, UNMATCHED, Metrics
-from tools.server.openapi import describe
-from tools.server.operations import OPERATIONS, Asked, Operation
-from tools.server.refusal import Refusal, refusal_of
+from nostro.journal import InvalidField
+from nostro.projections import AsyncLedger
+from nostro.tools.server import wire
+from nostro.tools.server.keys import Keys, Role
+from nostro.tools.server.metrics import CONTENT_TYPE, UNMATCHED, Metrics
+from nostro.tools.server.openapi import describe
+from nostro.tools.server.operations import OPERATIONS, Asked, Operation
+from nostro.tools.server.refusal import Refusal, refusal_of
 
 BODY_BYTES_MAX: Final = 8 << 20
 """8,189 transfers with every field as long as it can be take 5.6 MB."""

@@ -21,9 +21,9 @@ from typing import Any, Final
 
 import attrs
 
-from journal.errors import InvalidKey
-from journal.signing import read_private
-from journal.storage import Storage
+from nostro.journal.errors import InvalidKey
+from nostro.journal.evidence.signing import read_private
+from nostro.journal.storage.files import Storage
 
 _FILE_BYTES_MAX: Final = 1 << 20
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)

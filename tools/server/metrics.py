@@ -10,9 +10,9 @@ from typing import Final
 import prometheus_client
 from prometheus_client import CollectorRegistry
 
-from journal import CreateAccountResult, CreateTransferResult, JournalError
-from projections import AsyncLedger
-from projections.tigerbeetle.health import metrics as mirror_metrics
+from nostro.journal import CreateAccountResult, CreateTransferResult, JournalError
+from nostro.projections import AsyncLedger
+from nostro.projections.tigerbeetle.mirror.health import metrics as mirror_metrics
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 UNMATCHED: Final = ""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import attrs
 
-from journal import (
+from nostro.journal import (
     Account,
     AccountBalance,
     CreateAccountResult,
@@ -17,9 +17,9 @@ from journal import (
     QueryFilter,
     Transfer,
 )
-from tools.server import wire
-from tools.server.keys import Role
-from tools.server.operations import (
+from nostro.tools.server import wire
+from nostro.tools.server.keys import Role
+from nostro.tools.server.operations import (
     AT,
     OPERATIONS,
     POSITION,
@@ -27,7 +27,7 @@ from tools.server.operations import (
     Operation,
     Shape,
 )
-from tools.server.refusal import OUTCOMES
+from nostro.tools.server.refusal import OUTCOMES
 
 Schema = dict[str, Any]
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-from journal import (
+from nostro.journal import (
     Account,
     AccountBalance,
     AccountFilter,
@@ -23,11 +23,11 @@ from journal import (
     QueryFilter,
     Transfer,
 )
-from projections import AsyncLedger
-from tools.server import wire
-from tools.server.keys import Role
-from tools.server.metrics import Metrics
-from tools.server.refusal import Refusal, not_found, refusal_of
+from nostro.projections import AsyncLedger
+from nostro.tools.server import wire
+from nostro.tools.server.keys import Role
+from nostro.tools.server.metrics import Metrics
+from nostro.tools.server.refusal import Refusal, not_found, refusal_of
 
 POSITION: Final = "position"
 AT: Final = "at"

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from journal import (
+from nostro.journal import (
     BatchTooLarge,
     InvalidField,
     JournalFull,
@@ -20,7 +20,7 @@ from journal import (
     ReadOnly,
     WriterPoisoned,
 )
-from tools.server.wire import InvalidJson
+from nostro.tools.server.wire import InvalidJson
 
 NOTHING_WRITTEN: Final = "nothing_written"
 UNKNOWN: Final = "unknown"

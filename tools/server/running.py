@@ -12,10 +12,10 @@ from typing import Final
 
 import uvicorn
 
-from projections import AsyncLedger
-from projections.tigerbeetle.configuration import ClusterConfiguration
-from tools.server.application import Access, application
-from tools.server.keys import Keys
+from nostro.projections import AsyncLedger
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.tools.server.application import Access, application
+from nostro.tools.server.keys import Keys
 
 CONNECTIONS_MAX: Final = 1_000
 """Who comes on top is answered with 503."""

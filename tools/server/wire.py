@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import attrs
 
-from journal import (
+from nostro.journal import (
     ACCOUNT,
     TRANSFER,
     Account,
@@ -33,7 +33,7 @@ from journal import (
     Transfer,
     TransferFlags,
 )
-from tools.times import parse_instant
+from nostro.tools.times import parse_instant
 
 EVENTS_MAX: Final = 8_189
 """So many events, ids or results are in one request: what a message of TigerBeetle's holds."""

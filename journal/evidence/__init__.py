@@ -1,0 +1,1 @@
+"""Tamper evidence: the Merkle tree over the events, signed roots, and proofs."""

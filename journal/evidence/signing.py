@@ -1,0 +1,122 @@
+"""Ed25519 keys that sign roots, in files that are kept away from the ledger.
+
+A key file is PKCS #8 in PEM, as ``openssl genpkey -algorithm ed25519`` writes it. The package
+``cryptography`` does the work (:mod:`ed25519`); it is imported when a key is used, and only
+then needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import stat
+from pathlib import Path
+from types import ModuleType
+from typing import Final, Protocol
+
+from nostro.journal.errors import (
+    BadSignature,
+    InvalidKey,
+    KeyBesideLedger,
+    KeyExposed,
+    SigningUnavailable,
+)
+from nostro.journal.storage.directory import Directory
+from nostro.journal.storage.files import Storage, write_new_file
+
+_KEY_FILE_BYTES_MAX: Final = 4096
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+class SigningKey(Protocol):
+    """A private key in memory."""
+
+    @property
+    def public_key(self) -> bytes:
+        """32 bytes."""
+        ...
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature, 64 bytes."""
+        ...
+
+
+def new_key(path: Path, *, storage: Storage | None = None) -> SigningKey:
+    """Make a key, and write it to ``path``, which only its owner may read.
+
+    Raises:
+        KeyBesideLedger: the path lies inside a ledger's directory.
+        AlreadyThere: there is a file, which is left as it is.
+        SigningUnavailable: the package that does this is not installed.
+    """
+    _refuse_beside_ledger(path)
+    key = _ed25519().generate()
+    write_new_file(storage or Storage(), path, key.pem())
+    made: SigningKey = key
+    return made
+
+
+def read_key(path: Path, *, storage: Storage | None = None) -> SigningKey:
+    """The key in a file.
+
+    Raises:
+        KeyBesideLedger: the file lies inside a ledger's directory.
+        KeyExposed: others may read or write it.
+        InvalidKey: it holds no Ed25519 key, or an encrypted one.
+        SigningUnavailable: the package that does this is not installed.
+        OSError: it cannot be read; a symbolic link is not followed.
+    """
+    _refuse_beside_ledger(path)
+    data = read_private(path, storage or Storage(), bytes_max=_KEY_FILE_BYTES_MAX)
+    try:
+        key: SigningKey = _ed25519().load(data)
+    except ValueError as error:
+        raise InvalidKey(str(path), str(error)) from None
+    return key
+
+
+def read_private(path: Path, storage: Storage, *, bytes_max: int) -> bytes:
+    """What is in a file that nobody but its owner may read or write.
+
+    Raises:
+        KeyExposed: others may.
+        InvalidKey: it is no regular file, or larger than ``bytes_max``.
+        OSError: it cannot be read; a symbolic link is not followed.
+    """
+    fd = storage.open_read(path)
+    try:
+        mode = storage.mode(fd)
+        if not stat.S_ISREG(mode):
+            raise InvalidKey(str(path), "it is no regular file")
+        if mode & _OTHERS:
+            raise KeyExposed(path, stat.S_IMODE(mode))
+        data = storage.read(fd, bytes_max + 1, 0)
+    finally:
+        storage.close(fd)
+    if len(data) > bytes_max:
+        raise InvalidKey(str(path), f"it is larger than {bytes_max:,} bytes")
+    return data
+
+
+def check(public_key: bytes, signature: bytes, data: bytes) -> None:
+    """Check a signature over ``data``.
+
+    Raises:
+        BadSignature: this key did not sign these bytes.
+        SigningUnavailable: the package that does this is not installed.
+    """
+    if not _ed25519().is_signed(public_key, signature, data):
+        raise BadSignature("its signature is wrong: it was altered")
+
+
+def _ed25519() -> ModuleType:
+    try:
+        return importlib.import_module("nostro.journal.evidence.ed25519")
+    except ImportError:
+        raise SigningUnavailable from None
+
+
+def _refuse_beside_ledger(path: Path) -> None:
+    for parent in path.resolve().parents:
+        directory = Directory(parent)
+        if directory.segments.is_dir() and directory.head.exists():
+            raise KeyBesideLedger(path, parent)

@@ -1,0 +1,70 @@
+"""The Merkle tree's lower part, kept: the root of each whole run of 4,096 events. Derived.
+
+That is 8 bytes for 1,000 events. What lies above is made of it in an instant, what lies below from
+the journal, 4,096 events at a time. The file is bound to the ledger and to the frame that holds the
+last event it covers: in a journal that was rewritten that frame has another hash, and the file is
+passed over like one that is missing or damaged.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nostro.journal.errors import DecodeError
+from nostro.journal.evidence.merkle import HASH_BYTES
+from nostro.journal.format import container
+from nostro.journal.reading.reader import Reader
+from nostro.journal.storage.directory import Directory
+from nostro.journal.storage.files import Storage, read_file, replace_file
+
+SUBTREE_EVENTS: Final = 4096
+FILE_TYPE: Final = "tree"
+VERSION: Final = 1
+
+
+def read_subtrees(storage: Storage, directory: Directory, reader: Reader) -> bytes:
+    """The roots that are kept, one after another; none if the file cannot be used.
+
+    Raises:
+        Damage: the journal cannot be read where the file says that it ends.
+    """
+    try:
+        body = container.unpack(read_file(storage, directory.subtrees), file_type=FILE_TYPE)
+        if body.get("version") != VERSION or body["ledger"] != reader.head().ledger_id:
+            raise DecodeError("the tree is another ledger's")
+        subtrees: object = body["subtrees"]
+        if not isinstance(subtrees, bytes) or not subtrees or len(subtrees) % HASH_BYTES:
+            raise DecodeError("the tree holds no hashes")
+        frame_sha256 = _frame_sha256(reader, subtrees)
+        is_bound = frame_sha256 is not None and body["frame_sha256"] == frame_sha256
+    except (OSError, DecodeError, KeyError):
+        return b""
+    return subtrees if is_bound else b""
+
+
+def write_subtrees(
+    storage: Storage, directory: Directory, reader: Reader, subtrees: bytes, *, ledger_id: bytes
+) -> None:
+    """Keep the roots.
+
+    Raises:
+        Damage: the journal cannot be read where they end.
+        OSError: they could not be kept; what was there still is.
+    """
+    body = {
+        "frame_sha256": _frame_sha256(reader, subtrees),
+        "ledger": ledger_id,
+        "subtrees": subtrees,
+        "type": FILE_TYPE,
+        "version": VERSION,
+    }
+    if not storage.exists(directory.tree):
+        storage.make_directory(directory.tree)
+        storage.sync_directory(directory.path)
+    replace_file(storage, directory.subtrees, container.pack(body))
+
+
+def _frame_sha256(reader: Reader, subtrees: bytes) -> bytes | None:
+    """The hash of the frame that holds the last event under the roots; None if it is not there."""
+    record = reader.record_at(len(subtrees) // HASH_BYTES * SUBTREE_EVENTS)
+    return None if record is None else record.sha256

@@ -1,0 +1,1 @@
+"""Reading: frames one by one or many at a time, records by position or time, rows by position."""

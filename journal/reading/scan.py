@@ -1,0 +1,127 @@
+"""Walking the frames of one segment, checking each against the one before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from nostro.journal.errors import CorruptFrame
+from nostro.journal.format import frame
+from nostro.journal.format.frame import BadFrame, FrameHeader, frame_sha256
+from nostro.journal.format.segment import SEGMENT_HEADER_BYTES, SegmentHeader
+from nostro.journal.storage.files import Storage
+
+_CHUNK_BYTES: Final = 1024 * 1024
+
+
+@attrs.frozen
+class Place:
+    """Where a frame begins, and what it must follow on.
+
+    ``previous_sha256`` is None when scanning starts in the middle, at a frame whose predecessor
+    was not read.
+    """
+
+    offset_bytes: int
+    position: int
+    previous_sha256: bytes | None
+
+
+@attrs.frozen(eq=False)
+class ScannedFrame:
+    header: FrameHeader
+    frame: memoryview
+    payload: memoryview
+    place: Place
+    sha256: bytes
+
+    @property
+    def next_place(self) -> Place:
+        return Place(
+            self.place.offset_bytes + self.header.frame_bytes,
+            self.header.position_last + 1,
+            self.sha256,
+        )
+
+
+class FrameBreak(Exception):
+    """No sound frame at ``place``. ``frame_bytes`` is its size if at least its header is sound."""
+
+    def __init__(self, place: Place, cause: str, frame_bytes: int | None) -> None:
+        super().__init__(cause)
+        self.place = place
+        self.cause = cause
+        self.frame_bytes = frame_bytes
+
+    def damage(self, path: Path) -> CorruptFrame:
+        return CorruptFrame(path, self.place.offset_bytes, self.cause, self.place.position)
+
+
+def segment_start(header: SegmentHeader) -> Place:
+    return Place(SEGMENT_HEADER_BYTES, header.position_first, header.previous_frame_sha256)
+
+
+def scan(
+    storage: Storage, fd: int, start: Place, *, end_bytes: int, ledger_id: bytes
+) -> Iterator[ScannedFrame]:
+    """The frames from ``start`` up to ``end_bytes``.
+
+    Raises:
+        FrameBreak: the bytes there are not the frame that must follow.
+    """
+    window = Window(storage, fd, end_bytes)
+    place = start
+    while place.offset_bytes < end_bytes:
+        size: int | None = None
+        try:
+            header = frame.decode_header(window.view(place.offset_bytes, frame.HEADER_BYTES))
+            size = header.frame_bytes
+            _check_succession(header, place, ledger_id)
+            data = window.view(place.offset_bytes, size)
+            payload = frame.decode_payload(data, header)
+        except BadFrame as bad:
+            raise FrameBreak(place, bad.cause, size) from None
+        scanned = ScannedFrame(header, data, payload, place, frame_sha256(data))
+        yield scanned
+        place = scanned.next_place
+
+
+def _check_succession(header: FrameHeader, place: Place, ledger_id: bytes) -> None:
+    if header.ledger_id != ledger_id:
+        raise BadFrame(f"the frame belongs to ledger {header.ledger_id.hex()}")
+    if header.position_first != place.position:
+        raise BadFrame(
+            f"the frame starts at position {header.position_first}, not {place.position}"
+        )
+    if place.previous_sha256 is not None and header.previous_sha256 != place.previous_sha256:
+        raise BadFrame("the frame does not follow on the one before it: the hash chain is broken")
+    if header.position_durable >= header.position_first:
+        raise BadFrame("the frame claims to be durable before it was written")
+
+
+class Window:
+    """Views into a file, read ahead in chunks."""
+
+    def __init__(
+        self, storage: Storage, fd: int, end_bytes: int, *, chunk_bytes: int = _CHUNK_BYTES
+    ) -> None:
+        self._storage = storage
+        self._fd = fd
+        self._end = end_bytes
+        self._chunk = chunk_bytes
+        self._start = 0
+        self._data = memoryview(b"")
+
+    def view(self, offset_bytes: int, count: int) -> memoryview:
+        """``count`` bytes, or fewer if the file or the window's end comes first."""
+        count = min(count, self._end - offset_bytes)
+        start = offset_bytes - self._start
+        if start < 0 or start + count > len(self._data):
+            wanted = min(max(count, self._chunk), self._end - offset_bytes)
+            self._data = memoryview(self._storage.read(self._fd, wanted, offset_bytes))
+            self._start = offset_bytes
+            start = 0
+        return self._data[start : start + count]

@@ -1,0 +1,1 @@
+"""The operating system: files, locks, directories, watching, copying. No accounting here."""

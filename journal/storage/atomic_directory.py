@@ -1,0 +1,82 @@
+"""Making a whole directory so that it is there complete, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from nostro.journal.errors import DestinationTaken, LedgerLocked
+from nostro.journal.storage.copying import told
+from nostro.journal.storage.files import Storage, is_at, make_directories
+
+_UNFINISHED: Final = ".unfinished"
+
+
+@contextlib.contextmanager
+def building(storage: Storage, destination: Path) -> Iterator[Path]:
+    """A directory to fill; at the end it is ``destination``, durably. After an exception it is not.
+
+    It stands beside ``destination`` meanwhile, as ``NAME.unfinished``. One that a kill has left is
+    cleared away by the next to build there.
+
+    Raises:
+        DestinationTaken: ``destination`` is there, and is no empty directory.
+        LedgerLocked: another process is building it.
+        CopyFailed: the system refuses.
+    """
+    check_free(storage, destination)
+    destination = destination.resolve()
+    temporary = destination.with_name(destination.name + _UNFINISHED)
+    with told(destination):
+        if not storage.exists(destination.parent):
+            make_directories(storage, destination.parent)
+        if not storage.exists(temporary):
+            storage.make_directory(temporary)
+        fd = storage.open_directory(temporary)
+    try:
+        if not storage.try_lock(fd) or not is_at(fd, temporary):
+            raise LedgerLocked(temporary)
+        with told(temporary):
+            clear_directory(storage, temporary)
+        try:
+            yield temporary
+            check_free(storage, destination)
+            with told(destination):
+                storage.sync_directory(temporary)
+                storage.rename(temporary, destination)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                clear_directory(storage, temporary)
+                storage.remove_directory(temporary)
+            raise
+        with told(destination):
+            storage.sync_directory(destination.parent)
+    finally:
+        storage.close(fd)
+
+
+def check_free(storage: Storage, path: Path) -> None:
+    """Refuse a place where there is something.
+
+    Raises:
+        DestinationTaken: it is there, and is no empty directory.
+    """
+    if not storage.exists(path):
+        return
+    if path.is_symlink() or not path.is_dir():
+        raise DestinationTaken(path, "it is not a directory")
+    if names := storage.names(path):
+        raise DestinationTaken(path, f"it is not empty: it holds {names[0]!r}")
+
+
+def clear_directory(storage: Storage, path: Path) -> None:
+    """Remove everything in a directory of ours."""
+    for name in storage.names(path):
+        entry = path / name
+        if entry.is_dir() and not entry.is_symlink():
+            clear_directory(storage, entry)
+            storage.remove_directory(entry)
+        else:
+            storage.unlink(entry)

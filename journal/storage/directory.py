@@ -1,0 +1,223 @@
+"""A ledger's directory: where each file lies, and the lock that admits one writer.
+
+::
+
+    LOCK                     flock'ed by the writer; holds nothing
+    HEAD                     journal/format/head.py
+    MANIFEST                 journal/writing/manifest.py (derived)
+    segments/…….segment      journal/format/segment.py, the journal itself
+    checkpoints/             projections/checkpoints/checkpoint.py (derived)
+    indexes/                 projections/indexes/ (derived)
+    tree/                    journal/evidence/tree_file.py (derived)
+    mirror/                  projections/tigerbeetle/ (derived), where there is one
+    quarantine/              torn tails, kept for whoever wants to look
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from nostro.journal.errors import (
+    CorruptHead,
+    CorruptSegment,
+    ForeignSegment,
+    LedgerLocked,
+    MissingSegment,
+    NotALedger,
+)
+from nostro.journal.format import segment
+from nostro.journal.format.head import HEAD_BYTES, SLOT_BYTES, Head, decode_slots, newest
+from nostro.journal.format.segment import SEGMENT_HEADER_BYTES, SegmentHeader, decode_segment_header
+from nostro.journal.storage.file_lock import FileLock
+from nostro.journal.storage.files import Storage, check_directory, read_file
+
+_HEAD_READS_MAX: Final = 5
+
+
+@attrs.frozen
+class Directory:
+    """Where everything of a ledger lies. Joining paths takes longer than looking one up."""
+
+    path: Path
+
+    @cached_property
+    def lock(self) -> Path:
+        return self.path / "LOCK"
+
+    @cached_property
+    def head(self) -> Path:
+        return self.path / "HEAD"
+
+    @cached_property
+    def manifest(self) -> Path:
+        return self.path / "MANIFEST"
+
+    @cached_property
+    def segments(self) -> Path:
+        return self.path / "segments"
+
+    @cached_property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @cached_property
+    def indexes(self) -> Path:
+        return self.path / "indexes"
+
+    @cached_property
+    def tree(self) -> Path:
+        return self.path / "tree"
+
+    @cached_property
+    def subtrees(self) -> Path:
+        return self.tree / "subtrees"
+
+    @cached_property
+    def quarantine(self) -> Path:
+        return self.path / "quarantine"
+
+    @cached_property
+    def mirror(self) -> Path:
+        return self.path / "mirror"
+
+    @cached_property
+    def folders(self) -> tuple[Path, ...]:
+        return self.segments, self.checkpoints, self.indexes, self.tree, self.quarantine
+
+    def segment(self, position_first: int) -> Path:
+        return self.segments / segment.segment_name(position_first)
+
+
+@attrs.frozen
+class SegmentFile:
+    """A segment as found on disk."""
+
+    path: Path
+    header: SegmentHeader
+    size_bytes: int
+
+
+def require_ledger(directory: Directory) -> None:
+    """Refuse a path that holds no ledger of this user's.
+
+    Raises:
+        NotALedger: no such directory, or it lacks ``segments``.
+        NotOwner: it belongs to another user.
+    """
+    check_directory(directory.path)
+    if not directory.segments.is_dir():
+        raise NotALedger(path=directory.path, reason="it has no segments")
+    check_directory(directory.segments)
+
+
+def read_head(storage: Storage, directory: Directory, *, both_slots: bool = False) -> Head:
+    """The newest whole slot of HEAD.
+
+    A reader takes no lock, so a slot that the writer is just overwriting is read again.
+
+    Args:
+        both_slots: demand that the other slot is whole, too.
+
+    Raises:
+        CorruptHead: the file is missing, of the wrong size, or has no whole slot.
+    """
+    for _ in range(_HEAD_READS_MAX - 1):
+        try:
+            return _read_head(storage, directory, both_slots)
+        except CorruptHead:
+            time.sleep(0.001)
+    return _read_head(storage, directory, both_slots)
+
+
+def _read_head(storage: Storage, directory: Directory, both_slots: bool) -> Head:
+    try:
+        data = read_file(storage, directory.head)
+    except FileNotFoundError:
+        raise CorruptHead(directory.head, 0, "the file is missing") from None
+    if len(data) != HEAD_BYTES:
+        raise CorruptHead(
+            directory.head, len(data), f"the file has {len(data)} bytes, not {HEAD_BYTES}"
+        )
+    for number, slot in enumerate(decode_slots(data, path=directory.head) if both_slots else ()):
+        if slot is None:
+            raise CorruptHead(
+                directory.head, number * SLOT_BYTES, "this slot is damaged; the other one is used"
+            )
+    return newest(data, path=directory.head)
+
+
+def list_segments(storage: Storage, directory: Directory, *, ledger_id: bytes) -> list[SegmentFile]:
+    """The segments in order, each checked against its neighbours.
+
+    Raises:
+        MissingSegment: there is none, the first is not the journal's first, or one is left out.
+        ForeignSegment: one belongs to another ledger.
+        CorruptSegment: a header is damaged, or a sealed segment has another size than it had.
+    """
+    files = [
+        read_segment_header(storage, directory.segments / name)
+        for name in storage.names(directory.segments)
+        if name.endswith(segment.SUFFIX)
+    ]
+    if not files:
+        raise MissingSegment(directory.segments, 0, "there is no segment at all", 1)
+    for file in files:
+        if file.header.ledger_id != ledger_id:
+            raise ForeignSegment(
+                file.path,
+                16,
+                f"it belongs to ledger {file.header.ledger_id.hex()}, not {ledger_id.hex()}",
+                file.header.position_first,
+            )
+    first = files[0]
+    if first.header.number != 0:
+        raise MissingSegment(first.path, 0, f"{first.header.number} segments before it", 1)
+    for before, after in pairwise(files):
+        _check_neighbours(before, after)
+    return files
+
+
+def read_segment_header(storage: Storage, path: Path) -> SegmentFile:
+    """The segment at ``path``, its header checked.
+
+    Raises:
+        UnsupportedFormat, CorruptSegment: see :func:`decode_segment_header`.
+    """
+    fd = storage.open_read(path)
+    try:
+        header = decode_segment_header(storage.read(fd, SEGMENT_HEADER_BYTES, 0), path=path)
+        return SegmentFile(path, header, storage.size(fd))
+    finally:
+        storage.close(fd)
+
+
+def _check_neighbours(before: SegmentFile, after: SegmentFile) -> None:
+    if after.header.number != before.header.number + 1:
+        missing = after.header.number - before.header.number - 1
+        raise MissingSegment(
+            after.path, 0, f"{missing} missing between {before.path.name} and this one"
+        )
+    if before.size_bytes != after.header.previous_file_bytes:
+        raise CorruptSegment(
+            before.path,
+            min(before.size_bytes, after.header.previous_file_bytes),
+            f"it was sealed with {after.header.previous_file_bytes:,} bytes"
+            f" and now has {before.size_bytes:,}",
+        )
+
+
+class Lock(FileLock):
+    """The right to write to a ledger, held while this object is open.
+
+    Raises:
+        LedgerLocked: somebody else holds it; nothing was written.
+    """
+
+    def __init__(self, storage: Storage, directory: Directory) -> None:
+        super().__init__(storage, directory.lock, LedgerLocked(path=directory.path))

@@ -1,0 +1,316 @@
+"""The seam to the operating system: every file operation the project makes on a ledger.
+
+Nothing else in ``journal`` or ``projections`` opens, writes, syncs, renames or removes a file, so
+a test that replaces this object decides what the disk does. Files are created 0600 and never
+followed through a symbolic link; directories are 0700.
+
+On macOS ``fsync`` only reaches the drive's cache; F_FULLFSYNC is used there instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from nostro.journal.errors import AlreadyThere, NotALedger, NotOwner, UnsupportedPlatform
+
+SUPPORTED_PLATFORMS: Final = ("linux", "darwin")
+NO_SPACE_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""No room on the disk, for this user, or in a file: RLIMIT_FSIZE says how long one may be."""
+
+_sync_file_range: Final = getattr(ctypes.CDLL(None), "sync_file_range", None)
+"""Linux has it: sync_file_range(2)."""
+if _sync_file_range is not None:
+    _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+_SYNC_FILE_RANGE_WRITE: Final = 2
+"""Begin writing, and do not wait."""
+_OPEN_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW
+_TEMPORARY_SUFFIX: Final = ".tmp"
+
+
+class Storage:
+    """File operations of one machine. Stateless; file descriptors are plain ints.
+
+    Raises OSError as the system gives it; callers turn it into the error that fits.
+    """
+
+    def __init__(self) -> None:
+        if sys.platform not in SUPPORTED_PLATFORMS:
+            raise UnsupportedPlatform(platform=sys.platform)
+
+    # files
+
+    def create(self, path: Path) -> int:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | _OPEN_FLAGS, 0o600)
+
+    def create_new(self, path: Path) -> int:
+        """As :meth:`create`, but never a file that is there: FileExistsError."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS, 0o600)
+
+    def open_read(self, path: Path) -> int:
+        return os.open(path, os.O_RDONLY | _OPEN_FLAGS)
+
+    def open_write(self, path: Path) -> int:
+        return os.open(path, os.O_RDWR | _OPEN_FLAGS)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def size(self, fd: int) -> int:
+        return os.fstat(fd).st_size
+
+    def mode(self, fd: int) -> int:
+        """Type and permissions, as in stat(2)."""
+        return os.fstat(fd).st_mode
+
+    def read(self, fd: int, count: int, offset_bytes: int) -> bytes:
+        """Up to ``count`` bytes from ``offset_bytes``; fewer only at end of file."""
+        data = os.pread(fd, count, offset_bytes)
+        while len(data) < count:
+            more = os.pread(fd, count - len(data), offset_bytes + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def map(self, fd: int) -> mmap.mmap:
+        """The whole file as memory, read-only; it outlives ``fd`` and the file's name."""
+        return mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
+
+    def write(self, fd: int, data: bytes | memoryview, offset_bytes: int) -> None:
+        written = os.pwrite(fd, data, offset_bytes)
+        while written < len(data):  # a disk that fills up takes a part
+            written += os.pwrite(fd, memoryview(data)[written:], offset_bytes + written)
+
+    def allocate(self, fd: int, offset_bytes: int, count: int) -> None:
+        """Reserve ``count`` zero bytes, so that a full disk shows here and not at a sync."""
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(fd, offset_bytes, count)
+        else:
+            os.ftruncate(fd, offset_bytes + count)
+
+    def truncate(self, fd: int, size_bytes: int) -> None:
+        os.ftruncate(fd, size_bytes)
+
+    def free_bytes(self, path: Path) -> int | None:
+        """Room for files of this user where ``path`` is; None if the system does not say."""
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize if found.f_blocks else None
+
+    def read_once(self, fd: int) -> None:
+        """A hint: what is read from this descriptor should push nothing else out of memory."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_NOREUSE)
+
+    def forget(self, fd: int) -> None:
+        """A hint: what is synced of the file need not stay in memory; the disk is read next."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def begin_sync(self, fd: int, offset_bytes: int, count: int) -> None:
+        """Let the disk begin with what was written there; a hint that promises nothing.
+
+        Whatever is done before :meth:`sync_data` then costs less time, or none.
+        """
+        if _sync_file_range is not None:
+            _sync_file_range(fd, offset_bytes, count, _SYNC_FILE_RANGE_WRITE)
+
+    def sync_data(self, fd: int) -> None:
+        """The file's data, and what is needed to read it back, have reached the disk."""
+        if sys.platform == "darwin":
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        else:
+            os.fdatasync(fd)
+
+    def sync(self, fd: int) -> None:
+        if sys.platform == "darwin":
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(fd)
+
+    # directories
+
+    def make_directory(self, path: Path) -> None:
+        os.mkdir(path, 0o700)
+
+    def open_directory(self, path: Path) -> int:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | _OPEN_FLAGS)
+
+    def sync_directory(self, path: Path) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.sync(fd)
+        finally:
+            os.close(fd)
+
+    def names(self, path: Path) -> list[str]:
+        return sorted(os.listdir(path))
+
+    def exists(self, path: Path) -> bool:
+        return os.path.lexists(path)
+
+    def rename(self, source: Path, target: Path) -> None:
+        os.rename(source, target)
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name on its file system."""
+        os.link(source, target, follow_symlinks=False)
+
+    def unlink(self, path: Path) -> None:
+        os.unlink(path)
+
+    def remove_directory(self, path: Path) -> None:
+        os.rmdir(path)
+
+    # locks
+
+    def try_lock(self, fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def check_directory(path: Path) -> None:
+    """Refuse a path that is not a real directory of this user's.
+
+    Raises:
+        NotALedger: it is missing, a file or a symbolic link.
+        NotOwner: it belongs to another user.
+    """
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotALedger(path=path, reason="no such directory") from None
+    if stat.S_ISLNK(status.st_mode):
+        raise NotALedger(path=path, reason="it is a symbolic link")
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotALedger(path=path, reason="it is not a directory")
+    if status.st_uid != os.geteuid():
+        raise NotOwner(path=path, owner_uid=status.st_uid, process_uid=os.geteuid())
+
+
+def lies_within(path: Path, directory: Path) -> bool:
+    """Whether ``path`` is ``directory`` or below it, by whatever name; it need not exist.
+
+    Files are compared by device and number: links, mounts and letters of either case are seen
+    through.
+    """
+    there = os.stat(directory)
+    real = Path(os.path.realpath(path))
+    for place in (real, *real.parents):
+        try:
+            if os.path.samestat(os.stat(place), there):
+                return True
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return False
+
+
+def is_at(fd: int, path: Path) -> bool:
+    """Whether ``path`` still names what was opened."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def make_directories(storage: Storage, path: Path) -> None:
+    """Create ``path`` and what is missing above it, each durable in its parent."""
+    missing = [path]
+    while not storage.exists(missing[-1].parent):
+        missing.append(missing[-1].parent)
+    for directory in reversed(missing):
+        try:
+            storage.make_directory(directory)
+        except FileExistsError:
+            continue  # somebody else made it first
+        storage.sync_directory(directory.parent)
+
+
+def read_file(storage: Storage, path: Path) -> bytes:
+    fd = storage.open_read(path)
+    try:
+        return storage.read(fd, storage.size(fd), 0)
+    finally:
+        storage.close(fd)
+
+
+def file_bytes(storage: Storage, path: Path) -> int:
+    """The size of a file."""
+    fd = storage.open_read(path)
+    try:
+        return storage.size(fd)
+    finally:
+        storage.close(fd)
+
+
+def replace_file(storage: Storage, path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path``, whole or not at all, and durably once this returns."""
+    with replacing(storage, path) as fd:
+        storage.write(fd, data, 0)
+
+
+def write_new_file(storage: Storage, path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path``, where nothing is yet, durably once this returns.
+
+    Raises:
+        AlreadyThere: something is, and stays as it is.
+        OSError: it could not be written; nothing is there.
+    """
+    try:
+        fd = storage.create_new(path)
+    except FileExistsError:
+        raise AlreadyThere(path) from None
+    try:
+        try:
+            storage.write(fd, data, 0)
+            storage.sync(fd)
+        finally:
+            storage.close(fd)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            storage.unlink(path)
+        raise
+    storage.sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def replacing(storage: Storage, path: Path) -> Iterator[int]:
+    """A file to write; at the end it is at ``path``, durably. After an exception it never was.
+
+    fsync file -> rename -> fsync directory: without the first, a crash can leave an empty file
+    under the new name; without the last, the old file can come back.
+    """
+    temporary = path.with_name(path.name + _TEMPORARY_SUFFIX)
+    try:
+        fd = storage.create(temporary)
+        try:
+            yield fd
+            storage.sync(fd)
+        finally:
+            storage.close(fd)
+        storage.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            storage.unlink(temporary)
+        raise
+    storage.sync_directory(path.parent)
+
+
+def sweep_temporaries(storage: Storage, directory: Path) -> None:
+    """Remove what an interrupted :func:`replace_file` left behind."""
+    for name in storage.names(directory):
+        if name.endswith(_TEMPORARY_SUFFIX):
+            with contextlib.suppress(FileNotFoundError):  # it got its name, or was removed
+                storage.unlink(directory / name)

@@ -1,0 +1,1 @@
+"""What operators do to a journal: verify, back up, restore and repair it."""

@@ -1,0 +1,339 @@
+"""Backing up a journal, while it is written or not: a copy that is a ledger's directory itself.
+
+The source is read without a lock, up to what HEAD vouches for when the backup begins. Sealed
+segments never change, so the next backup into the same directory reads those that are there, and
+copies what came since. What was the active segment is written anew.
+
+At every moment the destination is a sound ledger, the one of the backup before or this one: the
+segments are put in place in order, each whole, and HEAD comes last. What a backup that was
+interrupted left past HEAD is what a crash of the writer would have left.
+
+Checkpoints, indexes and the tree are left out. They are derived, and opening makes them again in
+one reading of the journal; a checkpoint without the indexes would not spare it that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import attrs
+
+from nostro.journal.errors import (
+    CorruptFrame,
+    DestinationInside,
+    DestinationTaken,
+    JournalTruncated,
+    OtherHistory,
+    OtherLedger,
+)
+from nostro.journal.format.head import Head, encode_slots
+from nostro.journal.reading.bulk_scan import stretches
+from nostro.journal.reading.reader import Reader
+from nostro.journal.reading.scan import FrameBreak, Place, segment_start
+from nostro.journal.storage import copying
+from nostro.journal.storage.copying import Part
+from nostro.journal.storage.directory import (
+    Directory,
+    Lock,
+    SegmentFile,
+    list_segments,
+    read_head,
+    read_segment_header,
+    require_ledger,
+)
+from nostro.journal.storage.files import (
+    Storage,
+    check_directory,
+    lies_within,
+    make_directories,
+    replace_file,
+)
+from nostro.journal.storage.throttle import PACE, Pace
+from nostro.journal.upkeep.verification import Progress
+from nostro.journal.writing.manifest import sealed_segments, write_manifest
+
+
+@attrs.frozen
+class BackupReport:
+    """What the destination now holds, and what had to be done for it."""
+
+    ledger_id: bytes
+    position: int
+    """The last event in it."""
+    timestamp: int
+    """The highest timestamp in it, ns."""
+    frame_sha256: bytes
+    """The chain's last link: it stands for the whole journal."""
+    segments: int
+    segments_copied: int
+    """Those that were written, the linked ones included."""
+    segments_linked: int
+    size_bytes: int
+    bytes_copied: int
+    position_before: int | None
+    """The last event of the backup that was there; None if there was none."""
+    seconds: float
+
+
+def backup(
+    source: Path | str,
+    destination: Path | str,
+    *,
+    link: bool = False,
+    pace: float = PACE,
+    progress: Progress | None = None,
+    storage: Storage | None = None,
+) -> BackupReport:
+    """Bring ``destination`` up to the journal in ``source`` as it is durable now.
+
+    Every byte of the destination has been read back and hashed when this returns.
+
+    Args:
+        link: give sealed segments a second name instead of a copy; both must lie on one file
+            system, and damage to the one file is damage to both.
+        pace: the share of the time to be at work while the journal is open for writing, above 0
+            and at most 1; a journal that was closed is copied at full speed.
+
+    Raises:
+        InvalidField: the pace is none.
+        NotALedger, NotOwner: there is nothing to back up.
+        DestinationInside, DestinationTaken, OtherLedger, OtherHistory, LedgerLocked: the
+            destination was not touched.
+        Damage: of the source. The destination holds the backup before.
+        CopyFailed: of the destination. It holds the backup before.
+    """
+    began = time.perf_counter()
+    moderate = Pace(pace)
+    storage = storage or Storage()
+    origin, target = Directory(Path(source)), Directory(Path(destination))
+    require_ledger(origin)
+    check_apart(origin.path, target.path)
+    head = read_head(storage, origin)
+    files = _vouched_for(storage, origin, head)
+    if not storage.exists(target.lock):
+        _survey(storage, origin, target, head, files)  # before LOCK is made
+    if not storage.exists(target.path):
+        with copying.told(target.path):
+            make_directories(storage, target.path)
+    with copying.told(target.lock):
+        lock = Lock(storage, target)
+    try:
+        before = _survey(storage, origin, target, head, files)
+        run = _Backup(
+            storage, target, head, files, progress, Pace(1) if head.closed else moderate, link=link
+        )
+        run.run()
+        return run.report(before, time.perf_counter() - began)
+    finally:
+        lock.release()
+
+
+def check_apart(source: Path, destination: Path) -> None:
+    """Refuse a destination that is the source or lies within it.
+
+    Raises:
+        DestinationInside: whatever links lead there.
+    """
+    if lies_within(destination, source):
+        raise DestinationInside(destination, source)
+
+
+class _Backup:
+    """One backup, its destination locked and found fit."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        target: Directory,
+        head: Head,
+        files: list[SegmentFile],
+        progress: Progress | None,
+        pace: Pace,
+        *,
+        link: bool,
+    ) -> None:
+        self._storage = storage
+        self._target = target
+        self._head = head
+        self._files = files
+        self._progress = progress
+        self._pace = pace
+        self._link = link
+        self._total = sum(file.size_bytes for file in files[:-1]) + head.offset_bytes
+        self._done = self._copied = self._linked = self._bytes_copied = 0
+
+    def run(self) -> None:
+        storage, target = self._storage, self._target
+        with copying.told(target.path):
+            for folder in target.folders:
+                if not storage.exists(folder):
+                    storage.make_directory(folder)
+            storage.sync_directory(target.path)
+        for file, sealed in zip(self._files, sealed_segments(self._files), strict=False):
+            self._place(Part(file.path, sealed.size_bytes, sealed.sha256), link=self._link)
+        self._place(_durable_part(storage, self._files[-1], self._head, self._pace), link=False)
+        with copying.told(target.head):
+            replace_file(storage, target.head, encode_slots(self._head._replace(closed=True)))
+        with copying.told(target.manifest):
+            write_manifest(
+                storage, target, ledger_id=self._head.ledger_id,
+                sealed=sealed_segments(self._files),
+            )  # fmt: skip
+
+    def report(self, before: Head | None, seconds: float) -> BackupReport:
+        head = self._head
+        return BackupReport(
+            ledger_id=head.ledger_id,
+            position=head.position,
+            timestamp=head.timestamp,
+            frame_sha256=head.frame_sha256,
+            segments=len(self._files),
+            segments_copied=self._copied,
+            segments_linked=self._linked,
+            size_bytes=self._total,
+            bytes_copied=self._bytes_copied,
+            position_before=None if before is None else before.position,
+            seconds=seconds,
+        )
+
+    def _place(self, part: Part, *, link: bool) -> None:
+        """Have ``part`` in the destination under its own name."""
+        path = self._target.segments / part.path.name
+        start = self._done
+        with copying.told(path):
+            if copying.holds(self._storage, path, part, self._count):
+                return
+        self._done = start  # what was read was something else
+        self._copied += 1
+        if link:
+            copying.link(self._storage, part, path, self._count)
+            self._linked += 1
+        else:
+            copying.copy(self._storage, part, path, self._count)
+            self._bytes_copied += part.size_bytes
+
+    def _count(self, count: int) -> None:
+        self._done += count
+        if count and self._progress is not None:
+            self._progress(self._done, self._total)
+        self._pace.pause()
+
+
+def _vouched_for(storage: Storage, origin: Directory, head: Head) -> list[SegmentFile]:
+    """The segments up to the one that HEAD names, which is the last."""
+    files = [
+        file
+        for file in list_segments(storage, origin, ledger_id=head.ledger_id)
+        if file.header.position_first <= head.segment_position
+    ]
+    path = origin.segment(head.segment_position)
+    if not files or files[-1].path != path:
+        raise JournalTruncated(path, 0, "HEAD names it, but it is missing", head.segment_position)
+    if files[-1].size_bytes < head.offset_bytes:
+        raise JournalTruncated(
+            path, files[-1].size_bytes, f"HEAD says that {head.offset_bytes:,} bytes were written"
+        )
+    return files
+
+
+def _durable_part(storage: Storage, file: SegmentFile, head: Head, pace: Pace) -> Part:
+    """What HEAD vouches for of the segment it names, each frame checked."""
+    fd = storage.open_read(file.path)
+    try:
+        place = segment_start(file.header)
+        digest = hashlib.sha256(storage.read(fd, place.offset_bytes, 0))
+        for stretch in stretches(
+            storage, fd, place, end_bytes=head.offset_bytes, ledger_id=head.ledger_id
+        ):
+            digest.update(stretch.data)
+            place = stretch.next_place
+            pace.pause()
+    except FrameBreak as broken:
+        raise broken.damage(file.path) from None
+    finally:
+        storage.close(fd)
+    if place != Place(head.offset_bytes, head.position + 1, head.frame_sha256):
+        raise CorruptFrame(
+            file.path, place.offset_bytes, "HEAD names another frame as the last", place.position
+        )
+    return Part(file.path, head.offset_bytes, digest.digest())
+
+
+# --- what is there already ---
+
+
+def _survey(
+    storage: Storage,
+    origin: Directory,
+    target: Directory,
+    head: Head,
+    files: list[SegmentFile],
+) -> Head | None:
+    """The HEAD of the backup that is there, None if there is none. Changes nothing.
+
+    Raises:
+        DestinationTaken, OtherLedger, OtherHistory: it is no earlier backup of this journal.
+    """
+    if not storage.exists(target.path):
+        return None
+    check_directory(target.path)
+    known = {target.lock, target.head, target.manifest, *target.folders}
+    _check_names(storage, target.path, {path.name for path in known})
+    if not storage.exists(target.segments):
+        return None
+    check_directory(target.segments)
+    if not storage.exists(target.head):
+        _check_begun(storage, target, files)
+        return None
+    before = read_head(storage, target)
+    if before.ledger_id != head.ledger_id:
+        raise OtherLedger(target.path, before.ledger_id, head.ledger_id)
+    if before.position > head.position:
+        raise OtherHistory(
+            target.path, before.position, f"{origin.path} ends at position {head.position}"
+        )
+    if before.position and not _has_frame(storage, origin, before):
+        raise OtherHistory(
+            target.path, before.position, f"{origin.path} has another frame at its end"
+        )
+    if not before.closed:
+        raise DestinationTaken(
+            target.path, "it was opened for writing, and not closed in good order"
+        )
+    _check_names(storage, target.segments, {file.path.name for file in files})
+    return before
+
+
+def _check_begun(storage: Storage, target: Directory, files: list[SegmentFile]) -> None:
+    """Without HEAD it must be a first backup that was interrupted: some of these segments."""
+    if storage.exists(target.manifest) or any(
+        storage.exists(folder) and storage.names(folder)
+        for folder in target.folders
+        if folder != target.segments
+    ):
+        raise DestinationTaken(target.path, "it is a ledger that has lost its HEAD")
+    _check_names(storage, target.segments, {file.path.name for file in files})
+    ours = {file.path.name: file for file in files}
+    for name in storage.names(target.segments):
+        if name in ours:
+            begun = read_segment_header(storage, target.segments / name)
+            if begun.header != ours[name].header or begun.size_bytes > ours[name].size_bytes:
+                raise DestinationTaken(begun.path, "it is no part of what is backed up")
+
+
+def _check_names(storage: Storage, folder: Path, known: set[str]) -> None:
+    for name in storage.names(folder):
+        if name not in known and name.removesuffix(".tmp") not in known:
+            raise DestinationTaken(folder, f"it holds {name!r}, which no backup put there")
+
+
+def _has_frame(storage: Storage, origin: Directory, before: Head) -> bool:
+    """Whether the source holds the last frame of the backup, where it ends there."""
+    record = Reader(origin.path, storage=storage).record_at(before.position)
+    return (
+        record is not None
+        and record.position_last == before.position
+        and record.sha256 == before.frame_sha256
+    )

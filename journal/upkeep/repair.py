@@ -1,0 +1,346 @@
+"""Repairing a damaged journal: what comes before the damage, as a new ledger in a new directory.
+
+Nothing in the damaged directory is changed. Every frame up to the first that is not sound is kept;
+what follows was decided on top of what is lost, so it is left out, and kept as bytes in the new
+directory's ``quarantine``. A damaged segment header, HEAD or manifest loses no event.
+
+The result is another ledger (journal/upkeep/rewriting.py), and its last event says what was done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from nostro.journal.errors import CorruptHead, Damage, DecodeError, NothingToRepair, OtherLoss
+from nostro.journal.format import frame
+from nostro.journal.format.events import LedgerRepaired
+from nostro.journal.format.frame import ALIGNMENT_BYTES, GENESIS_SHA256, HEADER_BYTES, BadFrame
+from nostro.journal.format.segment import SEGMENT_HEADER_BYTES, SUFFIX
+from nostro.journal.reading.scan import FrameBreak, Place, ScannedFrame, scan
+from nostro.journal.storage.atomic_directory import building, check_free
+from nostro.journal.storage.copying import CHUNK_BYTES, told
+from nostro.journal.storage.directory import (
+    Directory,
+    Lock,
+    read_head,
+    read_segment_header,
+    require_ledger,
+)
+from nostro.journal.storage.files import Storage, replacing
+from nostro.journal.upkeep.backup import check_apart
+from nostro.journal.upkeep.rewriting import Carried, write_anew
+from nostro.journal.upkeep.verification import Progress, check_payload, verify
+from nostro.journal.writing.recovery import Witness, examine, written_end
+
+Witnesses = Callable[[Storage, Directory], Sequence[Witness]]
+
+_NO_LEDGER: Final = bytes(16)
+
+
+@attrs.frozen
+class Dropped:
+    """Bytes that are in no event that is kept."""
+
+    path: Path
+    offset_bytes: int
+    size_bytes: int
+
+    @property
+    def name(self) -> str:
+        """What it is called in quarantine."""
+        return f"{self.path.name}-{self.offset_bytes:012d}.dropped"
+
+
+@attrs.frozen
+class RepairPlan:
+    """What a repair would keep and lose."""
+
+    ledger_id: bytes
+    damage: Damage
+    """What was found first."""
+    position_kept: int
+    """The last event before the damage."""
+    frame_sha256: bytes
+    records_kept: int
+    bytes_kept: int
+    events_lost: int
+    """So many events after ``position_kept`` are known to have been there."""
+    dropped: tuple[Dropped, ...]
+
+    @property
+    def bytes_dropped(self) -> int:
+        return sum(one.size_bytes for one in self.dropped)
+
+
+@attrs.frozen
+class RepairReport:
+    """What was done."""
+
+    plan: RepairPlan
+    ledger_id: bytes
+    position: int
+    """The last event, which tells of the repair."""
+    quarantine: Path
+    seconds: float
+
+
+def plan_repair(
+    path: Path | str, *, witnesses: Witnesses | None = None, storage: Storage | None = None
+) -> RepairPlan:
+    """What :func:`repair` would do. Changes nothing.
+
+    Args:
+        witnesses: names files that prove how far the journal reached.
+
+    Raises:
+        NotALedger, NotOwner, LedgerLocked, UnsupportedFormat: it cannot be looked at.
+        NothingToRepair: it is sound.
+    """
+    storage = storage or Storage()
+    directory = Directory(Path(path))
+    require_ledger(directory)
+    with _locked(storage, directory):
+        return _plan(storage, directory, witnesses)
+
+
+def repair(
+    path: Path | str,
+    destination: Path | str,
+    *,
+    lose: int,
+    witnesses: Witnesses | None = None,
+    progress: Progress | None = None,
+    storage: Storage | None = None,
+) -> RepairReport:
+    """Make a ledger at ``destination``, which must be empty or not there, of what is sound.
+
+    Args:
+        lose: how many events may be lost, exactly as the plan says.
+
+    Raises:
+        As :func:`plan_repair`, and
+        OtherLoss: ``lose`` is not the plan's number.
+        DestinationInside, DestinationTaken: nothing was done.
+        CopyFailed, JournalFull, WriterPoisoned: the disk is full or broken; nothing was left.
+    """
+    began = time.perf_counter()
+    storage = storage or Storage()
+    directory, destination = Directory(Path(path)), Path(destination)
+    require_ledger(directory)
+    check_apart(directory.path, destination)
+    check_free(storage, destination)
+    with _locked(storage, directory):
+        plan = _plan(storage, directory, witnesses)
+        if plan.events_lost != lose:
+            raise OtherLoss(directory.path, plan.events_lost, lose)
+        with building(storage, destination) as unfinished:
+            origin = plan.ledger_id, plan.position_kept, plan.frame_sha256
+            made = write_anew(
+                storage,
+                unfinished,
+                _carried(storage, directory, plan, progress),
+                lambda at: LedgerRepaired(0, at, *origin, plan.events_lost, _cause(plan.damage)),
+            )
+            quarantine = Directory(unfinished).quarantine
+            for one in plan.dropped:
+                _keep(storage, one, quarantine / one.name)
+        return RepairReport(
+            plan,
+            made.ledger_id,
+            made.position,
+            Directory(destination).quarantine,
+            time.perf_counter() - began,
+        )
+
+
+@contextlib.contextmanager
+def _locked(storage: Storage, directory: Directory) -> Iterator[None]:
+    """Keep writers out, if there is a lock to take: none is made in a damaged directory."""
+    if not storage.exists(directory.lock):
+        yield
+        return
+    lock = Lock(storage, directory)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _plan(storage: Storage, directory: Directory, witnesses: Witnesses | None) -> RepairPlan:
+    found: Sequence[Witness] = ()
+    with contextlib.suppress(CorruptHead):  # without HEAD nobody can say whose they are
+        found = witnesses(storage, directory) if witnesses is not None else ()
+    damage = _damage(storage, directory, found)
+    if damage is None:
+        raise NothingToRepair(directory.path)
+    ledger_id = _identity(storage, directory)
+    walk = _Walk(storage, directory, ledger_id)
+    records = size_bytes = 0
+    for scanned in walk.frames():
+        records += 1
+        size_bytes += len(scanned.frame)
+    place = walk.place
+    dropped = tuple(_dropped(storage, directory, walk))
+    reached = [place.position - 1, *(one.position for one in found)]
+    with contextlib.suppress(Damage):
+        head = read_head(storage, directory)
+        if head.ledger_id == ledger_id:
+            reached.append(head.position)
+    for one in dropped:
+        reached += _positions_in(storage, one, ledger_id)
+    return RepairPlan(
+        ledger_id=ledger_id,
+        damage=damage,
+        position_kept=place.position - 1,
+        frame_sha256=place.previous_sha256 or GENESIS_SHA256,
+        records_kept=records,
+        bytes_kept=size_bytes,
+        events_lost=max(reached) - (place.position - 1),
+        dropped=dropped,
+    )
+
+
+def _damage(storage: Storage, directory: Directory, witnesses: Sequence[Witness]) -> Damage | None:
+    """The first thing that no crash explains."""
+    try:
+        verify(directory.path, decode=True, storage=storage)
+        examine(storage, directory, witnesses)
+    except Damage as damage:
+        return damage
+    return None
+
+
+def _identity(storage: Storage, directory: Directory) -> bytes:
+    """Whose events these are: the first segment says it, or its first frame, or HEAD."""
+    path = directory.segment(1)
+    if storage.exists(path):
+        with contextlib.suppress(Damage):
+            return read_segment_header(storage, path).header.ledger_id
+        with _reading(storage, path) as fd, contextlib.suppress(BadFrame):
+            data = storage.read(fd, HEADER_BYTES, SEGMENT_HEADER_BYTES)
+            return frame.decode_header(memoryview(data)).ledger_id
+    with contextlib.suppress(Damage):
+        return read_head(storage, directory).ledger_id
+    return _NO_LEDGER
+
+
+class _Walk:
+    """Walks the sound frames from the first; afterwards it knows where they end."""
+
+    def __init__(self, storage: Storage, directory: Directory, ledger_id: bytes) -> None:
+        self._storage = storage
+        self._directory = directory
+        self._ledger_id = ledger_id
+        self.place = Place(SEGMENT_HEADER_BYTES, 1, GENESIS_SHA256)
+        self.ends: dict[Path, int] = {}
+        """Where the sound frames of each segment end; segments that follow are not in it."""
+
+    def frames(self) -> Iterator[ScannedFrame]:
+        path = self._directory.segment(1)
+        while self._storage.exists(path) and path not in self.ends:
+            self.place = attrs.evolve(self.place, offset_bytes=SEGMENT_HEADER_BYTES)
+            with _reading(self._storage, path) as fd:
+                end = written_end(self._storage, fd, self.place, self._storage.size(fd))
+                yield from self._segment_frames(fd, end)
+            self.ends[path] = self.place.offset_bytes
+            path = self._directory.segment(self.place.position)
+
+    def _segment_frames(self, fd: int, end: int) -> Iterator[ScannedFrame]:
+        # After a break no segment begins with the position that is reached, so the walk ends.
+        with contextlib.suppress(FrameBreak, DecodeError):
+            for scanned in scan(
+                self._storage, fd, self.place, end_bytes=end, ledger_id=self._ledger_id
+            ):
+                check_payload(scanned)
+                yield scanned
+                self.place = scanned.next_place
+
+
+def _dropped(storage: Storage, directory: Directory, walk: _Walk) -> Iterator[Dropped]:
+    """What is in the directory and in no frame that is kept; derived files are no loss."""
+    folders = [directory.segments]
+    if storage.exists(directory.quarantine):
+        folders.append(directory.quarantine)
+    paths = [folder / name for folder in folders for name in storage.names(folder)]
+    for path in [directory.head, directory.manifest, *paths]:
+        if path.is_symlink() or not path.is_file():
+            continue
+        with _reading(storage, path) as fd:
+            size = storage.size(fd)
+            start = walk.ends.get(path, 0)
+            if start:
+                size = written_end(storage, fd, Place(start, 0, None), size)
+        if start:
+            with contextlib.suppress(Damage):
+                read_segment_header(storage, path)
+                if size == start:
+                    continue
+                yield Dropped(path, start, size - start)
+                continue
+            yield Dropped(path, 0, SEGMENT_HEADER_BYTES)  # its header is damaged
+        if size > start:
+            yield Dropped(path, start, size - start)
+
+
+def _positions_in(storage: Storage, dropped: Dropped, ledger_id: bytes) -> Iterator[int]:
+    """The last positions that sound frame headers in dropped bytes tell of."""
+    if dropped.path.suffix != SUFFIX:
+        return
+    with contextlib.suppress(Damage):
+        header = read_segment_header(storage, dropped.path).header
+        if header.ledger_id == ledger_id:
+            yield header.position_first - 1
+    with _reading(storage, dropped.path) as fd:
+        end = dropped.offset_bytes + dropped.size_bytes
+        for start in range(dropped.offset_bytes, end, CHUNK_BYTES):
+            count = min(CHUNK_BYTES + HEADER_BYTES, end - start)
+            data = storage.read(fd, count, start)
+            at = data.find(frame.MAGIC)
+            while at != -1:
+                if (start + at) % ALIGNMENT_BYTES == 0:
+                    with contextlib.suppress(BadFrame):
+                        header_found = frame.decode_header(memoryview(data)[at:])
+                        if header_found.ledger_id == ledger_id:
+                            yield header_found.position_last
+                at = data.find(frame.MAGIC, at + 1)
+
+
+def _carried(
+    storage: Storage, directory: Directory, plan: RepairPlan, progress: Progress | None
+) -> Iterator[Carried]:
+    done = 0
+    for scanned in _Walk(storage, directory, plan.ledger_id).frames():
+        if scanned.header.position_last > plan.position_kept:
+            return
+        yield Carried(scanned.header, bytes(scanned.payload))
+        done += len(scanned.frame)
+        if progress is not None:
+            progress(done, plan.bytes_kept)
+
+
+def _keep(storage: Storage, dropped: Dropped, path: Path) -> None:
+    """Copy dropped bytes to ``path``."""
+    with _reading(storage, dropped.path) as source, told(path), replacing(storage, path) as fd:
+        for start in range(0, dropped.size_bytes, CHUNK_BYTES):
+            count = min(CHUNK_BYTES, dropped.size_bytes - start)
+            storage.write(fd, storage.read(source, count, dropped.offset_bytes + start), start)
+
+
+def _cause(damage: Damage) -> str:
+    """The damage in words, without where the directory lay."""
+    return f"{damage.path.name} damaged at byte {damage.offset_bytes}: {damage.cause}"
+
+
+@contextlib.contextmanager
+def _reading(storage: Storage, path: Path) -> Iterator[int]:
+    fd = storage.open_read(path)
+    try:
+        yield fd
+    finally:
+        storage.close(fd)

@@ -1,0 +1,290 @@
+"""Checking every byte of a journal against everything that vouches for it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from nostro.journal.errors import (
+    CorruptHead,
+    CorruptSegment,
+    Damage,
+    DecodeError,
+    InvalidField,
+    JournalTruncated,
+)
+from nostro.journal.format import codec
+from nostro.journal.format.events import events_of
+from nostro.journal.format.head import Head
+from nostro.journal.reading.bulk_scan import Stretch, stretches
+from nostro.journal.reading.scan import FrameBreak, Place, ScannedFrame, scan, segment_start
+from nostro.journal.storage.copying import sha256_of
+from nostro.journal.storage.directory import (
+    Directory,
+    SegmentFile,
+    list_segments,
+    read_head,
+    require_ledger,
+)
+from nostro.journal.storage.files import Storage
+from nostro.journal.writing.manifest import SealedSegment, check_manifest, read_manifest
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes done and the bytes in all."""
+
+
+_POLL_SECONDS: Final = 0.1
+
+
+@attrs.frozen
+class VerifyReport:
+    """What was read and found sound."""
+
+    ledger_id: bytes
+    segments: int
+    records: int | None
+    """None when they were not counted, for what is sealed was taken by its hash."""
+    events: int
+    size_bytes: int
+    position: int
+    frame_sha256: bytes
+    """The chain's last link: it stands for the whole journal."""
+    bytes_past_head: int
+    """Not acknowledged: left by a crash, or a writer is at work. Recovery decides about them."""
+
+
+def verify(
+    path: Path | str,
+    *,
+    decode: bool = False,
+    quick: bool = False,
+    progress: Progress | None = None,
+    storage: Storage | None = None,
+) -> VerifyReport:
+    """Read every byte: headers, CRCs, hash chain, whole-file hashes, manifest, HEAD.
+
+    Takes no lock and changes nothing; may run beside a writer. Segments are read on as many threads
+    as there are processors.
+
+    Args:
+        decode: decompress and decode each payload too. What passes the hashes is what was written;
+            this shows that it can be read, ten times as slowly.
+        quick: of a sealed segment only the SHA-256 of the whole file, which the next one names: as
+            fast as that is computed, however small the frames. Finds whatever changed since it was
+            sealed; headers, CRCs and the chain of hashes are checked in the last segment alone.
+
+    Raises:
+        Damage: the first thing that is not as it was written.
+        InvalidField: both ``decode`` and ``quick``.
+    """
+    if decode and quick:
+        raise InvalidField("quick", quick, "must be off where everything is to be decoded")
+    storage = storage or Storage()
+    directory = Directory(Path(path))
+    require_ledger(directory)
+    head = read_head(storage, directory, both_slots=True)
+    # In this order: beside a writer, what is listed last knows of everything listed before.
+    listed = _read_manifest(storage, directory, head)
+    files = list_segments(storage, directory, ledger_id=head.ledger_id)
+    check_manifest(directory, listed, files)
+    files = [file for file in files if file.header.position_first <= head.segment_position]
+    successors: list[SegmentFile | None] = [*files[1:], None]
+    checks = [
+        _SegmentCheck(storage, head, file, successor, decode=decode, quick=quick)
+        for file, successor in zip(files, successors, strict=True)
+    ]
+    _run(checks, progress)
+    return _report(storage, directory, head, checks)
+
+
+def check_payload(scanned: ScannedFrame) -> None:
+    """Decode everything in a frame.
+
+    Raises:
+        DecodeError: something in it is not what this program writes.
+    """
+    payload = codec.decode_payload(scanned.payload)
+    if payload.event_count != scanned.header.event_count:
+        raise DecodeError("the payload holds another number of events than its frame says")
+    if payload.blocks:
+        payload.rows()
+    else:
+        deque(events_of(payload, position_first=scanned.place.position), maxlen=0)
+
+
+def _run(checks: list[_SegmentCheck], progress: Progress | None) -> None:
+    """Run them all; raise what the first of them in the journal's order found."""
+    total = sum(check.file.size_bytes for check in checks)
+    place = segment_start(checks[0].file.header)
+    with ThreadPoolExecutor(min(len(checks), os.cpu_count() or 1), "nostro-verify") as pool:
+        futures = [pool.submit(check.run) for check in checks]
+        try:
+            for check, future in zip(checks, futures, strict=True):
+                check.follows(place)
+                while not wait([future], _POLL_SECONDS).done:
+                    _tell(checks, total, progress)
+                place = future.result()
+                _tell(checks, total, progress)
+        finally:
+            for check in checks:
+                check.is_wanted = False
+            pool.shutdown(cancel_futures=True)
+
+
+def _tell(checks: list[_SegmentCheck], total: int, progress: Progress | None) -> None:
+    if progress is not None:
+        progress(sum(check.done_bytes for check in checks), total)
+
+
+def _report(
+    storage: Storage, directory: Directory, head: Head, checks: list[_SegmentCheck]
+) -> VerifyReport:
+    last = checks[-1]
+    if last.file.header.position_first != head.segment_position:
+        raise JournalTruncated(
+            directory.segment(head.segment_position), 0, "HEAD names it", head.segment_position
+        )
+    if last.place.position != head.position + 1 or last.place.previous_sha256 != head.frame_sha256:
+        raise CorruptHead(directory.head, 0, "it contradicts the last durable frame", head.position)
+    return VerifyReport(
+        ledger_id=head.ledger_id,
+        segments=len(checks),
+        records=None if any(c.is_by_hash for c in checks) else sum(c.records for c in checks),
+        events=sum(check.events for check in checks),
+        size_bytes=sum(check.done_bytes for check in checks),
+        position=head.position,
+        frame_sha256=head.frame_sha256,
+        bytes_past_head=_bytes_past_head(storage, head, last.file),
+    )
+
+
+class _SegmentCheck:
+    """One segment, which is checked by itself: that it follows on another is asked apart."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        head: Head,
+        file: SegmentFile,
+        successor: SegmentFile | None,
+        *,
+        decode: bool,
+        quick: bool,
+    ) -> None:
+        self.file = file
+        self.place = segment_start(file.header)
+        """Up to where it is sound."""
+        self.records = self.events = self.done_bytes = 0
+        self.is_by_hash = False
+        self.is_wanted = True
+        self._storage = storage
+        self._head = head
+        self._successor = successor
+        self._decode = decode
+        self._quick = quick
+
+    def follows(self, place: Place) -> None:
+        """Check that it begins where the segment before it ends."""
+        start = segment_start(self.file.header)
+        if start.position != place.position or start.previous_sha256 != place.previous_sha256:
+            raise CorruptSegment(
+                self.file.path, 0, "it does not follow on the segment before it", place.position
+            )
+
+    def run(self) -> Place:
+        """Where it ends."""
+        file, head = self.file, self._head
+        end = (
+            head.offset_bytes
+            if file.header.position_first == head.segment_position
+            else file.size_bytes
+        )
+        if file.size_bytes < end:
+            raise JournalTruncated(
+                file.path, file.size_bytes, f"HEAD says that {end:,} bytes were acknowledged"
+            )
+        fd = self._storage.open_read(file.path)
+        try:
+            if self._quick and self._is_as_sealed(fd, end):
+                return self.place
+            digest = self._scan(fd, end)
+        except FrameBreak as broken:
+            raise broken.damage(file.path) from None
+        finally:
+            self._storage.close(fd)
+        successor = self._successor
+        if successor is not None and digest != successor.header.previous_file_sha256:
+            raise CorruptSegment(
+                file.path, 0, f"its SHA-256 is not the one that {successor.path.name} names"
+            )
+        return self.place
+
+    def _is_as_sealed(self, fd: int, end_bytes: int) -> bool:
+        """Whether its SHA-256 is the one that the next segment names. If not, a scan says where."""
+        if self._successor is None:
+            return False
+        sealed = self._successor.header
+        if sha256_of(self._storage, fd, end_bytes, self._count) != sealed.previous_file_sha256:
+            self.done_bytes = 0
+            return False
+        self.is_by_hash = True
+        self.events = sealed.position_first - self.place.position
+        self.place = Place(end_bytes, sealed.position_first, sealed.previous_frame_sha256)
+        return True
+
+    def _count(self, count: int) -> None:
+        self.done_bytes += count
+
+    def _scan(self, fd: int, end_bytes: int) -> bytes:
+        """The SHA-256 of what is there."""
+        start = self.place
+        digest = hashlib.sha256(self._storage.read(fd, start.offset_bytes, 0))
+        self.done_bytes += start.offset_bytes
+        for stretch in self._stretches(fd, start, end_bytes):
+            digest.update(stretch.data)
+            self.place = stretch.next_place
+            self.records += stretch.records
+            self.events += stretch.events
+            self.done_bytes += len(stretch.data)
+            if not self.is_wanted:
+                break
+        return digest.digest()
+
+    def _stretches(self, fd: int, start: Place, end_bytes: int) -> Iterator[Stretch]:
+        """The frames, many at a time, or one by one and decoded."""
+        storage, ledger_id = self._storage, self._head.ledger_id
+        if not self._decode:
+            yield from stretches(storage, fd, start, end_bytes=end_bytes, ledger_id=ledger_id)
+            return
+        for scanned in scan(storage, fd, start, end_bytes=end_bytes, ledger_id=ledger_id):
+            place = scanned.place
+            try:
+                check_payload(scanned)
+            except DecodeError as error:
+                raise Damage(
+                    self.file.path, place.offset_bytes, error.reason, place.position
+                ) from None
+            yield Stretch.of(scanned)
+
+
+def _bytes_past_head(storage: Storage, head: Head, last: SegmentFile) -> int:
+    fd = storage.open_read(last.path)
+    try:
+        start = head.offset_bytes
+        return len(storage.read(fd, last.size_bytes - start, start).rstrip(b"\0"))
+    finally:
+        storage.close(fd)
+
+
+def _read_manifest(storage: Storage, directory: Directory, head: Head) -> list[SealedSegment]:
+    try:
+        return read_manifest(storage, directory, ledger_id=head.ledger_id)
+    except FileNotFoundError:
+        return []  # derived: the next writer makes it anew

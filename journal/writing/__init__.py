@@ -1,0 +1,1 @@
+"""Appending: the one writer, its active segment, recovery of a journal, the manifest."""

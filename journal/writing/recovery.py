@@ -1,0 +1,329 @@
+"""Opening a journal for writing: what a crash may have left, and what only damage explains.
+
+Everything up to HEAD was synced before it was acknowledged, so reading resumes there. The bytes
+past HEAD are a crash's leftovers, or damage; :func:`classify` tells which. A frame past HEAD that
+is whole is kept: after a power cut HEAD on disk may be a second old, and the frame acknowledged.
+
+Such a tail is never trusted where it lies. Once a sync has failed, the system marks the pages
+clean and a later sync of the same file proves nothing; so the active segment is copied to a fresh
+file, which is synced and renamed over the old one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from nostro.journal.errors import CorruptManifest, Damage, JournalTruncated, NoRoomToRecover
+from nostro.journal.format import frame
+from nostro.journal.format.frame import ALIGNMENT_BYTES, HEADER_BYTES, BadFrame, FrameHeader
+from nostro.journal.format.head import Head
+from nostro.journal.format.segment import SEGMENT_HEADER_BYTES
+from nostro.journal.reading.scan import FrameBreak, Place, scan, segment_start
+from nostro.journal.storage.directory import (
+    Directory,
+    SegmentFile,
+    list_segments,
+    read_head,
+    require_ledger,
+)
+from nostro.journal.storage.files import NO_SPACE_ERRNOS, Storage, replace_file, sweep_temporaries
+from nostro.journal.writing.manifest import (
+    check_manifest,
+    read_manifest,
+    refresh_manifest,
+    sealed_segments,
+)
+
+_CHUNK_BYTES: Final = 1024 * 1024
+
+
+@attrs.frozen
+class Witness:
+    """A file that was written only after ``position`` was durable."""
+
+    path: Path
+    position: int
+
+
+@attrs.frozen
+class RecoveryReport:
+    """What opening found past HEAD, and did about it."""
+
+    closed: bool
+    """The last writer closed the ledger in good order."""
+    events_past_head: int
+    """Events whole on disk, though HEAD had not heard of them."""
+    torn_bytes: int
+    """Bytes of a frame that a crash cut short; they were never acknowledged."""
+    quarantine: Path | None
+    """Where those bytes were put."""
+
+
+@attrs.frozen
+class Recovered:
+    """Where the next frame goes."""
+
+    files: list[SegmentFile]
+    place: Place
+    head: Head
+    timestamp: int
+    report: RecoveryReport
+
+
+@attrs.frozen
+class Tail:
+    """What lies past HEAD: where the sound frames end, and what follows there."""
+
+    place: Place
+    timestamp: int
+    events: int
+    broken: FrameBreak | None
+
+
+def recover(storage: Storage, directory: Directory, witnesses: Sequence[Witness]) -> Recovered:
+    """Make the journal whole again; the caller holds the lock.
+
+    Raises:
+        Damage: what is missing or altered cannot be a crash's doing. Nothing was changed.
+        NoRoomToRecover: the disk is full. Nothing is lost, and it can be read.
+    """
+    head, files, manifest_is_current, tail = examine(storage, directory, witnesses)
+    for folder in directory.folders:
+        if not storage.exists(folder):
+            storage.make_directory(folder)  # what lay in it was derived, or is missed elsewhere
+    for folder in (directory.path, *directory.folders):
+        sweep_temporaries(storage, folder)
+    # A kill may have come between a rename and the sync of its directory.
+    storage.sync_directory(directory.segments)
+    storage.sync_directory(directory.path)
+    torn_bytes, quarantine = 0, None
+    if tail.broken is not None or _holds_frames_past(head, files[-1], tail.place):
+        with _room_for(directory, files[-1].size_bytes):
+            if tail.broken is not None:
+                torn_bytes, quarantine = _quarantine(storage, directory, files[-1], tail.place)
+            _copy_afresh(storage, files[-1], tail.place.offset_bytes)
+    if not manifest_is_current:
+        sealed = sealed_segments(files)
+        refresh_manifest(storage, directory, ledger_id=head.ledger_id, sealed=sealed)
+    report = RecoveryReport(head.closed, tail.events, torn_bytes, quarantine)
+    return Recovered(files, tail.place, head, tail.timestamp, report)
+
+
+def examine(
+    storage: Storage, directory: Directory, witnesses: Sequence[Witness]
+) -> tuple[Head, list[SegmentFile], bool, Tail]:
+    """HEAD, the segments, whether the manifest is current, and the tail. Changes nothing.
+
+    Raises:
+        Damage: what is missing or altered cannot be a crash's doing.
+    """
+    require_ledger(directory)
+    head = read_head(storage, directory)
+    files = list_segments(storage, directory, ledger_id=head.ledger_id)
+    manifest_is_current = _check_manifest(storage, directory, head, files)
+    tail = _read_tail(storage, directory, head, files)
+    _check_witnesses(files[-1], tail, witnesses)
+    return head, files, manifest_is_current, tail
+
+
+def classify(
+    storage: Storage, fd: int, broken: FrameBreak, *, end_bytes: int, ledger_id: bytes
+) -> str | None:
+    """Why the break in the active segment cannot be a torn write; None if it is one.
+
+    A torn write runs past the end of the file or lacks a whole sector, and no later frame was
+    written in the knowledge that it was durable.
+    """
+    start = broken.place.offset_bytes
+    later = _durable_later(storage, fd, broken.place, end_bytes, ledger_id)
+    if later is not None:
+        return f"a later frame at byte {later} proves that it was durable"
+    extent = broken.frame_bytes or HEADER_BYTES
+    if start + extent > end_bytes:
+        return None
+    data = memoryview(storage.read(fd, extent, start))
+    if frame.has_zero_sector(data, offset_bytes=start):
+        return None
+    return "every sector of it was written, so no crash explains it"
+
+
+def _check_manifest(
+    storage: Storage, directory: Directory, head: Head, files: list[SegmentFile]
+) -> bool:
+    """Whether the manifest is there and lists every sealed segment."""
+    try:
+        listed = read_manifest(storage, directory, ledger_id=head.ledger_id)
+    except (FileNotFoundError, CorruptManifest):
+        return False  # derived: the segments' own headers say the same
+    check_manifest(directory, listed, files)
+    return len(listed) == len(files) - 1
+
+
+def _read_tail(
+    storage: Storage, directory: Directory, head: Head, files: list[SegmentFile]
+) -> Tail:
+    """Scan from HEAD to the end of the journal."""
+    names = [file.header.position_first for file in files]
+    if head.segment_position not in names:
+        raise JournalTruncated(
+            directory.segment(head.segment_position), 0, "HEAD names it, but it is missing",
+            head.segment_position,
+        )  # fmt: skip
+    first = names.index(head.segment_position)
+    place = Place(head.offset_bytes, head.position + 1, head.frame_sha256)
+    timestamp, events = head.timestamp, 0
+    broken: FrameBreak | None = None
+    for number, file in enumerate(files[first:], first):
+        if number > first:
+            _check_start(file, place)
+            place = segment_start(file.header)
+        elif file.size_bytes < head.offset_bytes:
+            raise JournalTruncated(
+                file.path, file.size_bytes,
+                f"HEAD says that {head.offset_bytes:,} bytes were acknowledged",
+                None,
+            )  # fmt: skip
+        tail = _scan_segment(storage, file, place, head.ledger_id, sealed=number < len(files) - 1)
+        place = tail.place
+        timestamp = max(timestamp, tail.timestamp)
+        events += tail.events
+        broken = tail.broken
+    return Tail(place, timestamp, events, broken)
+
+
+def _scan_segment(
+    storage: Storage, file: SegmentFile, place: Place, ledger_id: bytes, *, sealed: bool
+) -> Tail:
+    fd = storage.open_read(file.path)
+    timestamp, events = 0, 0
+    try:
+        end = file.size_bytes if sealed else written_end(storage, fd, place, file.size_bytes)
+        try:
+            for scanned in scan(storage, fd, place, end_bytes=end, ledger_id=ledger_id):
+                timestamp = max(timestamp, scanned.header.timestamp_max)
+                events += scanned.header.event_count
+                place = scanned.next_place
+        except FrameBreak as broken:
+            cause = None
+            if sealed:
+                cause = "the segment is sealed, so no crash explains it"
+            else:
+                cause = classify(
+                    storage, fd, broken, end_bytes=file.size_bytes, ledger_id=ledger_id
+                )
+            if cause is not None:
+                damage = broken.damage(file.path)
+                damage.cause = f"{damage.cause}; {cause}"
+                raise damage from None
+            return Tail(place, timestamp, events, broken)
+        return Tail(place, timestamp, events, None)
+    finally:
+        storage.close(fd)
+
+
+def written_end(storage: Storage, fd: int, place: Place, size_bytes: int) -> int:
+    """Where the reserved zeros at the end of the active segment begin, at 16 bytes' precision."""
+    end = size_bytes
+    while end > place.offset_bytes:
+        start = max(place.offset_bytes, end - _CHUNK_BYTES)
+        written = len(storage.read(fd, end - start, start).rstrip(b"\0"))
+        if written:
+            aligned = -(-(start + written) // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+            return min(aligned, size_bytes)
+        end = start
+    return place.offset_bytes
+
+
+def _check_start(file: SegmentFile, place: Place) -> None:
+    header = file.header
+    if header.position_first != place.position:
+        cause = f"it starts at position {header.position_first}, not {place.position}"
+    elif header.previous_frame_sha256 != place.previous_sha256:
+        cause = "it does not follow on the segment before it: the hash chain is broken"
+    else:
+        return
+    raise Damage(file.path, 0, cause, place.position)
+
+
+def _check_witnesses(active: SegmentFile, tail: Tail, witnesses: Sequence[Witness]) -> None:
+    for witness in witnesses:
+        if witness.position >= tail.place.position:
+            raise JournalTruncated(
+                active.path,
+                tail.place.offset_bytes,
+                f"the journal ends here, but {witness.path} was written at position"
+                f" {witness.position}",
+                tail.place.position,
+            )
+
+
+def _durable_later(
+    storage: Storage, fd: int, place: Place, end_bytes: int, ledger_id: bytes
+) -> int | None:
+    """The offset of a later sound frame header that was written after ``place`` was durable."""
+    data = memoryview(storage.read(fd, end_bytes - place.offset_bytes, place.offset_bytes))
+    raw = bytes(data)
+    at = raw.find(frame.MAGIC, 1)
+    while at != -1:
+        header = _header_at(data[at:]) if at % ALIGNMENT_BYTES == 0 else None
+        if (
+            header is not None
+            and header.ledger_id == ledger_id
+            and header.position_durable >= place.position
+        ):
+            return place.offset_bytes + at
+        at = raw.find(frame.MAGIC, at + 1)
+    return None
+
+
+def _header_at(data: memoryview) -> FrameHeader | None:
+    try:
+        return frame.decode_header(data)
+    except BadFrame:
+        return None
+
+
+def _holds_frames_past(head: Head, active: SegmentFile, place: Place) -> bool:
+    """Whether the active segment holds frames that no sync is known to have covered."""
+    start = SEGMENT_HEADER_BYTES
+    if active.header.position_first == head.segment_position:
+        start = head.offset_bytes
+    return place.offset_bytes > start
+
+
+@contextlib.contextmanager
+def _room_for(directory: Directory, bytes_needed: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as failure:
+        if failure.errno not in NO_SPACE_ERRNOS:
+            raise
+        raise NoRoomToRecover(directory.path, bytes_needed) from None
+
+
+def _quarantine(
+    storage: Storage, directory: Directory, active: SegmentFile, place: Place
+) -> tuple[int, Path]:
+    fd = storage.open_read(active.path)
+    try:
+        torn = storage.read(fd, active.size_bytes - place.offset_bytes, place.offset_bytes)
+    finally:
+        storage.close(fd)
+    torn = torn.rstrip(b"\0")
+    path = directory.quarantine / f"{active.path.stem}-{place.offset_bytes:012d}.torn"
+    replace_file(storage, path, torn)
+    return len(torn), path
+
+
+def _copy_afresh(storage: Storage, active: SegmentFile, end_bytes: int) -> None:
+    fd = storage.open_read(active.path)
+    try:
+        data = storage.read(fd, end_bytes, 0)
+    finally:
+        storage.close(fd)
+    replace_file(storage, active.path, data)

@@ -1,0 +1,1 @@
+"""Checkpoints: writing them, restoring from them, auditing them, and running any projection."""

@@ -1,0 +1,174 @@
+"""Checkpoints: a projection's state at a position, so that a restart need not begin at event one.
+
+Derived: every one of them may be deleted at any time.
+
+A checkpoint binds the ledger's identity, the position, the hash of the last frame before it and
+the hash of the state. The last two of a projection are kept; one that cannot be used is passed
+over for the one before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from nostro.journal.errors import CorruptCheckpoint, DecodeError
+from nostro.journal.format import codec, container
+from nostro.journal.storage.directory import Directory, read_head
+from nostro.journal.storage.files import Storage, read_file, replace_file
+from nostro.journal.writing.recovery import Witness
+
+FILE_TYPE: Final = "checkpoint"
+VERSION: Final = 1
+KEPT: Final = 2
+SUFFIX: Final = ".checkpoint"
+STATE_BYTES_MAX: Final = 64 * 1024**3
+_FIELDS: Final[dict[str, type | int]] = {
+    "frame_sha256": 32, "ledger": 16, "position": int, "projection": str,
+    "projection_version": int, "state": bytes, "state_sha256": 32, "type": str, "version": int,
+}  # fmt: skip
+"""Their types, or how many bytes they have."""
+
+
+@attrs.frozen
+class Checkpoint:
+    """What a checkpoint says of itself."""
+
+    path: Path
+    projection: str
+    projection_version: int
+    ledger_id: bytes
+    position: int
+    frame_sha256: bytes
+    """The hash of the frame that ends at ``position``."""
+    state_sha256: bytes
+    size_bytes: int
+
+
+def write_checkpoint(
+    storage: Storage,
+    directory: Directory,
+    *,
+    projection: str,
+    projection_version: int,
+    ledger_id: bytes,
+    position: int,
+    frame_sha256: bytes,
+    encoded: Sequence[bytes],
+) -> Checkpoint:
+    """Write one, durably, and remove the oldest if there are more than two.
+
+    Args:
+        encoded: the state in canonical CBOR, in parts.
+
+    Raises:
+        OSError: it could not be written; those that were there still are.
+    """
+    digest = hashlib.sha256()
+    for part in encoded:
+        digest.update(part)
+    state_sha256 = digest.digest()
+    body = {
+        "frame_sha256": frame_sha256,
+        "ledger": ledger_id,
+        "position": position,
+        "projection": projection,
+        "projection_version": projection_version,
+        "state": codec.compress_parts(encoded),
+        "state_sha256": state_sha256,
+        "type": FILE_TYPE,
+        "version": VERSION,
+    }
+    path = directory.checkpoints / f"{projection}-{position:020d}{SUFFIX}"
+    data = container.pack(body)
+    replace_file(storage, path, data)
+    for old in checkpoint_paths(storage, directory, projection)[:-KEPT]:
+        with contextlib.suppress(FileNotFoundError):  # another runner was faster
+            storage.unlink(old)
+    return Checkpoint(
+        path, projection, projection_version, ledger_id, position, frame_sha256,
+        state_sha256, len(data),
+    )  # fmt: skip
+
+
+def read_checkpoint(
+    storage: Storage, path: Path, *, ledger_id: bytes, state_bytes_max: int = STATE_BYTES_MAX
+) -> tuple[Checkpoint, Any]:
+    """A checkpoint and its state.
+
+    Args:
+        state_bytes_max: refuse a state that has more than this, before memory is used.
+
+    Raises:
+        CorruptCheckpoint: it is damaged, of another version, or another ledger's.
+    """
+    checkpoint, packed = _read_envelope(storage, path, ledger_id=ledger_id)
+    try:
+        encoded = codec.decompress(packed, size_bytes_max=state_bytes_max)
+        if hashlib.sha256(encoded).digest() != checkpoint.state_sha256:
+            raise DecodeError("the checkpoint's state fails its SHA-256")
+        return checkpoint, codec.decode_cbor(encoded)
+    except DecodeError as error:
+        raise CorruptCheckpoint(path, 0, str(error)) from None
+
+
+def checkpoint_paths(storage: Storage, directory: Directory, projection: str) -> list[Path]:
+    """The projection's checkpoints, oldest first, sound or not."""
+    if not storage.exists(directory.checkpoints):
+        return []
+    return [
+        directory.checkpoints / name
+        for name in storage.names(directory.checkpoints)
+        if name.endswith(SUFFIX) and name.rsplit("-", 1)[0] == projection
+    ]
+
+
+def checkpoint_witnesses(storage: Storage, directory: Directory) -> list[Witness]:
+    """What the sound checkpoints of any projection of this ledger prove about the journal."""
+    ledger_id = read_head(storage, directory).ledger_id
+    witnesses: list[Witness] = []
+    if not storage.exists(directory.checkpoints):
+        return witnesses
+    for name in storage.names(directory.checkpoints):
+        if not name.endswith(SUFFIX):
+            continue
+        path = directory.checkpoints / name
+        try:
+            checkpoint, _ = _read_envelope(storage, path, ledger_id=ledger_id)
+        except CorruptCheckpoint:
+            continue
+        witnesses.append(Witness(path, checkpoint.position))
+    return witnesses
+
+
+def _read_envelope(storage: Storage, path: Path, *, ledger_id: bytes) -> tuple[Checkpoint, bytes]:
+    """What the checkpoint says of itself, and its state, still compressed."""
+    try:
+        data = read_file(storage, path)
+        body = container.unpack(data, file_type=FILE_TYPE)
+        if body.get("version") != VERSION:
+            raise DecodeError("the checkpoint has an unknown version")
+        if body.get("ledger") != ledger_id:
+            raise DecodeError("the checkpoint belongs to another ledger")
+        if set(body) != set(_FIELDS) or not all(
+            map(_has_form, body.values(), map(_FIELDS.get, body))
+        ):
+            raise DecodeError("the checkpoint has unknown, missing or malformed fields")
+        checkpoint = Checkpoint(
+            path, body["projection"], body["projection_version"], ledger_id, body["position"],
+            body["frame_sha256"], body["state_sha256"], len(data),
+        )  # fmt: skip
+        return checkpoint, body["state"]
+    except (DecodeError, OSError) as error:
+        raise CorruptCheckpoint(path, 0, str(error)) from None
+
+
+def _has_form(value: Any, form: type | int | None) -> bool:
+    if isinstance(form, int):
+        return isinstance(value, bytes) and len(value) == form
+    return type(value) is form and (not isinstance(value, int) or value >= 0)

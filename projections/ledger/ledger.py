@@ -1,0 +1,659 @@
+"""The ledger in a directory: what there is to call, opening and closing."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from nostro.journal.errors import (
+    InvalidField,
+    JournalError,
+    JournalFull,
+    LedgerClosed,
+    OutOfRange,
+    ReadOnly,
+)
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.format.segment import SEGMENT_BYTES_MAX
+from nostro.journal.model import (
+    TIMESTAMP_MAX,
+    Account,
+    AccountBalance,
+    AccountFilter,
+    CreateAccountResult,
+    CreateTransferResult,
+    QueryFilter,
+    Rows,
+    Transfer,
+)
+from nostro.journal.rows import (
+    account_rows,
+    accounts_from_bytes,
+    accounts_from_rows,
+    check_ids,
+    copy_rows,
+    transfer_rows,
+    transfers_from_rows,
+)
+from nostro.journal.storage.directory import Directory, require_ledger
+from nostro.journal.storage.files import Storage
+from nostro.journal.writing.recovery import RecoveryReport
+from nostro.journal.writing.writer import SyncMode, Writer
+from nostro.projections.checkpoints.checkpoint import Checkpoint, checkpoint_witnesses
+from nostro.projections.checkpoints.checkpointer import (
+    CHECKPOINT_EVENTS,
+    CHECKPOINT_SECONDS,
+    Checkpointer,
+)
+from nostro.projections.checkpoints.index_set import Indexes
+from nostro.projections.checkpoints.restore import Restored, restore_state
+from nostro.projections.deciding.expiry import EXPIRY_SECONDS, ExpiryTimer
+from nostro.projections.indexes.posting_index import PostingView
+from nostro.projections.indexes.reservation_index import ReservationView
+from nostro.projections.ledger.mirroring import backend, configured, start_mirror
+from nostro.projections.ledger.past import PastLedger
+from nostro.projections.pipeline.answers import (
+    TransferWithBalances,
+    account_results,
+    check_balances,
+    transfer_results,
+    with_balances,
+)
+from nostro.projections.pipeline.combining_queue import Line
+from nostro.projections.pipeline.pipeline import Pipeline
+from nostro.projections.pipeline.request import Request
+from nostro.projections.pipeline.signals import uninterrupted
+from nostro.projections.queries.changes import ChangeEvent, change_events
+from nostro.projections.queries.past_balances import Moment, past_accounts
+from nostro.projections.queries.selection import (
+    Selection,
+    account_selection,
+    query_selection,
+    select_accounts,
+    select_balances,
+    select_transfers,
+)
+from nostro.projections.rules.account_rules import HISTORY
+from nostro.projections.rules.posting import Posting
+from nostro.projections.state.archive import Archive
+
+if TYPE_CHECKING:
+    from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+    from nostro.projections.tigerbeetle.mirror.process import MirrorProcess
+
+_log = logging.getLogger("nostro")
+
+
+@attrs.frozen
+class OpenReport:
+    """What opening did: the journal's recovery, and where the state came from."""
+
+    recovery: RecoveryReport | None
+    """None for a ledger opened read-only."""
+    checkpoint: Checkpoint | None
+    checkpoints_refused: tuple[str, ...]
+    events_replayed: int
+    seconds: float
+
+
+class Ledger:
+    """A double-entry ledger in a directory. Thread-safe; use :meth:`open`.
+
+    Methods, arguments, results and statuses are those of TigerBeetle's synchronous client.
+    """
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        segment_bytes_max: int = SEGMENT_BYTES_MAX,
+        checkpoint_events: int = CHECKPOINT_EVENTS,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        expiry_seconds: float = EXPIRY_SECONDS,
+        sync: SyncMode = "group",
+        clock: Callable[[], int] = time.time_ns,
+        mirror: ClusterConfiguration | Literal["environment"] | None = "environment",
+        storage: Storage | None = None,
+    ) -> Ledger:
+        """Open the ledger in ``path``, recovering it first if need be.
+
+        Args:
+            create: make a new ledger where there is none.
+            read_only: take no lock and write nothing; the ledger as HEAD vouches for it now,
+                while another process may be writing to it.
+            segment_bytes_max: size at which a segment is sealed.
+            checkpoint_events: write a checkpoint after so many events.
+            checkpoint_seconds: write one so many seconds after the first event since the last.
+            expiry_seconds: look so often for pending transfers that have run out of time, when no
+                request or look-up does.
+            sync: "group" syncs HEAD at most a second late, "strict" with every group. What is
+                acknowledged is on disk either way.
+            clock: the time in ns since the epoch.
+            mirror: the TigerBeetle cluster that mirrors the ledger while it is open for writing;
+                "environment" is the one that TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS
+                name, if they are set. See docs/guides/tigerbeetle.md.
+
+        Raises:
+            InvalidField: an argument is out of range.
+            ClientMissing: a cluster is configured, and its client is not installed.
+            NotALedger, NotOwner, LedgerLocked, UnsupportedFormat: nothing was touched.
+            NoRoomToRecover: a crash left something, and the disk is full. Reading goes on.
+            Damage: the journal is not as it was written. Nothing is lost by having tried: at most
+                a torn tail was put in quarantine.
+        """
+        if checkpoint_events < 1:
+            raise InvalidField("checkpoint_events", checkpoint_events, "must be at least 1")
+        if not checkpoint_seconds > 0:
+            raise InvalidField("checkpoint_seconds", checkpoint_seconds, "must be positive")
+        if not expiry_seconds > 0:
+            raise InvalidField("expiry_seconds", expiry_seconds, "must be positive")
+        cluster = None if read_only else configured(mirror)
+        storage = storage or Storage()
+        directory = Directory(Path(path))
+        writer = indexes = None
+        if read_only:
+            require_ledger(directory)
+        else:
+            writer = Writer.open(
+                directory.path,
+                create=create,
+                segment_bytes_max=segment_bytes_max,
+                sync=sync,
+                storage=storage,
+                witnesses=checkpoint_witnesses,
+            )
+        try:
+            indexes = Indexes(storage, directory)
+            indexes.load()
+            restored = restore_state(
+                storage, directory, reservations=indexes.reservations, observe=indexes.observe
+            )
+            indexes.complete(restored)
+            ledger = cls(storage, directory, writer, restored, indexes, clock, expiry_seconds)
+        except BaseException:
+            if indexes is not None:
+                indexes.release()  # else mapped until the error is forgotten
+            if writer is not None:
+                writer.close()
+            raise
+        ledger._checkpointer.start(checkpoint_events, checkpoint_seconds)
+        if ledger._timer is not None:
+            ledger._timer.start()
+        try:
+            ledger.mirror = start_mirror(directory.path, cluster)
+        except BaseException:
+            ledger.close()
+            raise
+        _log.info("Accounting backend: %s", backend(directory.path, cluster))
+        return ledger
+
+    def __init__(
+        self,
+        storage: Storage,
+        directory: Directory,
+        writer: Writer | None,
+        restored: Restored,
+        indexes: Indexes,
+        clock: Callable[[], int],
+        expiry_seconds: float,
+    ) -> None:
+        self.path = directory.path
+        self.mirror: MirrorProcess | None = None
+        """What mirrors it into a TigerBeetle cluster, if one is configured; see its health()."""
+        self.ledger_id = restored.ledger_id
+        self.report = OpenReport(
+            writer.recovery if writer is not None else None,
+            restored.checkpoint,
+            restored.checkpoints_refused,
+            restored.events_replayed,
+            restored.seconds,
+        )
+        self._storage = storage
+        self._directory = directory
+        self._writer = writer
+        self._state = restored.state
+        self._indexes = indexes
+        self._archive = Archive(directory.path, storage)
+        self._settling = threading.RLock()  # a signal handler may read within a look-up
+        self._closed = threading.Event()
+        self._checkpointer = Checkpointer(
+            storage, directory, self._state, indexes, self._settling,
+            frame_sha256=restored.frame_sha256, ledger_id=restored.ledger_id,
+            checkpointed=restored.checkpoint, writable=writer is not None,
+            catch_up=self._fold, before=self._sync_head,
+        )  # fmt: skip
+        self._pipeline: Pipeline | None = None
+        self._line: Line | None = None
+        self._timer: ExpiryTimer | None = None
+        if writer is not None:
+            self._pipeline = Pipeline(
+                writer, restored.state, indexes, self._settling,
+                archive=Archive(directory.path, storage),  # nobody who decides waits for a query
+                clock=clock, checkpointer=self._checkpointer,
+            )  # fmt: skip
+            self._line = Line(self._pipeline)
+            self._timer = ExpiryTimer(self._pipeline.expire, expiry_seconds)
+
+    # --- writing ---
+
+    @overload
+    def create_accounts(self, accounts: Sequence[Account]) -> list[CreateAccountResult]: ...
+    @overload
+    def create_accounts(self, accounts: Rows) -> npt.NDArray[np.void]: ...
+    def create_accounts(
+        self, accounts: Sequence[Account] | Rows
+    ) -> list[CreateAccountResult] | npt.NDArray[np.void]:
+        """Create accounts; the answer has one result for each, in order, once they are durable.
+
+        Args:
+            accounts: a list, or ``ACCOUNT[n]``, which is answered with ``CREATE_RESULT[n]``.
+
+        Raises:
+            InvalidField, BatchTooLarge: nothing was created.
+            JournalFull: no room; nothing was created, and the ledger stays usable.
+            WriterPoisoned: the disk failed; reopen, and look the ids up.
+        """
+        answer: list[CreateAccountResult] | npt.NDArray[np.void]
+        answer = self.create(self.accounts_request(accounts))
+        return answer
+
+    @overload
+    def create_transfers(
+        self, transfers: Sequence[Transfer], *, balances: Literal[False] = False
+    ) -> list[CreateTransferResult]: ...
+    @overload
+    def create_transfers(
+        self, transfers: Sequence[Transfer], *, balances: Literal[True]
+    ) -> list[TransferWithBalances]: ...
+    @overload
+    def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
+    def create_transfers(
+        self, transfers: Sequence[Transfer] | Rows, *, balances: bool = False
+    ) -> Sequence[CreateTransferResult] | npt.NDArray[np.void]:
+        """Create transfers; the answer has one result for each, in order, once they are durable.
+
+        Args:
+            transfers: a list, or ``TRANSFER[n]``, which is answered with ``CREATE_RESULT[n]``.
+            balances: answer with :class:`TransferWithBalances`: what each of a list of transfers
+                left its accounts with, whatever else happened meanwhile.
+
+        Raises:
+            InvalidField, BatchTooLarge: nothing was created.
+            JournalFull: no room; nothing was created, and the ledger stays usable.
+            WriterPoisoned: the disk failed; reopen, and look the ids up.
+        """
+        answer: Sequence[CreateTransferResult] | npt.NDArray[np.void]
+        answer = self.create(self.transfers_request(transfers, balances=balances))
+        return answer
+
+    # The steps of a request apart, for whoever sends many.
+
+    def accounts_request(self, accounts: Sequence[Account] | Rows) -> Request:
+        """Check and pack what :meth:`create_accounts` takes; raises what that raises for it."""
+        rows = account_rows(accounts)
+        return Request(
+            RecordKind.ACCOUNTS, rows, None if isinstance(accounts, np.ndarray) else account_results
+        )
+
+    def transfers_request(
+        self, transfers: Sequence[Transfer] | Rows, *, balances: bool = False
+    ) -> Request:
+        """Check and pack what :meth:`create_transfers` takes; raises what that raises for it."""
+        rows = transfer_rows(transfers)
+        check_balances(transfers, balances=balances)
+        if isinstance(transfers, np.ndarray):
+            return Request(RecordKind.TRANSFERS, rows)
+        if not balances:
+            return Request(RecordKind.TRANSFERS, rows, transfer_results)
+        postings: list[Posting] = []
+        return Request(
+            RecordKind.TRANSFERS, rows,
+            lambda results: with_balances(
+                results, ((debit.balances(), credit.balances()) for _, debit, credit in postings)
+            ),
+            postings,
+        )  # fmt: skip
+
+    def carry_out(self, request: Request) -> None:
+        """Return once the request has its answer, durable, or an error.
+
+        Not for the main thread, where a signal could interrupt it: see :meth:`create`.
+
+        Raises:
+            LedgerClosed, ReadOnly: it was not carried out.
+        """
+        self._checkpointer.keep_pace()
+        self._carry_out(request)
+
+    def create(self, request: Request) -> Any:
+        """Carry the request out, and answer; raises what :meth:`create_transfers` does."""
+        self._checkpointer.keep_pace()  # here a signal may interrupt: nothing is done yet
+        uninterrupted(self._carry_out, request)
+        return request.answer()
+
+    def _carry_out(self, request: Request) -> None:
+        self._check_open()
+        if self._line is None:
+            raise ReadOnly(self.path)
+        self._line.carry_out(request)
+
+    # --- reading ---
+
+    def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
+        """The accounts that exist, with their balances, in the order asked for."""
+        ids = check_ids(ids)
+        self._prepare_to_read()
+        with self._settling:
+            found = self._state.accounts.find(ids)
+        return accounts_from_bytes(found)
+
+    def lookup_transfers(self, ids: Iterable[int]) -> list[Transfer]:
+        """The transfers that exist, in the order asked for."""
+        return transfers_from_rows(self.transfer_rows(ids)[0])
+
+    def transfer_rows(self, ids: Iterable[int]) -> tuple[Rows, list[int]]:
+        """``TRANSFER[m]`` of those that took effect, and their positions in the journal."""
+        self._check_open()
+        ids = check_ids(ids)
+        self._fold()
+        durable = self._state.position
+        found = [self._indexes.transfers.find(id_) for id_ in ids]
+        self._check_open()
+        wanted = np.array([p for p in found if p is not None and p <= durable], np.int64)
+        rising, places = np.unique(wanted, return_inverse=True)
+        rows, took_effect = self._archive.rows(rising)
+        places = places[took_effect[places]]
+        return rows[places], rising[places].tolist()
+
+    def transfer_position(self, id_: int) -> int | None:
+        """Where the transfer with this id, or its refusal, stands in the journal; None: nowhere."""
+        self._check_open()
+        [id_] = check_ids([id_])
+        self._fold()
+        durable = self._state.position
+        found = self._indexes.transfers.find(id_)
+        self._check_open()
+        return found if found is not None and found <= durable else None
+
+    def accounts(self) -> Rows:
+        """``ACCOUNT[n]``: every account with its balances, in order of creation."""
+        self._prepare_to_read()
+        with self._settling:
+            return copy_rows(self._state.accounts.rows)
+
+    def at(self, *, timestamp: int | None = None, position: int | None = None) -> PastLedger:
+        """The ledger at a past moment: at ``timestamp`` (ns) or after ``position``, included.
+
+        Nothing is read yet: see :class:`PastLedger`.
+
+        Raises:
+            InvalidField: neither or both are given.
+            OutOfRange: the journal does not reach that position, or there is no such time.
+        """
+        self._prepare_to_read()
+        if (timestamp is None) == (position is None):
+            raise InvalidField("position", position, "or a timestamp is needed, and not both")
+        for field, value in (("timestamp", timestamp), ("position", position)):
+            if value is not None and not isinstance(value, int):
+                raise InvalidField(field, value, "must be an integer (a timestamp in ns)")
+        if timestamp is not None and not 0 <= timestamp <= TIMESTAMP_MAX:
+            raise OutOfRange("timestamp", timestamp, TIMESTAMP_MAX)
+        if position is not None and not 0 <= position <= self._state.position:
+            raise OutOfRange("position", position, self._state.position)
+        # At a timestamp too: what is imported later, with an earlier time, stays out of it.
+        position_max = self._state.position if position is None else position
+        return PastLedger(
+            self, self._storage, self._directory,
+            Moment(position_max, TIMESTAMP_MAX if timestamp is None else timestamp),
+        )  # fmt: skip
+
+    def account_rows_at(self, ids: Iterable[int], moment: Moment) -> Rows:
+        """``ACCOUNT[m]``: the accounts that existed at a past moment, as they were then.
+
+        Raises:
+            LedgerClosed: it cannot be told any more.
+        """
+        self._check_open()
+        with self._settling:
+            accounts = self._state.accounts
+            slots = moment.slots(map(accounts.slots.get, ids), accounts)
+            rows, views = accounts.rows[slots], self._views()
+        self._check_open()
+        return past_accounts(rows, slots, moment, *views)
+
+    def _views(self) -> tuple[PostingView, ReservationView]:
+        return self._indexes.postings.view(), self._indexes.reservations.view()
+
+    @property
+    def position(self) -> int:
+        """The last durable event; 0 if there is none."""
+        return self._state.position if self._pipeline is None else self._pipeline.reached()[0]
+
+    @property
+    def timestamp(self) -> int:
+        """The highest timestamp of any durable event, ns."""
+        return self._state.timestamp if self._pipeline is None else self._pipeline.reached()[1]
+
+    @property
+    def account_count(self) -> int:
+        """How many accounts there are."""
+        self._fold()
+        return self._state.accounts.count
+
+    @property
+    def transfer_count(self) -> int:
+        """How many transfers took effect."""
+        self._fold()
+        return self._state.transfer_count
+
+    def state_sha256(self) -> bytes:
+        """The hash of accounts, balances and position: equal for equal ledgers."""
+        self._check_open()
+        self._fold()
+        with self._settling:
+            return self._state.sha256()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether :meth:`close` has not been called yet, in this process."""
+        in_child = self._writer is not None and self._writer.is_in_child
+        return not in_child and not self._closed.is_set()
+
+    def check_writable(self) -> None:
+        """Return if a request that came now would be carried out, for all that is known.
+
+        Raises:
+            LedgerClosed, ReadOnly, WriterPoisoned: none would.
+        """
+        self._check_open()
+        if self._writer is None:
+            raise ReadOnly(self.path)
+        self._writer.check_usable()
+
+    def get_change_events(
+        self,
+        *,
+        position_min: int = 1,
+        timestamp_min: int = 0,
+        follow: bool = False,
+        stop: threading.Event | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Iterator[ChangeEvent]:
+        """Every posting with the balances of both accounts as of that event, in journal order.
+
+        See :func:`projections.change_events`, which needs no open ledger. Without ``stop``,
+        following ends when the ledger is closed.
+        """
+        self._prepare_to_read()
+        return change_events(
+            self.path, position_min=position_min, timestamp_min=timestamp_min, follow=follow,
+            stop=self._closed if stop is None else stop,
+            timeout_seconds=timeout_seconds, storage=self._storage,
+        )  # fmt: skip
+
+    # queries
+
+    def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
+        """The transfers of one account, by time; none if the filter is invalid.
+
+        A limit above 65,536 is answered with so many.
+
+        Raises:
+            InvalidField: a field of the filter is no integer or does not fit.
+        """
+        return self._transfers(account_selection(filter))
+
+    def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
+        """The balances of an account with HISTORY after each of its transfers, by time.
+
+        None if the filter is invalid or there is no such account. A limit above 65,536 is answered
+        with so many.
+
+        Raises:
+            InvalidField: a field of the filter is no integer or does not fit.
+        """
+        self._check_open()
+        selection = account_selection(filter)
+        if selection is None:
+            return []
+        self._fold()
+        with self._settling:
+            slot = self._state.accounts.slots.get(selection.account_id)
+            if slot is None or not self._state.accounts.state(slot).flags & HISTORY:
+                return []
+            postings, reservations = self._views()
+        self._check_open()
+        selection = attrs.evolve(selection, slot=slot)
+        return select_balances(selection, postings, reservations, self._archive.rows)
+
+    def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
+        """The accounts whose fields are those of the filter, by time; none if it is invalid.
+
+        A limit above 65,536 is answered with so many.
+
+        Raises:
+            InvalidField: a field of the filter is no integer or does not fit.
+        """
+        self._prepare_to_read()
+        selection = query_selection(query_filter)
+        if selection is None:
+            return []
+        with self._settling:
+            rows = self._state.accounts.rows
+        slots = select_accounts(selection, rows)  # by what never changes, so without the lock
+        with self._settling:
+            rows = self._state.accounts.rows[slots]
+        return accounts_from_rows(rows)
+
+    def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
+        """The transfers whose fields are those of the filter, by time; none if it is invalid.
+
+        A limit above 65,536 is answered with so many.
+
+        Raises:
+            InvalidField: a field of the filter is no integer or does not fit.
+        """
+        return self._transfers(query_selection(query_filter))
+
+    def _transfers(self, selection: Selection | None) -> list[Transfer]:
+        self._check_open()
+        if selection is None:
+            return []
+        self._fold()
+        with self._settling:
+            if selection.sides:
+                slot = self._state.accounts.slots.get(selection.account_id)
+                if slot is None:
+                    return []
+                selection = attrs.evolve(selection, slot=slot)
+            view = self._indexes.postings.view()
+        self._check_open()
+        return transfers_from_rows(select_transfers(selection, view, self._archive.rows))
+
+    # --- keeping ---
+
+    def checkpoint(self) -> Checkpoint:
+        """Write a checkpoint of the state as it is now.
+
+        Raises:
+            ReadOnly: this object was opened for reading.
+            OSError: it could not be written; older checkpoints are as they were.
+        """
+        self._check_open()
+        if self._writer is None:
+            raise ReadOnly(self.path)
+        return uninterrupted(self._checkpointer.checkpoint)
+
+    def close(self) -> None:
+        """Finish what is in flight, write a checkpoint, release the ledger. May be repeated."""
+        if self._writer is not None and self._writer.is_in_child:
+            return
+        uninterrupted(self._close)
+
+    def _close(self) -> None:
+        if self._pipeline is not None and not self._pipeline.stop():
+            return
+        self._closed.set()
+        if self._timer is not None:
+            self._timer.close()
+        if self.mirror is not None:
+            self.mirror.close()
+        try:
+            if self._pipeline is not None:
+                with contextlib.suppress(JournalFull):  # whoever asked for it is told
+                    self._pipeline.finish()
+        finally:
+            try:
+                self._checkpointer.close()
+            finally:
+                self._indexes.release()  # whoever is at a query then finds the ledger closed
+                if self._writer is not None:
+                    self._writer.close()
+
+    def __enter__(self) -> Self:
+        self._check_open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _prepare_to_read(self) -> None:
+        """What was acknowledged is folded in from here on, and what has run out of time expired."""
+        self._check_open()
+        if self._pipeline is None:
+            return
+        if self._pipeline.is_behind:
+            self._fold()
+        if self._pipeline.is_expiry_due:
+            with contextlib.suppress(JournalError):  # what is read is still what is durable
+                uninterrupted(self._pipeline.expire)
+
+    def _fold(self) -> None:
+        """Fold in what is durable."""
+        if (
+            self._pipeline is not None
+            and self._writer is not None
+            and self._pipeline.is_behind
+            and not self._writer.is_in_child
+        ):
+            uninterrupted(self._pipeline.settle)
+
+    def _sync_head(self) -> None:
+        if self._writer is not None:
+            self._writer.sync_head()
+
+    def _check_open(self) -> None:
+        if self._closed.is_set() or (self._writer is not None and self._writer.is_in_child):
+            raise LedgerClosed(self.path)

@@ -1,0 +1,115 @@
+"""A ledger as it was at a past moment. Read-only."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+import numpy as np
+
+from nostro.journal.errors import LedgerClosed
+from nostro.journal.model import Account, Rows, Transfer
+from nostro.journal.rows import (
+    accounts_from_bytes,
+    accounts_from_rows,
+    check_ids,
+    copy_rows,
+    transfers_from_rows,
+)
+from nostro.journal.storage.directory import Directory
+from nostro.journal.storage.files import Storage
+from nostro.projections.checkpoints.restore import restore_state
+from nostro.projections.queries.past_balances import Moment
+from nostro.projections.state.ledger_state import LedgerState
+
+_REPLAY_PAYS: Final = 1_000
+"""Of so many accounts and more the balances come sooner from a replay than from the indexes."""
+
+
+class PresentLedger(Protocol):
+    """Where a past ledger finds what the indexes know of it."""
+
+    def account_rows_at(self, ids: Iterable[int], moment: Moment) -> Rows:
+        """``ACCOUNT[m]`` of those that existed, as they were then."""
+        ...
+
+    def transfer_rows(self, ids: Iterable[int]) -> tuple[Rows, list[int]]:
+        """``TRANSFER[m]`` of those that took effect, and their positions."""
+        ...
+
+
+class PastLedger:
+    """What the ledger held after ``position``, or of that at ``timestamp`` (ns), both included.
+
+    Accounts and transfers that are asked for by id come from the indexes, while the ledger is open.
+    Whatever concerns all of it is replayed once, from the nearest checkpoint, when it is first
+    asked for.
+    """
+
+    def __init__(
+        self, ledger: PresentLedger, storage: Storage, directory: Directory, moment: Moment
+    ) -> None:
+        self._ledger = ledger
+        self._storage = storage
+        self._directory = directory
+        self._moment = moment
+        self._replaying = threading.Lock()
+        self._replayed: LedgerState | None = None
+
+    @property
+    def position(self) -> int:
+        """The last event included. An import may have placed later events at earlier times.
+
+        Raises:
+            Damage: the journal cannot be read up to there; so does whatever is replayed.
+        """
+        return self._state.position
+
+    @property
+    def timestamp(self) -> int:
+        """The time of the latest event included, ns."""
+        return self._state.timestamp
+
+    @property
+    def transfer_count(self) -> int:
+        return self._state.transfer_count
+
+    def accounts(self) -> Rows:
+        """``ACCOUNT[n]``: every account with its balances, in order of creation."""
+        return copy_rows(self._state.accounts.rows)
+
+    def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
+        """The accounts that existed, with their balances of that moment."""
+        ids = check_ids(ids)
+        if self._replayed is None and len(ids) < _REPLAY_PAYS:
+            try:
+                return accounts_from_rows(self._ledger.account_rows_at(ids, self._moment))
+            except LedgerClosed:
+                pass  # the journal still tells
+        return accounts_from_bytes(self._state.accounts.find(ids))
+
+    def lookup_transfers(self, ids: Iterable[int]) -> list[Transfer]:
+        """The transfers that had taken effect by then.
+
+        Raises:
+            LedgerClosed: the ledger that this is the past of was closed.
+        """
+        rows, positions = self._ledger.transfer_rows(ids)
+        kept = np.array(positions, np.int64) <= self._moment.position
+        kept &= rows["timestamp"] <= np.uint64(self._moment.timestamp)
+        return transfers_from_rows(rows[kept])
+
+    def state_sha256(self) -> bytes:
+        """The hash of accounts, balances and position: equal for equal ledgers."""
+        return self._state.sha256()
+
+    @property
+    def _state(self) -> LedgerState:
+        with self._replaying:
+            if self._replayed is None:
+                self._replayed = restore_state(
+                    self._storage, self._directory,
+                    position_max=self._moment.position, timestamp_max=self._moment.timestamp,
+                ).state  # fmt: skip
+            return self._replayed

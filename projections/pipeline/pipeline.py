@@ -1,0 +1,393 @@
+"""Requests on their way: decided, appended to the journal, durable, folded into the state.
+
+::
+
+    request -> decide against the frontier -> encode -> append -> (sync, HEAD)
+            -> fold into the durable state -> answer
+
+Two locks. One orders decisions, so the journal's order is the order in which requests saw each
+other. The other guards the durable state, which look-ups read. Nobody holds either while waiting
+for the disk, but for two who decide: those whose time has run out expire before the next decision,
+and many transfers that need to know balances wait until nothing is in flight.
+
+While the disk writes a request, the one before it is folded in. So the last request stays unfolded
+until the next comes or somebody reads, if it is sure that all of it takes effect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from nostro.journal.errors import JournalFull, LedgerClosed, OutOfRange, WriterPoisoned
+from nostro.journal.format import codec
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.model import BATCH_EVENTS_MAX, CREATE_RESULT, TIMESTAMP_MAX, Rows
+from nostro.journal.writing.writer import Ticket, Writer
+from nostro.projections.checkpoints.checkpointer import Checkpointer
+from nostro.projections.checkpoints.index_set import Indexes
+from nostro.projections.deciding.decision import Decision, decide_accounts, decide_transfers
+from nostro.projections.deciding.expiry import Expiry, expire
+from nostro.projections.deciding.fast_path_columns import ROWS_MIN, decide_columns
+from nostro.projections.deciding.fast_path_rows import decide_plain
+from nostro.projections.deciding.frontier import Draft, Frontier
+from nostro.projections.rules.posting import Posting, Slots
+from nostro.projections.state.archive import Archive
+from nostro.projections.state.ledger_state import LedgerState
+
+Decided = tuple[Decision, Draft]
+
+
+class _Refused(Exception):
+    """Records that were in flight are not in the journal: what was seen on top of them is void."""
+
+
+class _InFlight(NamedTuple):
+    ticket: Ticket
+    kind: RecordKind
+    decision: Decision | Expiry
+    draft: Draft
+    postings: list[Posting] | None
+    """Where to put what its transfers did."""
+
+
+class Pipeline:
+    """Takes requests from any thread to the journal and into ``state``."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        state: LedgerState,
+        indexes: Indexes,
+        settling: threading.RLock,
+        *,
+        archive: Archive,
+        clock: Callable[[], int],
+        checkpointer: Checkpointer,
+    ) -> None:
+        """Nothing is done yet.
+
+        Args:
+            settling: held while ``state`` and ``indexes`` change.
+            archive: where transfers are found that are asked for again.
+            clock: the time in ns since the epoch.
+            checkpointer: told of each frame folded in.
+        """
+        self._writer = writer
+        self._state = state
+        self._indexes = indexes
+        self._settling = settling
+        self._clock = clock
+        self._checkpointer = checkpointer
+        self._deciding = threading.Lock()
+        self._frontier = Frontier(
+            state,
+            indexes.transfers,
+            settling,
+            fetch=archive.transfer,
+            has_transfer_at=archive.has_transfer_at,
+        )
+        self._in_flight: deque[_InFlight] = deque()
+        self._generation = writer.generation
+        self._is_stopped = False
+
+    def stop(self) -> bool:
+        """Take no more requests; False if that was so already."""
+        with self._deciding:
+            was_going, self._is_stopped = not self._is_stopped, True
+        return was_going
+
+    def finish(self) -> None:
+        """Wait until what is in flight is durable, and fold it in.
+
+        Raises:
+            JournalFull, WriterPoisoned: the last of it was refused, or may be lost.
+        """
+        last = self._last_in_flight()
+        if last is not None:
+            try:
+                self._writer.wait(last)
+            finally:
+                self.settle()
+
+    def decide(
+        self, kind: RecordKind, rows: Rows, postings: list[Posting] | None = None
+    ) -> tuple[npt.NDArray[np.void], Ticket | None]:
+        """Decide a request and put what happened in line for the journal.
+
+        Args:
+            postings: takes the transfers that took effect and their accounts after each.
+
+        Returns:
+            ``CREATE_RESULT[n]``, and the ticket to complete before it may be given out.
+
+        Raises:
+            LedgerClosed, WriterPoisoned: nothing was decided.
+            OutOfRange: there are no timestamps left.
+        """
+        if not len(rows):
+            return np.zeros(0, CREATE_RESULT), None
+        with self._deciding:
+            self._check_going()
+            writer = self._writer
+            while True:
+                if self._generation != writer.generation:
+                    self._retreat()
+                first = self._now()
+                if 0 < self._state.pendings.next_expiry <= first:
+                    self._expire_due()
+                    first = self._now()
+                if first + len(rows) > TIMESTAMP_MAX:
+                    raise OutOfRange("timestamp", first + len(rows), TIMESTAMP_MAX)
+                try:
+                    decision, draft = self._decide_rows(kind, rows, first)
+                except _Refused:
+                    continue
+                if not len(decision.rows):
+                    # The answer may rest on a record in flight: give it out no sooner.
+                    return decision.answer(), self._last_in_flight()
+                ticket = self._append(kind, decision)
+                if ticket is None:
+                    continue  # what this was decided on top of has just been refused
+                self._take(_InFlight(ticket, kind, decision, draft, postings))
+                self._frontier.timestamp = first + len(rows) - 1
+                self.settle()  # those before it, while the disk is at work
+                return decision.answer(), ticket
+
+    def interrupted(self, cause: BaseException) -> WriterPoisoned:
+        """What those are told whose requests were in the hands of a caller who was interrupted."""
+        path = self._writer.directory.path
+        return WriterPoisoned(path, "answering", f"interrupted by {cause!r}")
+
+    def wait_for_disk(self) -> None:
+        """Return once what is in flight now is durable.
+
+        Raises:
+            JournalFull, WriterPoisoned: it never will be.
+        """
+        last = self._last_in_flight()
+        if last is not None:
+            self._writer.wait(last)
+
+    def complete(self, ticket: Ticket | None) -> None:
+        """Return once what was decided with ``ticket`` may be given out.
+
+        Raises:
+            JournalFull, WriterPoisoned: it may not.
+        """
+        if ticket is None:
+            return
+        self._writer.wait(ticket)
+        if not self._may_stay_unfolded(ticket):
+            self.settle()
+
+    def _may_stay_unfolded(self, ticket: Ticket) -> bool:
+        try:
+            (last,) = self._in_flight
+        except (ValueError, RuntimeError):  # none or several, or they have just changed
+            return False
+        return (
+            last.ticket is ticket
+            and last.postings is None
+            and isinstance(last.decision, Decision)
+            and last.decision.may_stay_unfolded
+            and not self._checkpointer.is_waiting_for(ticket.position_last)
+        )
+
+    def _wait_for_all(self) -> None:
+        """Wait until nothing is in flight. The caller holds the lock on decisions.
+
+        Raises:
+            _Refused: there was no room for some of it, and it is forgotten.
+        """
+        last = self._last_in_flight()
+        if last is not None:
+            with contextlib.suppress(JournalFull):  # whoever asked for it is told
+                self._writer.wait(last)
+            self.settle()
+        if self._generation != self._writer.generation:
+            raise _Refused
+
+    def _take(self, taken: _InFlight) -> None:
+        """A record was put in line: it counts for the requests after it."""
+        try:
+            self._frontier.take(taken.draft, taken.ticket.position_last)
+            self._in_flight.append(taken)
+        except BaseException as cause:
+            self._writer.poison(cause)  # in line for the journal, but not for the state
+            raise
+
+    def _now(self) -> int:
+        """The time for the next event, ns: the clock's, or just after the last event."""
+        return max(self._clock(), self._frontier.timestamp + 1)
+
+    @property
+    def is_expiry_due(self) -> bool:
+        """Whether a pending transfer has run out of time that has not expired yet."""
+        next_expiry = self._state.pendings.next_expiry
+        return next_expiry != 0 and next_expiry <= self._now()
+
+    def _expire_due(self) -> None:
+        """Put in line that pending transfers have run out of time.
+
+        The caller holds the lock on decisions. What is in flight is waited for: it may resolve
+        some of them.
+        """
+        writer = self._writer
+        while True:
+            try:
+                self._wait_for_all()
+            except _Refused:
+                self._retreat()
+            now = self._now()
+            with self._settling:
+                ids = self._state.pendings.due(now, BATCH_EVENTS_MAX)
+            if not ids:
+                return
+            draft = Draft(self._frontier)
+            expiry = expire(ids, draft, timestamp_first=now)
+            ticket = writer.append(
+                codec.encode_domain_events(expiry.encoded()),
+                event_count=len(ids),
+                timestamp_min=expiry.timestamp_min,
+                timestamp_max=expiry.timestamp_max,
+                generation=self._generation,
+            )
+            if ticket is not None:
+                self._take(_InFlight(ticket, RecordKind.EVENTS, expiry, draft, None))
+                self._frontier.timestamp = expiry.timestamp_max
+                if len(ids) < BATCH_EVENTS_MAX:
+                    return
+
+    def expire(self) -> None:
+        """Let what has run out of time expire, durably, though nobody asks for anything else."""
+        if not self.is_expiry_due:
+            return
+        with self._deciding:
+            self._check_going()
+            self._expire_due()
+        self.finish()
+
+    def _decide_rows(self, kind: RecordKind, rows: Rows, timestamp_first: int) -> Decided:
+        frontier = self._frontier
+        if kind is RecordKind.TRANSFERS:
+            sure = self._decide_surely(rows, timestamp_first)
+            if sure is not None:
+                return sure
+        self.settle()
+        if frontier.unmerged_rows >= ROWS_MIN:  # sooner on the disk than seen through one by one
+            self._wait_for_all()
+        frontier.catch_up()
+        draft = Draft(frontier)
+        decide = decide_transfers if kind is RecordKind.TRANSFERS else decide_accounts
+        return decide(rows, draft, timestamp_first=timestamp_first), draft
+
+    def _decide_surely(self, rows: Rows, timestamp_first: int) -> Decided | None:
+        """The decision if all of it is easily seen to be created."""
+        frontier = self._frontier
+        if len(rows) < ROWS_MIN:
+            return decide_plain(rows, frontier, timestamp_first=timestamp_first)
+        return decide_columns(
+            rows, frontier, timestamp_first=timestamp_first, settle=self._wait_for_all
+        )
+
+    def _append(self, kind: RecordKind, decision: Decision) -> Ticket | None:
+        return self._writer.append(
+            codec.encode_rows(kind, decision.rows, decision.statuses),
+            event_count=len(decision.rows),
+            timestamp_min=decision.timestamp_min,
+            timestamp_max=decision.timestamp_max,
+            generation=self._generation,
+        )
+
+    def _last_in_flight(self) -> Ticket | None:
+        try:
+            return self._in_flight[-1].ticket
+        except IndexError:  # none, or another thread has just settled the last
+            return None
+
+    def reached(self) -> tuple[int, int]:
+        """Position and highest timestamp of what is durable, folded in or not. Takes no lock."""
+        position, timestamp = self._state.position, self._state.timestamp
+        for ticket in (item.ticket for item in self._in_flight.copy()):
+            if ticket.durable:
+                position = max(position, ticket.position_last)
+                timestamp = max(timestamp, ticket.timestamp_max)
+        return position, timestamp
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something durable is not in the state yet."""
+        in_flight = self._in_flight
+        try:
+            return bool(in_flight) and in_flight[0].ticket.durable
+        except IndexError:  # another thread has just settled the last
+            return False
+
+    def settle(self) -> None:
+        """Fold everything that became durable into the state, in order."""
+        if not self.is_behind:
+            return
+        with self._settling:
+            try:
+                while self.is_behind:
+                    self._fold(self._in_flight[0])
+            except BaseException as cause:
+                self._writer.poison(cause)  # in the journal, but perhaps half in the state
+                raise
+
+    def _fold(self, done: _InFlight) -> None:
+        decision, ticket = done.decision, done.ticket
+        if isinstance(decision, Expiry):
+            self._state.expire(
+                decision.transfer_ids,
+                positions=range(
+                    ticket.position_last - len(decision.transfer_ids) + 1, ticket.position_last + 1
+                ),
+                timestamps=range(decision.timestamp_min, decision.timestamp_max + 1),
+            )
+        else:
+            self._apply(done.kind, decision, ticket.position_last, done.postings)
+        self._frontier.settle(done.draft, ticket.position_last)
+        self._in_flight.popleft()
+        self._checkpointer.advance(ticket.position_last, ticket.sha256)
+
+    def _apply(
+        self,
+        kind: RecordKind,
+        decision: Decision,
+        position_last: int,
+        postings: list[Posting] | None,
+    ) -> None:
+        first = position_last - len(decision.rows) + 1
+        self._state.apply(
+            kind,
+            decision.rows,
+            decision.statuses,
+            positions=range(first, position_last + 1),
+            timestamp=decision.timestamp_max,
+            trace=None if postings is None else lambda *posting: postings.append(posting),
+            known=decision.known,
+        )
+        if kind is RecordKind.TRANSFERS:
+            slots = decision.known if isinstance(decision.known, Slots) else None
+            self._indexes.add(first, decision.rows, decision.statuses, slots)
+
+    def _retreat(self) -> None:
+        """The writer refused records in line: forget what was decided on top of the disk."""
+        self._writer.check_usable()
+        self.settle()
+        with self._settling:
+            self._generation = self._writer.generation
+            self._in_flight.clear()
+            self._frontier.reset()
+
+    def _check_going(self) -> None:
+        if self._is_stopped:
+            raise LedgerClosed(self._writer.directory.path)

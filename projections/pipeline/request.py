@@ -1,0 +1,125 @@
+"""Requests to create, and how several become one: one record, one sync, the same answers."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.model import AccountFlags, Rows, TransferFlags
+from nostro.projections.rules.posting import Posting
+
+JOINED_ROWS_MAX: Final = 8_189
+"""So many rows are joined at most."""
+
+_LINKED: Final = int(AccountFlags.LINKED)
+_IMPORTED: Final = {
+    RecordKind.ACCOUNTS: int(AccountFlags.IMPORTED),
+    RecordKind.TRANSFERS: int(TransferFlags.IMPORTED),
+}
+
+
+@attrs.define(eq=False)
+class Request:
+    """Rows to create and, once it was carried out, what became of them."""
+
+    kind: RecordKind
+    rows: Rows
+    in_objects: Callable[[npt.NDArray[np.void]], list[Any]] | None = None
+    """Makes the answer of ``CREATE_RESULT[n]``; None: that is the answer."""
+    postings: list[Posting] | None = None
+    """Takes the transfers that took effect and their accounts after each."""
+    results: npt.NDArray[np.void] | None = None
+    error: BaseException | None = None
+    wake: threading.Lock | None = None
+    """Held while its caller sleeps."""
+    is_elected: bool = False
+    """Whether its caller was woken to lead."""
+    parts: Sequence[Request] = ()
+    """Those that it was joined of."""
+    _answer: Any = None
+
+    def deliver(self, results: npt.NDArray[np.void]) -> None:
+        """Take the results, and give each part its own."""
+        self.results, self.error, self._answer = results, None, None
+        start = 0
+        for part in self.parts:
+            end = start + len(part.rows)
+            part.deliver(results[start:end])
+            start = end
+
+    def fail(self, cause: BaseException) -> None:
+        """It was not carried out, nor was any part, unless it is delivered to later."""
+        self.error = cause
+        for part in self.parts:
+            part.fail(cause)
+
+    def singles(self) -> Iterator[Request]:
+        """What callers have sent, in order."""
+        if not self.parts:
+            yield self
+        for part in self.parts:
+            yield from part.singles()
+
+    def prepare(self) -> None:
+        """Make the answer of the results now rather than later."""
+        if self.in_objects is not None and self.postings is None and self.results is not None:
+            self._answer = self.in_objects(self.results)
+
+    def outcome(self) -> Any:
+        """The answer, or the error that is instead of one."""
+        return self.answer() if self.error is None else self.error
+
+    def answer(self) -> Any:
+        """What the caller is told.
+
+        Raises:
+            JournalError: whatever kept it from being carried out.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.results is None:
+            raise AssertionError("the request was not carried out")
+        if self.in_objects is None:
+            return self.results
+        return self.in_objects(self.results) if self._answer is None else self._answer
+
+
+def take_joined(line: deque[Request]) -> Request:
+    """Take the first request out of line, joined with those behind it that may be."""
+    group = [line.popleft()]
+    rows = len(group[0].rows)
+    while line and rows + len(line[0].rows) <= JOINED_ROWS_MAX and goes_with(group[-1], line[0]):
+        rows += len(line[0].rows)
+        group.append(line.popleft())
+    return join(group)
+
+
+def join(group: Sequence[Request]) -> Request:
+    """One request of several, each of which goes with the one before it."""
+    first = group[0]
+    if len(group) == 1:
+        return first
+    # As bytes: numpy would copy rows of fields field by field.
+    joined = b"".join([request.rows.tobytes() for request in group])
+    return Request(first.kind, np.frombuffer(joined, first.rows.dtype), parts=group)
+
+
+def goes_with(before: Request, after: Request) -> bool:
+    """Whether ``after``, right behind ``before``, is answered the same when joined to it.
+
+    Not where a chain is left open at the end, and imported events only go with their like.
+    """
+    if before.kind is not after.kind or not len(before.rows) or not len(after.rows):
+        return False
+    if before.postings is not None or after.postings is not None:
+        return False
+    ends, begins = int(before.rows["flags"][-1]), int(after.rows["flags"][0])
+    first = int(before.rows["flags"][0])
+    return not ends & _LINKED and not (first ^ begins) & _IMPORTED[before.kind]

@@ -1,0 +1,1 @@
+"""Queries: filters, the positions they select, past balances, change events."""

@@ -1,0 +1,225 @@
+"""Change events: every posting, in the journal's order, with both accounts as of that moment.
+
+What TigerBeetle publishes by AMQP is a plain iterator here. It locks nothing, so it may run beside
+the writer, in this process or another::
+
+    for event in change_events("data", position_min=seen + 1, follow=True):
+        publish(event)
+        seen = event.position
+
+The fields are those of TigerBeetle's change data capture (docs/operating/cdc.md there).
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Iterator
+from itertools import compress
+from pathlib import Path
+
+import attrs
+
+from nostro.journal.errors import InvalidField, OutOfRange
+from nostro.journal.format import codec
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.format.events import PendingExpired
+from nostro.journal.model import TIMESTAMP_MAX, Account, AccountFlags, Transfer, TransferFlags
+from nostro.journal.reading.reader import Cursor, Reader, Record
+from nostro.journal.storage.directory import Directory, require_ledger
+from nostro.journal.storage.files import Storage
+from nostro.projections.checkpoints.restore import apply_record, restore_state
+from nostro.projections.rules.account_rules import (
+    PENDING,
+    POST,
+    VOID,
+    AccountRow,
+    AccountState,
+    TransferRow,
+)
+from nostro.projections.state.accounts import Accounts
+from nostro.projections.state.ledger_state import LedgerState
+
+
+class ChangeEventType(enum.IntEnum):
+    """What a change event is; TigerBeetle's names and numbers."""
+
+    SINGLE_PHASE = 0
+    TWO_PHASE_PENDING = 1
+    TWO_PHASE_POSTED = 2
+    TWO_PHASE_VOIDED = 3
+    TWO_PHASE_EXPIRED = 4
+
+
+@attrs.frozen
+class ChangeEvent:
+    """One posting."""
+
+    position: int
+    """Where it stands in the journal: to go on after it, begin at the next position. A cluster's
+    events have none, and 0 here."""
+    timestamp: int
+    """When it happened, ns: the transfer's timestamp; for what expired, that of the expiry."""
+    type: ChangeEventType
+    transfer: Transfer
+    """For what expired, the pending transfer."""
+    debit_account: Account
+    """With its balances and flags just after the event."""
+    credit_account: Account
+    """With its balances and flags just after the event."""
+
+
+_Posting = tuple[TransferRow, AccountState, AccountState]
+
+
+def change_events(
+    path: Path | str,
+    *,
+    position_min: int = 1,
+    timestamp_min: int = 0,
+    follow: bool = False,
+    stop: threading.Event | None = None,
+    timeout_seconds: float | None = None,
+    storage: Storage | None = None,
+) -> Iterator[ChangeEvent]:
+    """The change events of the ledger in ``path``, as far as they are durable.
+
+    It begins by building the state before the first of them, from the nearest checkpoint.
+
+    Args:
+        position_min: leave out what stands before this position.
+        timestamp_min: leave out what is earlier than this, ns.
+        follow: go on with each new event as it becomes durable.
+        stop: ends following when it is set.
+        timeout_seconds: ends following when nothing new came for so long.
+
+    Raises:
+        InvalidField, OutOfRange: an argument is none, or ``position_min`` lies beyond the end.
+        NotALedger, NotOwner: there is nothing to read.
+        Damage: the journal cannot be read up to there; what came before was sound.
+    """
+    _check_within("position_min", position_min, 2**64 - 1)
+    check_reading(timestamp_min, timeout_seconds, stop)
+    storage = storage or Storage()
+    directory = Directory(Path(path))
+    require_ledger(directory)
+    reader = Reader(directory.path, storage=storage)
+    end = reader.head().position + 1
+    if position_min > end:  # what comes up to there would be left out without a word
+        raise OutOfRange("position_min", position_min, end)
+    first = _record_start(reader, position_min, timestamp_min)
+    state = restore_state(storage, directory, position_max=first - 1).state
+    cursor = Cursor(position=first)
+    records = (
+        reader.follow(cursor, stop=stop, timeout_seconds=timeout_seconds)
+        if follow
+        else reader.records(cursor)
+    )
+    return (
+        event
+        for record in records
+        for event in _events(state, record)
+        if event.position >= position_min and event.timestamp >= timestamp_min
+    )
+
+
+def check_reading(timestamp_min: object, timeout_seconds: object, stop: object) -> None:
+    """Of whoever asks for change events, of a journal or a cluster.
+
+    Raises:
+        InvalidField, OutOfRange: an argument is none.
+    """
+    _check_within("timestamp_min", timestamp_min, TIMESTAMP_MAX)
+    if timeout_seconds is not None and not (
+        isinstance(timeout_seconds, int | float) and timeout_seconds >= 0
+    ):
+        raise InvalidField("timeout_seconds", timeout_seconds, "must be a number, 0 or more")
+    if stop is not None and not isinstance(stop, threading.Event):
+        raise InvalidField("stop", stop, "must be a threading.Event")
+
+
+def _check_within(field: str, value: object, greatest: int) -> None:
+    if not isinstance(value, int):
+        raise InvalidField(field, value, "must be an integer")
+    if not 0 <= value <= greatest:
+        raise OutOfRange(field, value, greatest)
+
+
+def _record_start(reader: Reader, position_min: int, timestamp_min: int) -> int:
+    """The position of a record before which there is nothing that is asked for."""
+    end = reader.head().position + 1
+    starts = []
+    for cursor in (Cursor(position=max(position_min, 1)), Cursor(timestamp=timestamp_min)):
+        record = next(reader.records(cursor), None)
+        starts.append(end if record is None else record.position_first)
+    return max(starts)
+
+
+def _events(state: LedgerState, record: Record) -> list[ChangeEvent]:
+    """Fold one record into ``state``; the change events that it is."""
+    postings: list[_Posting] = []
+    apply_record(state, record, trace=lambda *posting: postings.append(posting))
+    return [
+        ChangeEvent(
+            position,
+            timestamp,
+            kind,
+            _transfer(row),
+            _account(state.accounts, debit),
+            _account(state.accounts, credit),
+        )
+        for (position, timestamp, kind), (row, debit, credit) in zip(
+            _moments(record, postings), postings, strict=True
+        )
+    ]
+
+
+def _moments(record: Record, postings: list[_Posting]) -> list[tuple[int, int, ChangeEventType]]:
+    """Position, timestamp and type of each posting of a record."""
+    if record.kind is RecordKind.EVENTS:
+        return [
+            (event.position, event.timestamp, ChangeEventType.TWO_PHASE_EXPIRED)
+            for event in record.events()
+            if isinstance(event, PendingExpired)
+        ]
+    positions = range(record.position_first, record.position_last + 1)
+    created: Iterator[int]
+    if record.statuses is not None:
+        created = compress(positions, record.statuses == codec.CREATED)
+    elif record.kind is RecordKind.TRANSFERS:
+        created = iter(positions)
+    else:
+        return []
+    return [
+        (position, row.timestamp, _type(row.flags))
+        for position, (row, _, _) in zip(created, postings, strict=True)
+    ]
+
+
+def _type(flags: int) -> ChangeEventType:
+    if flags & PENDING:
+        return ChangeEventType.TWO_PHASE_PENDING
+    if flags & POST:
+        return ChangeEventType.TWO_PHASE_POSTED
+    if flags & VOID:
+        return ChangeEventType.TWO_PHASE_VOIDED
+    return ChangeEventType.SINGLE_PHASE
+
+
+def _transfer(row: TransferRow) -> Transfer:
+    return Transfer(*row[:-2], TransferFlags(row.flags), row.timestamp)
+
+
+def _account(accounts: Accounts, state: AccountState) -> Account:
+    row: AccountRow = accounts.row(state.slot)
+    return Account(
+        row.id,
+        *state.balances(),
+        row.user_data_128,
+        row.user_data_64,
+        row.user_data_32,
+        row.ledger,
+        row.code,
+        AccountFlags(state.flags),
+        row.timestamp,
+    )

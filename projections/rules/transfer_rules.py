@@ -1,0 +1,202 @@
+"""The rules for transfers: as what a transfer takes effect, or why it does not. Pure functions.
+
+Each check stands in TigerBeetle's order of precedence, so that these functions can be read beside
+its reference (https://docs.tigerbeetle.com/reference/requests/create_transfers/).
+
+A transfer that takes effect is *resolved*: a balancing one has the amount it really moves, one
+that posts or voids has the fields of its pending transfer filled in, and each has its timestamp.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nostro.journal.model import AMOUNT_MAX, TIMESTAMP_MAX, CreateTransferStatus
+from nostro.projections.rules.account_rules import (
+    BALANCING,
+    BALANCING_CREDIT,
+    BALANCING_DEBIT,
+    CLOSED,
+    CLOSING,
+    CREDITS_LIMITED,
+    DEBITS_LIMITED,
+    NS_PER_SECOND,
+    PENDING,
+    RESOLVING,
+    TRANSFER_FLAGS,
+    TRANSFER_IMPORTED,
+    AccountState,
+    State,
+    TransferRow,
+    Used,
+)
+from nostro.projections.rules.two_phase_rules import resolution, resolution_exists
+
+T: Final = CreateTransferStatus
+
+
+def transfer_outcome(t: TransferRow, timestamp: int, state: State) -> TransferRow | int:
+    """The resolved transfer, or the first status that applies.
+
+    Args:
+        timestamp: when it happens, ns; an imported one brings its own.
+
+    For EXISTS the caller looks up the original's timestamp.
+    """
+    if t.flags & ~TRANSFER_FLAGS:
+        return T.RESERVED_FLAG
+    if t.id == 0:
+        return T.ID_MUST_NOT_BE_ZERO
+    if t.id == AMOUNT_MAX:
+        return T.ID_MUST_NOT_BE_INT_MAX
+    existing = state.existing_transfer(t.id)
+    if existing is Used.UP:
+        return T.ID_ALREADY_FAILED
+    if existing is not None:
+        return _exists(t, existing, state)
+    if t.flags & RESOLVING:
+        return resolution(t, timestamp, state)
+    return _first_phase(t, timestamp, state)
+
+
+def _first_phase(t: TransferRow, timestamp: int, state: State) -> TransferRow | int:
+    """A transfer that names its accounts and amount itself."""
+    malformed = _malformed(t)
+    if malformed is not None:
+        return malformed
+    debit = state.account(t.debit_account_id)
+    if debit is None:
+        return T.DEBIT_ACCOUNT_NOT_FOUND
+    credit = state.account(t.credit_account_id)
+    if credit is None:
+        return T.CREDIT_ACCOUNT_NOT_FOUND
+    if debit.ledger != credit.ledger:
+        return T.ACCOUNTS_MUST_HAVE_THE_SAME_LEDGER
+    if t.ledger != debit.ledger:
+        return T.TRANSFER_MUST_HAVE_THE_SAME_LEDGER_AS_ACCOUNTS
+    if t.flags & TRANSFER_IMPORTED:
+        timestamp = t.timestamp
+        untimely = _untimely(t, debit, credit, state)
+        if untimely is not None:
+            return untimely
+    if debit.flags & CLOSED:
+        return T.DEBIT_ACCOUNT_ALREADY_CLOSED
+    if credit.flags & CLOSED:
+        return T.CREDIT_ACCOUNT_ALREADY_CLOSED
+    amount = _balancing_amount(t, debit, credit) if t.flags & BALANCING else t.amount
+    refused = _balances_refuse(t, amount, timestamp, debit, credit)
+    if refused is not None:
+        return refused
+    return t._replace(amount=amount, timestamp=timestamp)
+
+
+def _malformed(t: TransferRow) -> int | None:
+    if t.debit_account_id == 0:
+        return T.DEBIT_ACCOUNT_ID_MUST_NOT_BE_ZERO
+    if t.debit_account_id == AMOUNT_MAX:
+        return T.DEBIT_ACCOUNT_ID_MUST_NOT_BE_INT_MAX
+    if t.credit_account_id == 0:
+        return T.CREDIT_ACCOUNT_ID_MUST_NOT_BE_ZERO
+    if t.credit_account_id == AMOUNT_MAX:
+        return T.CREDIT_ACCOUNT_ID_MUST_NOT_BE_INT_MAX
+    if t.credit_account_id == t.debit_account_id:
+        return T.ACCOUNTS_MUST_BE_DIFFERENT
+    if t.pending_id != 0:
+        return T.PENDING_ID_MUST_BE_ZERO
+    if not t.flags & PENDING:
+        if t.timeout != 0:
+            return T.TIMEOUT_RESERVED_FOR_PENDING_TRANSFER
+        if t.flags & CLOSING:
+            return T.CLOSING_TRANSFER_MUST_BE_PENDING
+    if t.ledger == 0:
+        return T.LEDGER_MUST_NOT_BE_ZERO
+    if t.code == 0:
+        return T.CODE_MUST_NOT_BE_ZERO
+    return None
+
+
+def _untimely(
+    t: TransferRow, debit: AccountState, credit: AccountState, state: State
+) -> int | None:
+    if t.timestamp <= state.transfers_timestamp_max() or state.is_account_timestamp(t.timestamp):
+        return T.IMPORTED_EVENT_TIMESTAMP_MUST_NOT_REGRESS
+    if t.timestamp <= debit.timestamp:
+        return T.IMPORTED_EVENT_TIMESTAMP_MUST_POSTDATE_DEBIT_ACCOUNT
+    if t.timestamp <= credit.timestamp:
+        return T.IMPORTED_EVENT_TIMESTAMP_MUST_POSTDATE_CREDIT_ACCOUNT
+    if t.timeout != 0:
+        return T.IMPORTED_EVENT_TIMEOUT_MUST_BE_ZERO
+    return None
+
+
+def _balancing_amount(t: TransferRow, debit: AccountState, credit: AccountState) -> int:
+    """As much of the amount as the accounts' balances leave room for."""
+    amount = t.amount
+    if t.flags & BALANCING_DEBIT:
+        room = debit.credits_posted - debit.debits_posted - debit.debits_pending
+        amount = min(amount, max(room, 0))
+    if t.flags & BALANCING_CREDIT:
+        room = credit.debits_posted - credit.credits_posted - credit.credits_pending
+        amount = min(amount, max(room, 0))
+    return amount
+
+
+def _balances_refuse(
+    t: TransferRow, amount: int, timestamp: int, debit: AccountState, credit: AccountState
+) -> int | None:
+    """Overflow and limits. Pending amounts count: what is reserved is as good as spent."""
+    if t.flags & PENDING:
+        if amount + debit.debits_pending > AMOUNT_MAX:
+            return T.OVERFLOWS_DEBITS_PENDING
+        if amount + credit.credits_pending > AMOUNT_MAX:
+            return T.OVERFLOWS_CREDITS_PENDING
+    debits = debit.debits_posted + amount
+    credits = credit.credits_posted + amount
+    if debits > AMOUNT_MAX:
+        return T.OVERFLOWS_DEBITS_POSTED
+    if credits > AMOUNT_MAX:
+        return T.OVERFLOWS_CREDITS_POSTED
+    debits += debit.debits_pending
+    credits += credit.credits_pending
+    if debits > AMOUNT_MAX:
+        return T.OVERFLOWS_DEBITS
+    if credits > AMOUNT_MAX:
+        return T.OVERFLOWS_CREDITS
+    if t.timeout and timestamp + t.timeout * NS_PER_SECOND > TIMESTAMP_MAX:
+        return T.OVERFLOWS_TIMEOUT
+    if debit.flags & DEBITS_LIMITED and debits > debit.credits_posted:
+        return T.EXCEEDS_CREDITS
+    if credit.flags & CREDITS_LIMITED and credits > credit.debits_posted:
+        return T.EXCEEDS_DEBITS
+    return None
+
+
+def _exists(t: TransferRow, e: TransferRow, state: State) -> int:
+    if t.flags != e.flags:
+        return T.EXISTS_WITH_DIFFERENT_FLAGS
+    if t.pending_id != e.pending_id:
+        return T.EXISTS_WITH_DIFFERENT_PENDING_ID
+    if t.timeout != e.timeout:
+        return T.EXISTS_WITH_DIFFERENT_TIMEOUT
+    if t.flags & RESOLVING:
+        return resolution_exists(t, e, state)
+    if t.debit_account_id != e.debit_account_id:
+        return T.EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID
+    if t.credit_account_id != e.credit_account_id:
+        return T.EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID
+    if t.flags & BALANCING:
+        if t.amount < e.amount:  # the amount asked for is a bound, what was moved may be less
+            return T.EXISTS_WITH_DIFFERENT_AMOUNT
+    elif t.amount != e.amount:
+        return T.EXISTS_WITH_DIFFERENT_AMOUNT
+    if t.user_data_128 != e.user_data_128:
+        return T.EXISTS_WITH_DIFFERENT_USER_DATA_128
+    if t.user_data_64 != e.user_data_64:
+        return T.EXISTS_WITH_DIFFERENT_USER_DATA_64
+    if t.user_data_32 != e.user_data_32:
+        return T.EXISTS_WITH_DIFFERENT_USER_DATA_32
+    if t.ledger != e.ledger:
+        return T.EXISTS_WITH_DIFFERENT_LEDGER
+    if t.code != e.code:
+        return T.EXISTS_WITH_DIFFERENT_CODE
+    return T.EXISTS

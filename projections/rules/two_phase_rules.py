@@ -1,0 +1,144 @@
+"""The rules for the second phase: posting or voiding a pending transfer. Pure functions.
+
+In TigerBeetle's order of precedence; see https://docs.tigerbeetle.com/coding/two-phase-transfers/.
+A field left zero takes its value from the pending transfer; so does an amount of AMOUNT_MAX when
+posting, of zero when voiding.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nostro.journal.model import AMOUNT_MAX, CreateTransferStatus
+from nostro.projections.rules.account_rules import (
+    CLOSED,
+    PENDING,
+    POST,
+    RESOLVING,
+    TRANSFER_FLAGS,
+    TRANSFER_IMPORTED,
+    VOID,
+    PendingStatus,
+    State,
+    TransferRow,
+)
+
+T: Final = CreateTransferStatus
+
+_INCOMPATIBLE: Final = TRANSFER_FLAGS & ~RESOLVING & ~TRANSFER_IMPORTED & ~1
+"""Every flag but these two, linked and imported."""
+_RESOLVED: Final = {
+    int(PendingStatus.POSTED): T.PENDING_TRANSFER_ALREADY_POSTED,
+    int(PendingStatus.VOIDED): T.PENDING_TRANSFER_ALREADY_VOIDED,
+    int(PendingStatus.EXPIRED): T.PENDING_TRANSFER_EXPIRED,
+}
+
+
+def resolution(t: TransferRow, timestamp: int, state: State) -> TransferRow | int:
+    """The transfer that posts or voids, resolved, or the first status that applies."""
+    malformed = _malformed(t)
+    if malformed is not None:
+        return malformed
+    pending = state.existing_transfer(t.pending_id)
+    if not isinstance(pending, TransferRow):
+        return T.PENDING_TRANSFER_NOT_FOUND
+    if not pending.flags & PENDING:
+        return T.PENDING_TRANSFER_NOT_PENDING
+    different = _differs(t, pending)
+    if different is not None:
+        return different
+    amount = _amount(t, pending)
+    if amount > pending.amount:
+        return T.EXCEEDS_PENDING_TRANSFER_AMOUNT
+    if t.flags & VOID and amount < pending.amount:
+        return T.PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT
+    resolved = _RESOLVED.get(state.pending_status(pending))
+    if resolved is not None:
+        return resolved
+    if pending.timeout and pending.expires_at <= timestamp:
+        return T.PENDING_TRANSFER_EXPIRED
+    if t.flags & TRANSFER_IMPORTED:
+        timestamp = t.timestamp
+        if timestamp <= state.transfers_timestamp_max() or state.is_account_timestamp(timestamp):
+            return T.IMPORTED_EVENT_TIMESTAMP_MUST_NOT_REGRESS
+    if t.flags & POST:  # a closed account still lets go of what is pending
+        if _is_closed(pending.debit_account_id, state):
+            return T.DEBIT_ACCOUNT_ALREADY_CLOSED
+        if _is_closed(pending.credit_account_id, state):
+            return T.CREDIT_ACCOUNT_ALREADY_CLOSED
+    return _filled_in(t, pending, amount, timestamp)
+
+
+def resolution_exists(t: TransferRow, e: TransferRow, state: State) -> int:
+    """How ``t`` compares with ``e``, which resolved the same pending transfer under its id."""
+    if t.debit_account_id not in (0, e.debit_account_id):
+        return T.EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID
+    if t.credit_account_id not in (0, e.credit_account_id):
+        return T.EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID
+    pending = state.existing_transfer(t.pending_id)
+    assert isinstance(pending, TransferRow)  # or ``e`` could not have resolved it
+    if _amount(t, pending) != e.amount:
+        return T.EXISTS_WITH_DIFFERENT_AMOUNT
+    if (t.user_data_128 or pending.user_data_128) != e.user_data_128:
+        return T.EXISTS_WITH_DIFFERENT_USER_DATA_128
+    if (t.user_data_64 or pending.user_data_64) != e.user_data_64:
+        return T.EXISTS_WITH_DIFFERENT_USER_DATA_64
+    if (t.user_data_32 or pending.user_data_32) != e.user_data_32:
+        return T.EXISTS_WITH_DIFFERENT_USER_DATA_32
+    if t.ledger not in (0, e.ledger):
+        return T.EXISTS_WITH_DIFFERENT_LEDGER
+    if t.code not in (0, e.code):
+        return T.EXISTS_WITH_DIFFERENT_CODE
+    return T.EXISTS
+
+
+def _malformed(t: TransferRow) -> int | None:
+    if t.flags & RESOLVING == RESOLVING or t.flags & _INCOMPATIBLE:
+        return T.FLAGS_ARE_MUTUALLY_EXCLUSIVE
+    if t.pending_id == 0:
+        return T.PENDING_ID_MUST_NOT_BE_ZERO
+    if t.pending_id == AMOUNT_MAX:
+        return T.PENDING_ID_MUST_NOT_BE_INT_MAX
+    if t.pending_id == t.id:
+        return T.PENDING_ID_MUST_BE_DIFFERENT
+    if t.timeout != 0:
+        return T.TIMEOUT_RESERVED_FOR_PENDING_TRANSFER
+    return None
+
+
+def _differs(t: TransferRow, pending: TransferRow) -> int | None:
+    if t.debit_account_id not in (0, pending.debit_account_id):
+        return T.PENDING_TRANSFER_HAS_DIFFERENT_DEBIT_ACCOUNT_ID
+    if t.credit_account_id not in (0, pending.credit_account_id):
+        return T.PENDING_TRANSFER_HAS_DIFFERENT_CREDIT_ACCOUNT_ID
+    if t.ledger not in (0, pending.ledger):
+        return T.PENDING_TRANSFER_HAS_DIFFERENT_LEDGER
+    if t.code not in (0, pending.code):
+        return T.PENDING_TRANSFER_HAS_DIFFERENT_CODE
+    return None
+
+
+def _amount(t: TransferRow, pending: TransferRow) -> int:
+    whole = 0 if t.flags & VOID else AMOUNT_MAX
+    return pending.amount if t.amount == whole else t.amount
+
+
+def _is_closed(account_id: int, state: State) -> bool:
+    account = state.account(account_id)
+    if account is None:
+        raise AssertionError("a pending transfer names an account that does not exist")
+    return bool(account.flags & CLOSED)
+
+
+def _filled_in(t: TransferRow, pending: TransferRow, amount: int, timestamp: int) -> TransferRow:
+    return t._replace(
+        debit_account_id=pending.debit_account_id,
+        credit_account_id=pending.credit_account_id,
+        amount=amount,
+        user_data_128=t.user_data_128 or pending.user_data_128,
+        user_data_64=t.user_data_64 or pending.user_data_64,
+        user_data_32=t.user_data_32 or pending.user_data_32,
+        ledger=pending.ledger,
+        code=pending.code,
+        timestamp=timestamp,
+    )

@@ -1,0 +1,1 @@
+"""The durable state: accounts with balances, pending transfers, ids, in memory."""

@@ -1,0 +1,1 @@
+"""Making a journal from a cluster, and following it."""

@@ -1,0 +1,1 @@
+"""A cluster as the ledger: the embedded ledger's methods, answered by TigerBeetle."""

@@ -1,0 +1,1 @@
+"""Reconciling: comparing the whole journal with a cluster, resumably."""

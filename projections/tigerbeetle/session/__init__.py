@@ -1,0 +1,1 @@
+"""Speaking with a cluster: sessions, requests, time-outs, retries, queries page by page."""

@@ -1,0 +1,120 @@
+"""A request and its reply: sent, timed, and sent again when no reply comes.
+
+Sending again is harmless, for ids are unique. But a request that was not answered may have been
+carried out all the same, and may be yet: see :mod:`nostro.projections.tigerbeetle.ledger.creation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from nostro.journal.errors import InvalidField, LedgerClosed
+from nostro.journal.model import Rows
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.projections.tigerbeetle.errors import (
+    ClusterError,
+    ClusterUnreachable,
+    ConnectionFailed,
+    RequestRefused,
+    SessionClosed,
+)
+from nostro.projections.tigerbeetle.operations import Operation
+from nostro.projections.tigerbeetle.session.breaker import Breaker
+from nostro.projections.tigerbeetle.session.effects import Pause, Steps, Wait
+from nostro.projections.tigerbeetle.session.pool import SessionPool
+from nostro.projections.tigerbeetle.session.session import Reply
+
+
+class Answer(NamedTuple):
+    data: bytes
+    is_resent: bool
+    """An attempt before this one may have been carried out, too."""
+
+
+class Unanswered(Exception):
+    """The last attempt has failed as well."""
+
+    def __init__(self, cause: ClusterError, *, is_sent: bool) -> None:
+        self.cause = cause
+        self.is_sent = is_sent
+        """Some attempt may have been carried out, or may be yet."""
+
+
+class Exchange:
+    """Requests to one cluster. Thread-safe."""
+
+    def __init__(
+        self, configuration: ClusterConfiguration, pool: SessionPool, *,
+        attempts_max: int, breaker: Callable[[], Breaker],
+    ) -> None:  # fmt: skip
+        if attempts_max < 1:
+            raise InvalidField("attempts_max", attempts_max, "must be at least 1")
+        self.configuration = configuration
+        self._pool = pool
+        self._attempts_max = attempts_max
+        self._breaker = breaker
+        self.timestamp = 0
+        """The cluster's clock at its latest reply, ns: what it creates from now on is later."""
+
+    def ask(self, operation: Operation, body: Rows) -> Steps[Answer]:
+        """Send a request until it is answered, or often enough.
+
+        Raises:
+            LedgerClosed: nothing was sent.
+            Unanswered: see there.
+        """
+        breaker = self._breaker()
+        is_sent = False
+        cause: ClusterError = SessionClosed()
+        while True:
+            try:
+                sent = self._pool.submit(operation, body)
+            except LedgerClosed:
+                if not is_sent:
+                    raise
+                raise Unanswered(cause, is_sent=True) from None
+            except ClusterError as error:
+                cause = error
+            else:
+                try:
+                    reply = yield Wait(sent.future, self.configuration.timeout_seconds)
+                except TimeoutError:
+                    cause = self._unreachable()
+                except ClusterError as error:
+                    cause = error
+                else:
+                    return self._answer(reply, is_resent=is_sent)
+                is_sent = is_sent or isinstance(cause, ConnectionFailed)
+                if not isinstance(cause, RequestRefused):
+                    self._pool.discard(sent.session)
+            may_pass = isinstance(cause, ConnectionFailed)
+            seconds = breaker.failed()
+            if not may_pass or breaker.failures >= self._attempts_max:
+                raise Unanswered(cause, is_sent=is_sent)
+            yield Pause(seconds)
+
+    def read(self, operation: Operation, body: Rows) -> Steps[bytes]:
+        """The reply to a request that changes nothing.
+
+        Raises:
+            LedgerClosed: also when it was closed meanwhile.
+            ClusterError: see :mod:`nostro.projections.tigerbeetle.errors`.
+        """
+        try:
+            answer = yield from self.ask(operation, body)
+        except Unanswered as failure:
+            self._pool.check_open()
+            raise failure.cause from None
+        return answer.data
+
+    def _answer(self, reply: Reply | None, *, is_resent: bool) -> Answer:
+        if reply is None:
+            raise AssertionError("resumed without a reply")
+        self.timestamp = max(self.timestamp, reply.timestamp)
+        return Answer(reply.data, is_resent)
+
+    def _unreachable(self) -> ClusterUnreachable:
+        configuration = self.configuration
+        replicas = ",".join(configuration.replicas)
+        return ClusterUnreachable(configuration.cluster_id, replicas, configuration.timeout_seconds)

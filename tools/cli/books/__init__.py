@@ -1,0 +1,1 @@
+"""Commands that show accounts, balances, statements and the log, and that make a ledger."""

@@ -1,0 +1,108 @@
+"""Events as a line of text, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from nostro.journal import (
+    AccountCreated,
+    Event,
+    LedgerRestored,
+    PendingExpired,
+    TransferCreated,
+    TransferFlags,
+    TransferRefused,
+)
+from nostro.tools.cli.books.accounts import flag_names as account_flag_names
+from nostro.tools.cli.terminal import screen
+from nostro.tools.exporting.naming import domain_event_json
+from nostro.tools.times import format_plain, format_rfc3339
+
+_SHORT_ID_LENGTH: Final = 14
+
+
+def event_line(event: Event, *, short: bool = False) -> str:
+    """Return the event as one line of text: position, time, and what happened.
+
+    ``short`` abbreviates long ids in the middle, for the eye only.
+    """
+    show = _short_id if short else screen.id_text
+    return f"{event.position:>9}  {format_plain(event.timestamp)}  {_what(event, show)}"
+
+
+def _short_id(id: int) -> str:
+    text = screen.id_text(id)
+    return text if len(text) <= _SHORT_ID_LENGTH else f"{text[:6]}..{text[-6:]}"
+
+
+def _what(event: Event, show: Callable[[int], str]) -> str:
+    if isinstance(event, AccountCreated):
+        account = event.account
+        return f"account {show(account.id)} ledger {account.ledger} code {account.code}"
+    if isinstance(event, TransferCreated | TransferRefused):
+        transfer = event.transfer
+        debit = show(transfer.debit_account_id)
+        credit = show(transfer.credit_account_id)
+        text = f"{debit} -> {credit}  {transfer.amount}"
+        flags = transfer.flags & ~TransferFlags.IMPORTED
+        if flags:
+            text += f"  {' '.join(_transfer_flag_names(flags))}"
+        return (
+            f"{text}  REFUSED {event.status.name}" if isinstance(event, TransferRefused) else text
+        )
+    if isinstance(event, PendingExpired):
+        return f"pending {show(event.transfer_id)} expired"
+    origin = f"from ledger {event.ledger_id.hex()}, up to position {event.position_kept:,}"
+    if isinstance(event, LedgerRestored):
+        return f"restored {origin}"
+    return f"repaired {origin}, {event.events_lost:,} events lost: {event.cause}"
+
+
+def event_json(event: Event) -> dict[str, Any]:
+    """Return the event as JSON shows it; ids and amounts are text, amounts unscaled."""
+    shown: dict[str, Any] = {
+        "position": event.position,
+        "timestamp": format_rfc3339(event.timestamp),
+        "timestamp_ns": event.timestamp,
+    }
+    if isinstance(event, AccountCreated):
+        account = event.account
+        return {
+            **shown,
+            "event": "account_created",
+            "id": str(account.id),
+            "ledger": account.ledger,
+            "code": account.code,
+            "flags": account_flag_names(account.flags),
+            "user_data_128": str(account.user_data_128),
+            "user_data_64": str(account.user_data_64),
+            "user_data_32": account.user_data_32,
+        }
+    if isinstance(event, TransferCreated | TransferRefused):
+        return {**shown, **_transfer_json(event)}
+    return {**shown, **domain_event_json(event)}
+
+
+def _transfer_json(event: TransferCreated | TransferRefused) -> dict[str, Any]:
+    transfer = event.transfer
+    refused = isinstance(event, TransferRefused)
+    return {
+        "event": "transfer_refused" if refused else "transfer_created",
+        **({"status": event.status.name} if isinstance(event, TransferRefused) else {}),
+        "id": str(transfer.id),
+        "debit_account_id": str(transfer.debit_account_id),
+        "credit_account_id": str(transfer.credit_account_id),
+        "amount": str(transfer.amount),
+        "pending_id": str(transfer.pending_id),
+        "ledger": transfer.ledger,
+        "code": transfer.code,
+        "flags": _transfer_flag_names(transfer.flags),
+        "user_data_128": str(transfer.user_data_128),
+        "user_data_64": str(transfer.user_data_64),
+        "user_data_32": transfer.user_data_32,
+    }
+
+
+def _transfer_flag_names(flags: int) -> list[str]:
+    return [flag.name.lower() for flag in TransferFlags if flag & flags and flag.name is not None]

@@ -1,0 +1,150 @@
+"""``nostro log``: the events themselves, one line each, and new ones as they become durable."""
+
+from __future__ import annotations
+
+import itertools
+import select
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import attrs
+import click
+
+from nostro import journal
+from nostro.journal import AccountCreated, Event, RecordKind, TransferCreated, TransferRefused
+from nostro.tools.cli.books.event_text import event_json, event_line
+from nostro.tools.cli.terminal import parameters, screen
+from nostro.tools.cli.terminal.help_examples import DocumentedCommand
+from nostro.tools.cli.terminal.interruption import stop_on_signal
+from nostro.tools.cli.terminal.parameters import Place
+from nostro.tools.u128 import u128_equal
+
+_IDLE_SECONDS: Final = 1.0  # how soon a reader who went away is noticed while nothing happens
+
+
+@attrs.frozen
+class _Range:
+    """What to show; the bounds are included."""
+
+    start: Place
+    end: Place
+    account: int | None
+
+    def holds(self, event: Event) -> bool:
+        if self.start.timestamp is not None and event.timestamp < self.start.timestamp:
+            return False
+        if self.end.timestamp is not None and event.timestamp > self.end.timestamp:
+            return False
+        if self.start.position is not None and event.position < self.start.position:
+            return False
+        return self.account is None or self.account in _accounts_of(event)
+
+    def is_past(self, position: int) -> bool:
+        """Whether nothing from ``position`` on can belong: times need not rise with positions."""
+        return self.end.position is not None and position > self.end.position
+
+
+@click.command(
+    cls=DocumentedCommand,
+    short_help="Print the events, and follow new ones.",
+    examples=(
+        "nostro log books --limit 10",
+        "nostro log books --from 1993-05-01 --to 1993-05-31 --account 576",
+        "nostro log books --from 20000 --follow --json",
+    ),
+)
+@parameters.directory
+@parameters.from_place
+@parameters.to_place
+@click.option("--account", type=parameters.AccountId(), help="Only what touches this account.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many events.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with new events as they become durable.")
+@parameters.as_json
+def log(
+    directory: Path,
+    *,
+    start: Place | None,
+    end: Place | None,
+    account: int | None,
+    limit: int | None,
+    follow: bool,
+    as_json: bool,
+) -> None:
+    """Print the events in DIR, one line each, in the order in which they were recorded.
+
+    An integer up to 10**14 is a position, a larger one nanoseconds. Imported events keep the
+    times of their data, so times need not rise from line to line; positions do. --follow ends
+    on Ctrl-C, SIGTERM, or when nobody reads any more. --json writes JSON Lines.
+    """
+    chosen = _Range(start or Place(), end or Place(), account)
+    short = screen.is_terminal(sys.stdout)
+    with stop_on_signal() as stop:
+        reader = journal.Reader(directory)
+        events = _events(_records(reader, chosen, stop, follow=follow), chosen, stop)
+        for event in itertools.islice(events, limit):
+            if as_json:
+                screen.json_line(event_json(event))
+            else:
+                click.echo(event_line(event, short=short))
+            if follow:
+                sys.stdout.flush()
+
+
+def _records(
+    reader: journal.Reader, chosen: _Range, stop: threading.Event, *, follow: bool
+) -> Iterator[journal.Record]:
+    cursor = journal.Cursor(chosen.start.position, chosen.start.timestamp)
+    if not follow:
+        yield from reader.records(cursor)
+        return
+    while not stop.is_set() and _is_read():
+        for record in reader.follow(cursor, stop=stop, timeout_seconds=_IDLE_SECONDS):
+            yield record
+            cursor = journal.Cursor(position=record.position_last + 1)
+
+
+def _is_read() -> bool:
+    """Whether somebody still reads standard output; a pipe tells without being written to."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+    except (OSError, ValueError):  # no descriptor behind it
+        return True
+    return not any(events & (select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0))
+
+
+def _events(
+    records: Iterator[journal.Record], chosen: _Range, stop: threading.Event
+) -> Iterator[Event]:
+    for record in records:
+        if stop.is_set() or chosen.is_past(record.position_first):
+            return
+        if chosen.account is not None and not _may_touch(record, chosen.account):
+            continue
+        for event in record.events():
+            if chosen.is_past(event.position):
+                return
+            if chosen.holds(event):
+                yield event
+
+
+def _may_touch(record: journal.Record, account: int) -> bool:
+    """Whether a record can hold an event of the account, told without making its events."""
+    if record.kind is RecordKind.ACCOUNTS:
+        return bool(u128_equal(record.rows["id"], account).any())
+    if record.kind is RecordKind.TRANSFERS:
+        rows = record.rows
+        sides = (rows["debit_account_id"], rows["credit_account_id"])
+        return any(bool(u128_equal(side, account).any()) for side in sides)
+    return False
+
+
+def _accounts_of(event: Event) -> tuple[int, ...]:
+    if isinstance(event, AccountCreated):
+        return (event.account.id,)
+    if isinstance(event, TransferCreated | TransferRefused):
+        return (event.transfer.debit_account_id, event.transfer.credit_account_id)
+    return ()

@@ -1,0 +1,1 @@
+"""Commands for TigerBeetle clusters: run one, mirror into it, reconcile with it."""

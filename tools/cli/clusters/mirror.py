@@ -1,0 +1,163 @@
+"""``nostro mirror``: keep a TigerBeetle cluster the journal's exact mirror, and say how it does."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import click
+
+from nostro.journal.storage.directory import Directory, require_ledger
+from nostro.journal.storage.files import Storage
+from nostro.projections.ledger.mirroring import backend
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.projections.tigerbeetle.mirror.cursor import forget_cursor
+from nostro.projections.tigerbeetle.mirror.health import MirrorHealth, MirrorState, metrics
+from nostro.projections.tigerbeetle.mirror.mirror import Mirror
+from nostro.projections.tigerbeetle.mirror.place import mirror_places
+from nostro.tools.cli.clusters.cluster_options import cluster_options, configuration
+from nostro.tools.cli.terminal import parameters, screen
+from nostro.tools.cli.terminal.failures import CHECK_FAILED, WRONG_USE, CommandFailed
+from nostro.tools.cli.terminal.help_examples import DocumentedCommand
+from nostro.tools.cli.terminal.interruption import stop_on_signal
+from nostro.tools.cli.terminal.meter import meter
+from nostro.tools.times import format_plain
+
+_LOOK_SECONDS = 0.25
+
+
+@click.command(
+    cls=DocumentedCommand,
+    short_help="Mirror the journal into a TigerBeetle cluster.",
+    examples=(
+        "nostro mirror books --cluster-id 0 --replicas 127.0.0.1:3001",
+        "nostro mirror books --once",
+        "nostro mirror books --status",
+        "nostro mirror books --status --metrics",
+    ),
+)
+@parameters.directory
+@cluster_options
+@click.option("--once", is_flag=True, help="End when the cluster has what is durable now.")
+@click.option("--status", is_flag=True, help="Only say how the mirror does; exit 1 if not well.")
+@click.option(
+    "--metrics", "as_metrics", is_flag=True, help="With --status, as Prometheus reads it."
+)
+@click.option(
+    "--rebuild-cursor",
+    is_flag=True,
+    help="Forget how far the cluster was, and ask it; for one that was replaced.",
+)
+@parameters.quiet
+@parameters.as_json
+def mirror(
+    directory: Path,
+    *,
+    cluster_id: str | None,
+    replicas: str | None,
+    timeout: float | None,
+    batch_events: int | None,
+    once: bool,
+    status: bool,
+    as_metrics: bool,
+    rebuild_cursor: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Send every account and transfer in DIR to a TigerBeetle cluster, and go on as DIR grows.
+
+    The cluster then holds the same ids, timestamps and balances. The ledger may be open in another
+    process, which notices nothing of this one. Interrupting loses nothing. A ledger that is opened
+    with TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS set does this by itself.
+    """
+    require_ledger(Directory(directory))
+    if status:
+        _show_status(directory, cluster_id, as_metrics=as_metrics, as_json=as_json)
+        return
+    if as_metrics:
+        raise CommandFailed("--metrics goes with --status", code=WRONG_USE)
+    found = configuration(cluster_id, replicas, timeout, batch_events)
+    if not (quiet or as_json):
+        screen.line(f"Accounting backend: {backend(directory, found)}")
+    with Mirror(directory, found) as running:
+        if rebuild_cursor:
+            forget_cursor(Storage(), Directory(directory), found.cluster_id)
+        health = _run(running, found, once=once, quiet=quiet)
+    if as_json:
+        screen.json_line(health.as_json())
+    elif not quiet:
+        screen.line(f"The cluster holds every event up to position {health.position:,}.")
+
+
+def _run(running: Mirror, found: ClusterConfiguration, *, once: bool, quiet: bool) -> MirrorHealth:
+    """Mirror on a thread of its own, and show meanwhile how it does."""
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            if once:
+                running.catch_up()
+            else:
+                running.run(stop)
+        except BaseException as error:  # noqa: BLE001 - raised again by who waits
+            failure.append(error)
+
+    with stop_on_signal() as stop, meter("mirror", "events", quiet=quiet) as progress:
+        worker = threading.Thread(target=work, name="nostro-mirror", daemon=True)
+        worker.start()
+        told, begun = None, running.health().position
+        while worker.is_alive():
+            worker.join(_LOOK_SECONDS)
+            health = running.health()
+            progress.update(health.position, health.position_head, health.position - begun)
+            if health.last_error not in {None, told} and health.state is MirrorState.RETRYING:
+                told = health.last_error
+                click.echo(f"nostro: {told}; trying again", err=True)
+            if stop.is_set():
+                worker.join(found.timeout_seconds)
+                break
+        health = running.health()
+        progress.update(health.position, health.position_head, health.position - begun)
+    if failure:
+        raise failure[0]
+    return health
+
+
+def _show_status(
+    directory: Path, cluster_id: str | None, *, as_metrics: bool, as_json: bool
+) -> None:
+    storage = Storage()
+    places = mirror_places(storage, Directory(directory))
+    if cluster_id is not None:
+        places = [place for place in places if str(place.cluster_id) == cluster_id]
+    healths = [health for place in places if (health := place.health_now(storage)) is not None]
+    if not healths:
+        raise CommandFailed(
+            f"{directory} is not mirrored, and never was", code=CHECK_FAILED,
+            hint="nostro mirror DIR --cluster-id N --replicas HOST:PORT begins",
+        )  # fmt: skip
+    for health in healths:
+        if as_metrics:
+            click.echo(metrics(health), nl=False)
+        elif as_json:
+            screen.json_line(health.as_json())
+        else:
+            screen.facts(_facts(health))
+    if not all(health.is_healthy for health in healths):
+        raise SystemExit(CHECK_FAILED)
+
+
+def _facts(health: MirrorHealth) -> list[tuple[str, str]]:
+    error_at = format_plain(health.last_error_at) if health.last_error_at else ""
+    return [
+        ("cluster", str(health.cluster_id)),
+        ("replicas", health.replicas),
+        ("state", health.state.value),
+        ("connected", "yes" if health.connected else "no"),
+        ("position", f"{health.position:,} of {health.position_head:,}"),
+        ("behind", f"{health.lag_events:,} events, {health.lag_seconds:.1f} s"),
+        ("mirrored", f"{health.events_mirrored:,} events since it began"),
+        ("failures", f"{health.failures:,}"),
+        ("last error", f"{health.last_error} ({error_at})" if health.last_error else ""),
+        ("as of", format_plain(health.updated_at)),
+    ]

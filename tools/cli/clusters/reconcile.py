@@ -1,0 +1,197 @@
+"""``nostro reconcile``: hold every account and transfer against a TigerBeetle cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from nostro.journal import AccountFlags, TransferFlags
+from nostro.journal.storage.directory import Directory, require_ledger
+from nostro.projections.tigerbeetle.errors import ConnectionFailed, Difference, ForeignData
+from nostro.projections.tigerbeetle.reconcile.findings import Counts
+from nostro.projections.tigerbeetle.reconcile.reconcile import (
+    DIFFERENCES_MAX,
+    ReconcileReport,
+    reconcile,
+)
+from nostro.tools.cli.clusters.cluster_options import cluster_options, configuration
+from nostro.tools.cli.clusters.differences import differences_json
+from nostro.tools.cli.terminal import parameters, screen
+from nostro.tools.cli.terminal.failures import CHECK_FAILED, GOOD, WRONG_USE, CommandFailed
+from nostro.tools.cli.terminal.help_examples import DocumentedCommand
+from nostro.tools.cli.terminal.interruption import Interruption
+from nostro.tools.cli.terminal.meter import meter
+from nostro.tools.cli.terminal.screen import Column
+
+_UNREACHABLE: Final = "check addresses, cluster id and the replicas' logs"
+_RESUME: Final = "the same command with --resume goes on from there"
+_FOREIGN: Final = "name the cluster that this ledger is mirrored into"
+
+
+@click.command(
+    "reconcile",
+    cls=DocumentedCommand,
+    short_help="Compare with a TigerBeetle cluster, row by row.",
+    examples=(
+        "nostro reconcile books --cluster-id 0 --replicas 127.0.0.1:3001",
+        "nostro reconcile books --json --quiet",
+        "nostro reconcile books --resume --limit-differences 1000",
+    ),
+)
+@parameters.directory
+@cluster_options
+@click.option("--resume", is_flag=True, help="Go on where a run before this one was stopped.")
+@click.option(
+    "--limit-differences",
+    "differences_max",
+    type=click.IntRange(0),
+    default=DIFFERENCES_MAX,
+    show_default=True,
+    metavar="N",
+    help="Show so many differences; all are counted.",
+)
+@parameters.quiet
+@parameters.as_json
+@click.pass_context
+def reconcile_command(
+    context: click.Context,
+    directory: Path,
+    *,
+    cluster_id: str | None,
+    replicas: str | None,
+    timeout: float | None,
+    batch_events: int | None,
+    resume: bool,
+    differences_max: int,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Compare every account and every transfer in DIR with those in a TigerBeetle cluster.
+
+    Every field of both is compared, the balances and what is closed included, both ways: what is
+    missing in the cluster and what only the cluster has. What has not been mirrored yet is not
+    missing: the cluster is said to be behind. Reads only, and may run beside the writer and the
+    mirror. The exit code is 1 when anything differs.
+    """
+    require_ledger(Directory(directory))
+    cluster = configuration(cluster_id, replicas, timeout, batch_events)
+    with Interruption().listening(), meter("reconcile", "transfers", quiet=quiet) as progress:
+        has_begun = False
+
+        def tell(done: int, total: int, count: int) -> None:
+            nonlocal has_begun
+            has_begun = True
+            progress.update(done, total, count)
+
+        try:
+            report = reconcile(
+                directory,
+                cluster,
+                resume=resume,
+                differences_max=differences_max,
+                progress=tell,
+            )
+        except ConnectionFailed as error:
+            raise CommandFailed(
+                str(error), code=WRONG_USE, hint=_RESUME if has_begun else _UNREACHABLE
+            ) from None
+        except ForeignData as error:
+            raise CommandFailed(str(error), code=WRONG_USE, hint=_FOREIGN) from None
+    if as_json:
+        screen.json_line(_json(report))
+    else:
+        _show(report)
+    context.exit(GOOD if report.equal else CHECK_FAILED)
+
+
+def _show(report: ReconcileReport) -> None:
+    if report.differences:
+        columns = [Column("what"), Column("id", right=True), Column("field"),
+                   Column("journal", right=True), Column("cluster", right=True)]  # fmt: skip
+        screen.table(columns, map(_cells, report.differences))
+    unshown = report.differences_found - len(report.differences)
+    if unshown:
+        screen.line(f"{unshown:,} more are not shown; --limit-differences N shows N.")
+    if report.equal:
+        screen.line("Equal: journal and cluster say the same.", style="bold green")
+    else:
+        screen.line("DIFFERENT: journal and cluster do not say the same.", style="bold red")
+    rate = report.transfers.compared / report.seconds if report.seconds > 0 else 0
+    screen.facts(
+        [
+            ("accounts", _counted(report.accounts)),
+            ("transfers", _counted(report.transfers)),
+            ("position", f"{report.position:,} of {report.position_head:,}"),
+            (
+                "resumed",
+                f"transfers up to {report.position_resumed:,} were compared before"
+                if report.position_resumed
+                else "",
+            ),
+            ("time", f"{report.seconds:.2f} s ({rate:,.0f} transfers/s)"),
+        ]
+    )
+    if report.events_behind:
+        behind = screen.counted(report.events_behind, "event")
+        screen.line(
+            f"The cluster is {behind} behind; what it has not got yet was not compared.",
+            style="yellow",
+        )
+
+
+def _counted(counts: Counts) -> str:
+    told = [f"{counts.compared:,} compared"]
+    for number, what in (
+        (counts.different, "different"),
+        (counts.missing, "missing in the cluster"),
+        (counts.extra, "only in the cluster"),
+    ):
+        if number:
+            told.append(f"{number:,} {what}")
+    return ", ".join(told)
+
+
+def _cells(difference: Difference) -> tuple[str, ...]:
+    sides = (_value_text(difference, value) for value in (difference.journal, difference.cluster))
+    return difference.kind, screen.id_text(difference.id), difference.field, *sides
+
+
+def _value_text(difference: Difference, value: object) -> str:
+    """A value as people read it."""
+    if not isinstance(value, int):
+        return str(value)
+    if difference.field == "flags":
+        flags = AccountFlags if difference.kind == "account" else TransferFlags
+        names = [str(flag.name).lower() for flag in flags if value & flag]
+        return "+".join(names) or "none"
+    if difference.field.endswith("id") or difference.field == "user_data_128":
+        return screen.id_text(value)
+    return f"{value:,}" if difference.field != "timestamp" else str(value)
+
+
+def _json(report: ReconcileReport) -> dict[str, Any]:
+    return {
+        "equal": report.equal,
+        "ledger_id": report.ledger_id.hex(),
+        "cluster_id": str(report.cluster_id),
+        "position": report.position,
+        "position_head": report.position_head,
+        "events_behind": report.events_behind,
+        "position_resumed": report.position_resumed,
+        "accounts": _counts_json(report.accounts),
+        "transfers": _counts_json(report.transfers),
+        "differences_found": report.differences_found,
+        "differences": differences_json(report.differences),
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def _counts_json(counts: Counts) -> dict[str, int]:
+    return {
+        "compared": counts.compared,
+        "different": counts.different,
+        "missing": counts.missing,
+        "extra": counts.extra,
+    }

@@ -1,0 +1,1 @@
+"""Commands for tamper evidence: keys, roots, proofs."""

@@ -1,0 +1,66 @@
+"""``nostro root``: one hash that stands for every event so far, to be kept elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from nostro.journal import Root, read_key
+from nostro.tools.cli.evidence import files as evidence
+from nostro.tools.cli.terminal import parameters, screen
+from nostro.tools.cli.terminal.help_examples import DocumentedCommand
+
+
+@click.command(
+    cls=DocumentedCommand,
+    short_help="Take the journal's root, and sign it.",
+    examples=(
+        "nostro root books",
+        "nostro root books --key ~/nostro.key --out 2026-01-31.root",
+        "nostro root books --at 20000 --json",
+    ),
+)
+@parameters.directory
+@click.option("--at", type=click.IntRange(0), metavar="POSITION", help="Only up to this event.")
+@click.option("--key", type=evidence.FILE, metavar="FILE", help="Sign it with this key.")
+@click.option("--fresh", is_flag=True, help="Hash every event again, whatever DIR/tree says.")
+@evidence.out
+@parameters.quiet
+@parameters.as_json
+def root(
+    directory: Path,
+    *,
+    at: int | None,
+    key: Path | None,
+    fresh: bool,
+    out: Path | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Take the Merkle root over every event in DIR.
+
+    Keep it where whoever can write to DIR cannot: `nostro verify --root` then proves that no
+    event was altered, removed or put in since. Reads only, may run beside a writer, and keeps
+    what it has hashed in DIR/tree, so that the next root takes less time.
+    """
+    signing_key = None if key is None else read_key(key)
+    with evidence.event_tree(directory, "root", quiet=quiet, use_kept=not fresh) as tree:
+        position = tree.position if at is None else at
+        taken = Root.take(tree.ledger_id, position, tree.root(position))
+    if signing_key is not None:
+        taken = taken.sign(signing_key)
+    if out is not None:
+        evidence.write_evidence(out, taken.encode())
+    if as_json:
+        screen.json_line(taken.shown())
+        return
+    screen.facts(
+        [
+            ("ledger", taken.ledger_id.hex()),
+            ("events", f"{taken.position:,}"),
+            ("root", taken.root.hex()),
+            ("signed by", evidence.signed_by(taken)),
+            ("written to", "" if out is None else str(out)),
+        ]
+    )

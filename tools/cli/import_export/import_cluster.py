@@ -1,0 +1,124 @@
+"""``nostro import-cluster``: make a ledger of a TigerBeetle cluster, and follow it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from nostro.projections.tigerbeetle.errors import ConnectionFailed, ImportRefused
+from nostro.projections.tigerbeetle.importing.cluster_import import ClusterImport, ImportReport
+from nostro.tools.cli.clusters.cluster_options import cluster_options, configuration
+from nostro.tools.cli.clusters.differences import differences_json
+from nostro.tools.cli.terminal import parameters, screen
+from nostro.tools.cli.terminal.failures import CHECK_FAILED, GOOD, WRONG_USE, CommandFailed
+from nostro.tools.cli.terminal.help_examples import DocumentedCommand
+from nostro.tools.cli.terminal.interruption import stop_on_signal
+from nostro.tools.cli.terminal.meter import meter
+
+_AGAIN: Final = "what was imported is safe; run the same command again to continue"
+_REFUSED: Final = "what comes before it was imported; `nostro log DIR` shows it"
+
+
+@click.command(
+    "import-cluster",
+    cls=DocumentedCommand,
+    short_help="Make a ledger of a TigerBeetle cluster.",
+    examples=(
+        "nostro import-cluster books --cluster-id 0 --replicas 127.0.0.1:3001",
+        "nostro import-cluster books --follow",
+        "nostro import-cluster books --json --quiet",
+    ),
+)
+@parameters.directory
+@cluster_options
+@click.option("--follow", is_flag=True, help="Go on with what comes, until interrupted.")
+@parameters.quiet
+@parameters.as_json
+@click.pass_context
+def import_cluster(
+    context: click.Context,
+    directory: Path,
+    *,
+    cluster_id: str | None,
+    replicas: str | None,
+    timeout: float | None,
+    batch_events: int | None,
+    follow: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Read every account and transfer of a TigerBeetle cluster into the ledger in DIR.
+
+    They keep their ids and times, so balances at past moments, audits and backups work on the
+    cluster's own history. DIR is made if it is not there. An import that was stopped is continued
+    by the same command, and running it again adds only what is new. In the end all balances are
+    compared with the cluster's, if it keeps still; the exit code is 1 when they differ.
+
+    Nothing is written to the cluster. DIR must be written by nothing else.
+    """
+    cluster = configuration(cluster_id, replicas, timeout, batch_events)
+    has_begun = False
+    try:
+        with (
+            ClusterImport(directory, cluster) as importing,
+            stop_on_signal() as stop,
+            meter("import", "transfers", quiet=quiet) as progress,
+        ):
+            has_begun = True
+            report = importing.run(follow=follow, stop=stop, progress=progress.update)
+    except ConnectionFailed as error:
+        raise CommandFailed(
+            str(error),
+            code=CHECK_FAILED if has_begun else WRONG_USE,
+            hint=_AGAIN if has_begun else "nothing was changed",
+        ) from None
+    except ImportRefused as error:
+        raise CommandFailed(str(error), code=CHECK_FAILED, hint=_REFUSED) from None
+    stopped = stop.is_set() and not follow
+    if as_json:
+        screen.json_line(_json(report, complete=not stopped))
+    else:
+        _show(directory, report, stopped=stopped)
+    context.exit(CHECK_FAILED if report.differences or stopped else GOOD)
+
+
+def _show(directory: Path, report: ImportReport, *, stopped: bool) -> None:
+    rate = report.transfers / report.seconds if report.seconds > 0 else 0
+    screen.facts(
+        [
+            ("accounts", f"{report.accounts:,} imported"),
+            ("transfers", f"{report.transfers:,} imported"),
+            ("expired", f"{report.expiries:,} pending transfers" if report.expiries else ""),
+            ("position", f"{report.position:,}"),
+            ("time", f"{report.seconds:.2f} s ({rate:,.0f} transfers/s)"),
+        ]
+    )
+    for difference in report.differences:
+        screen.line(f"{difference} (journal / cluster)")
+    if stopped:
+        screen.line(f"Stopped before the end; {_AGAIN}.", style="yellow")
+    elif report.differences:
+        screen.line(f"DIFFERENT: {directory} is not what the cluster holds.", style="bold red")
+    elif report.accounts_compared is None:
+        screen.line("The cluster is being written to: balances were not compared.", style="yellow")
+    else:
+        compared = screen.counted(report.accounts_compared, "account")
+        screen.line(
+            f"Equal: the balances of {compared} are those in the cluster.", style="bold green"
+        )
+
+
+def _json(report: ImportReport, *, complete: bool) -> dict[str, Any]:
+    return {
+        "complete": complete,
+        "ledger_id": report.ledger_id.hex(),
+        "position": report.position,
+        "accounts": report.accounts,
+        "transfers": report.transfers,
+        "expiries": report.expiries,
+        "accounts_compared": report.accounts_compared,
+        "differences": differences_json(report.differences),
+        "seconds": round(report.seconds, 3),
+    }

@@ -1,0 +1,223 @@
+"""``nostro import``: rows of a CSV or JSON Lines file into the ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+
+from nostro.journal import JournalError
+from nostro.projections import Ledger
+from nostro.tools.cli.books.init import ledger_exists, open_for_writing
+from nostro.tools.cli.import_export import export_import, import_report
+from nostro.tools.cli.terminal import parameters
+from nostro.tools.cli.terminal.failures import WRONG_USE, CommandFailed
+from nostro.tools.cli.terminal.help_examples import DocumentedCommand
+from nostro.tools.cli.terminal.interruption import Interruption
+from nostro.tools.cli.terminal.meter import Meter, meter
+from nostro.tools.exporting import is_export
+from nostro.tools.importing import (
+    BATCH_ROWS_MAX,
+    BadRow,
+    DryTarget,
+    Importer,
+    LedgerTarget,
+    Mapping,
+    Options,
+    RawRow,
+    Report,
+    RowReader,
+    Source,
+    Target,
+    Timeline,
+    check_columns,
+    postings,
+    read_mapping,
+)
+
+_METER_ROWS = 2_048
+
+
+@attrs.frozen
+class _Request:
+    """The command line, once understood."""
+
+    directory: Path
+    file: Path
+    mapping_path: Path
+    dry_run: bool
+    skip_bad_rows: bool
+    errors_to: Path | None
+    batch_rows: int
+    as_json: bool
+    quiet: bool
+
+
+@click.command(
+    "import",
+    cls=DocumentedCommand,
+    short_help="Import rows of CSV or JSON Lines.",
+    examples=(
+        "nostro import books rows.csv --mapping m.toml --dry-run",
+        "nostro import books rows.csv --mapping m.toml",
+        "nostro import books rows.csv -m m.toml --on-error skip --errors-to bad.csv",
+        "nostro import new books.jsonl",
+    ),
+)
+@parameters.directory
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "-m",
+    "--mapping",
+    "mapping_path",
+    metavar="M.toml",
+    type=click.Path(path_type=Path),
+    help="The TOML file that says what each column means. An export needs none.",
+)
+@click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="What a bad row does to the import.",
+)
+@click.option(
+    "--errors-to",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the bad rows there, as CSV with line and reason.",
+)
+@click.option(
+    "--batch-rows",
+    type=click.IntRange(1, BATCH_ROWS_MAX),
+    default=BATCH_ROWS_MAX,
+    metavar="N",
+    help=f"Rows per durable request; {BATCH_ROWS_MAX:,} by default.",
+)
+@parameters.quiet
+@parameters.as_json
+@click.pass_context
+def import_file(
+    context: click.Context,
+    directory: Path,
+    file: Path,
+    *,
+    mapping_path: Path | None,
+    dry_run: bool,
+    on_error: str,
+    errors_to: Path | None,
+    batch_rows: int,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Import the rows of FILE (CSV or JSON Lines) into the ledger in DIR.
+
+    A mapping file says which column is what; docs/guides/import.md explains it. Each row's id
+    follows from its key, so an import that was stopped is continued by the same command, and
+    running it twice doubles nothing. DIR is made if it is not there.
+
+    A FILE that `nostro export` wrote as JSON Lines needs no mapping: it becomes a new ledger in
+    DIR, which must be empty or not there, with the same events at the same positions.
+    """
+    if mapping_path is None:
+        if not is_export(file):
+            raise click.UsageError("Missing option '-m' / '--mapping'.")
+        if dry_run or on_error == "skip" or errors_to is not None:
+            raise click.UsageError("an export is imported whole or not at all: leave options out")
+        export_import.run(file, directory, as_json=as_json, quiet=quiet)
+        return
+    if errors_to is not None and errors_to.resolve() in {file.resolve(), mapping_path.resolve()}:
+        raise click.UsageError("--errors-to names a file that is read")
+    request = _Request(
+        directory=directory,
+        file=file,
+        mapping_path=mapping_path,
+        dry_run=dry_run,
+        skip_bad_rows=on_error == "skip",
+        errors_to=errors_to,
+        batch_rows=batch_rows,
+        as_json=as_json,
+        quiet=quiet,
+    )
+    mapping = read_mapping(mapping_path)
+    report, ran_dry_on = _run(request, mapping)
+    told = import_report.Told(report, mapping.amount.scale, directory, dry=ran_dry_on)
+    context.exit(import_report.tell(told, as_json=as_json))
+
+
+def _run(request: _Request, mapping: Mapping) -> tuple[Report, str | None]:
+    interruption = Interruption()
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(Source(request.file, mapping.file))
+        check_columns(request.mapping_path, mapping, source.columns)
+        target, dry = _target(request, stack)
+        progress = stack.enter_context(
+            meter("dry run" if request.dry_run else "import", "rows", quiet=request.quiet)
+        )
+        sort = mapping.date is not None and mapping.date.sort
+        importer = Importer(
+            target,
+            Options(
+                skip_bad_rows=request.skip_bad_rows,
+                batch_rows=request.batch_rows,
+                timeline=Timeline(mapping.date, now=time.time_ns()) if mapping.date else None,
+                rejected=stack.enter_context(_rejects(request.errors_to, source.columns)),
+                posted=lambda tally: progress.update(
+                    source.bytes_done, source.bytes_total, tally.rows_read
+                ),
+                shield=interruption.shield,
+            ),
+        )
+        stack.enter_context(interruption.listening())
+        rows = _metered(source, progress)
+        try:
+            report = importer.run(postings(rows, RowReader(mapping, source.columns), sort=sort))
+        except JournalError as error:
+            import_report.tell_unfinished(importer.tally)
+            raise error from None
+        return report, dry
+
+
+def _target(request: _Request, stack: contextlib.ExitStack) -> tuple[Target, str | None]:
+    """Return where the rows go; for a dry run also a word about the ledger it looked at."""
+    if not request.dry_run:
+        return LedgerTarget(stack.enter_context(open_for_writing(request.directory))), None
+    if ledger_exists(request.directory):
+        ledger = stack.enter_context(Ledger.open(request.directory, create=False, read_only=True))
+        return DryTarget(ledger), "compared with the ledger as it is"
+    if request.directory.exists() and not request.directory.is_dir():
+        raise CommandFailed(f"{request.directory}: is not a directory", code=WRONG_USE)
+    return DryTarget(None), "a ledger would be made"
+
+
+def _metered(source: Source, progress: Meter) -> Iterator[RawRow]:
+    for number, row in enumerate(source.rows(), start=1):
+        if number % _METER_ROWS == 0:
+            progress.update(source.bytes_done, source.bytes_total, number)
+        yield row
+
+
+@contextlib.contextmanager
+def _rejects(path: Path | None, columns: tuple[str, ...]) -> Iterator[Callable[[BadRow], None]]:
+    """Yield what takes the bad rows: a CSV file, made with the first of them, or nothing."""
+    with contextlib.ExitStack() as stack:
+        writer: Any = None
+
+        def write(bad: BadRow) -> None:
+            nonlocal writer
+            if path is None:
+                return
+            if writer is None:
+                file = path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+                writer = csv.writer(stack.enter_context(file))
+                writer.writerow(["line", "reason", "detail", *columns])
+            writer.writerow([bad.line, bad.reason, bad.detail, *bad.cells])
+
+        yield write

@@ -1,0 +1,125 @@
+"""``nostro serve``: a ledger over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from nostro.journal.storage.directory import Directory, require_ledger
+from nostro.projections.ledger.mirroring import backend, configured
+from nostro.tools.cli.evidence import files as evidence
+from nostro.tools.cli.terminal import parameters, screen
+from nostro.tools.cli.terminal.failures import WRONG_USE, CommandFailed
+from nostro.tools.cli.terminal.help_examples import DocumentedCommand
+
+if TYPE_CHECKING:
+    from nostro.projections import AsyncLedger
+
+_PACKAGES: Final = ("starlette", "uvicorn", "prometheus_client")
+_LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@click.command(
+    cls=DocumentedCommand,
+    short_help="Serve the ledger over HTTP.",
+    examples=(
+        "nostro serve books",
+        "nostro serve books --port 0 --json",
+        "nostro serve books --host 0.0.0.0 --keys ~/nostro-serve.toml",
+    ),
+)
+@parameters.directory
+@click.option("--host", default="127.0.0.1", show_default=True, help="Listen at this address.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8080,
+    show_default=True,
+    help="Listen at this port; 0 is any that is free.",
+)
+@click.option(
+    "--keys",
+    "keys_file",
+    type=evidence.FILE,
+    metavar="FILE",
+    help="Answer only who has a key of this file; see docs/guides/server.md.",
+)
+@click.option("--access-log", is_flag=True, help="Write a line for each request to standard error.")
+@parameters.as_json
+def serve(
+    directory: Path,
+    *,
+    host: str,
+    port: int,
+    keys_file: Path | None,
+    access_log: bool,
+    as_json: bool,
+) -> None:
+    """Serve the ledger in DIR over HTTP until Ctrl-C or SIGTERM, which lose nothing.
+
+    Requests are those of TigerBeetle's client, in JSON; /openapi.json describes them. Without
+    --keys only this machine can connect, and whoever can may do everything. With
+    TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS set, the ledger is mirrored while it is served.
+    --json writes one line of JSON once requests are answered.
+    """
+    _require_packages()
+    require_ledger(Directory(directory))
+    from nostro.tools.server import keys, running  # noqa: PLC0415  # only with the extra
+
+    known = None if keys_file is None else keys.read_keys(keys_file)
+    cluster = configured("environment")
+    logging.basicConfig(level=logging.WARNING, format=_LOG_FORMAT)
+    if access_log:
+        logging.getLogger("uvicorn.access").setLevel(logging.INFO)
+    with _listen(host, port) as listening:
+        if known is None and not running.is_loopback(listening):
+            raise CommandFailed(
+                f"{host} can be reached from other machines, and there are no keys",
+                code=WRONG_USE,
+                hint="name them with --keys FILE; docs/guides/server.md says how to make one",
+            )
+
+        def ready(ledger: AsyncLedger) -> None:
+            text, url = backend(directory, cluster), running.url(listening)
+            if as_json:
+                screen.json_line({"backend": text, "url": url, "position": ledger.position})
+            else:
+                screen.line(f"Accounting backend: {text}")
+                screen.line(f"Listening on {url}")
+
+        asyncio.run(
+            running.serve(
+                directory, listening, running.access(listening, host, known),
+                mirror=cluster, access_log=access_log, ready=ready,
+            )
+        )  # fmt: skip
+
+
+def _require_packages() -> None:
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CommandFailed(
+            f"serving needs {', '.join(missing)}, not installed here",
+            code=WRONG_USE,
+            hint="pip install 'nostro[server]'",
+        )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    from nostro.tools.server import running  # noqa: PLC0415 - an extra that most do without
+
+    try:
+        return running.listen(host, port)
+    except (OSError, UnicodeError) as error:  # UnicodeError: what can be no name of a host
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CommandFailed(
+            f"cannot listen at {host}, port {port}: {reason}",
+            code=WRONG_USE,
+            hint="nothing was changed; --port 0 takes a port that is free",
+        ) from None

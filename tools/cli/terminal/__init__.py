@@ -1,0 +1,1 @@
+"""The terminal itself: parameters, tables, progress, interruption, and what failures say."""

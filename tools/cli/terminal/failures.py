@@ -1,0 +1,184 @@
+"""Which failure ends the program with which exit code, and what one can do about it.
+
+Every exception that a user can meet stands in :data:`FAILURES`; anything else is our own bug and
+keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+import click
+
+from nostro import journal
+from nostro.projections.tigerbeetle.errors import (
+    AlreadyMirrored,
+    ClientMissing,
+    ConnectionFailed,
+    Divergence,
+)
+from nostro.tools.cluster import errors as cluster
+from nostro.tools.exporting import ExportDamaged, ExportUnfit
+from nostro.tools.importing import MappingError, SourceError
+
+GOOD: Final = 0
+CHECK_FAILED: Final = 1
+WRONG_USE: Final = 2
+DAMAGED: Final = 3
+
+
+class CommandFailed(Exception):
+    """A command's own failure: the message, the exit code and a hint (may be empty)."""
+
+    def __init__(self, message: str, *, code: int = CHECK_FAILED, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+
+
+@attrs.frozen
+class Failure:
+    """What follows from an exception of ``kind``."""
+
+    kind: type[Exception]
+    code: int
+    hint: str
+
+
+_DAMAGE: Final = (
+    "nothing was changed; `nostro log DIR` still reads what lies before, and `nostro repair`"
+    " keeps it"
+)
+_BEGIN: Final = "check the path, or begin a ledger with `nostro init DIR`"
+_ELSEWHERE: Final = "nothing was changed; name a new or an empty directory"
+_AGAIN: Final = "what was acknowledged is safe; run the same command again to continue"
+_SERVER: Final = (
+    "unpack the release for this system from https://github.com/tigerbeetle/tigerbeetle/releases"
+    " onto the PATH, or name it: export TIGERBEETLE_BINARY=/path/to/tigerbeetle"
+)
+_DATA_FILE: Final = (
+    "nothing was changed; restore the file from a backup, or with three replicas let"
+    " `tigerbeetle recover` make it from the other two: docs/guides/tigerbeetle.md"
+)
+_UNWELL: Final = "see DIR/replica-*.log; docs/guides/tigerbeetle.md has the usual causes"
+_REWRITTEN: Final = "compare it with a backup: what was signed is not what is here"
+
+FAILURES: Final = (  # the first that matches counts, so a subclass stands before its base
+    Failure(journal.ForeignSegment, DAMAGED, "move the foreign file out of the directory"),
+    Failure(journal.MissingSegment, DAMAGED, "put the file back, from a backup if need be"),
+    Failure(journal.Damage, DAMAGED, _DAMAGE),
+    Failure(journal.DecodeError, DAMAGED, _DAMAGE),
+    Failure(journal.RootDiffers, DAMAGED, _REWRITTEN),
+    Failure(journal.RootBeyondEnd, DAMAGED, _REWRITTEN),
+    Failure(journal.BadSignature, CHECK_FAILED, "use a root file that you kept elsewhere yourself"),
+    Failure(journal.InvalidProof, CHECK_FAILED, "ask for the proof again"),
+    Failure(journal.ForeignRoot, WRONG_USE, "name the ledger that it was taken of"),
+    Failure(
+        journal.InvalidEvidence, WRONG_USE, "name a file of `nostro root --out` or `prove --out`"
+    ),
+    Failure(
+        journal.KeyExposed, WRONG_USE, "chmod 600 FILE, if nobody else has read it; else a new key"
+    ),
+    Failure(journal.KeyBesideLedger, WRONG_USE, "keep it where who writes the ledger cannot"),
+    Failure(journal.AlreadyThere, WRONG_USE, "name another file"),
+    Failure(journal.NotALedger, WRONG_USE, _BEGIN),
+    Failure(journal.NotOwner, WRONG_USE, "run the command as the ledger's owner"),
+    Failure(
+        journal.LedgerLocked, WRONG_USE, "stop the other writer, or wait; reading works anyway"
+    ),
+    Failure(journal.UnsupportedFormat, WRONG_USE, "nothing was changed"),
+    Failure(journal.UnsupportedPlatform, WRONG_USE, "use Linux or macOS"),
+    Failure(journal.OutOfRange, WRONG_USE, "`nostro log DIR` shows what there is"),
+    Failure(journal.DestinationInside, WRONG_USE, "nothing was changed"),
+    Failure(journal.DestinationTaken, WRONG_USE, _ELSEWHERE),
+    Failure(journal.OtherLedger, WRONG_USE, _ELSEWHERE),
+    Failure(journal.OtherHistory, WRONG_USE, _ELSEWHERE),
+    Failure(journal.NothingToRepair, WRONG_USE, "a torn tail is seen to when it is opened"),
+    Failure(journal.OtherLoss, WRONG_USE, "nothing was done; a dry run tells what would be lost"),
+    Failure(
+        journal.CopyFailed,
+        CHECK_FAILED,
+        "make room or check the disk; what was there before is still usable",
+    ),
+    Failure(journal.NoRoomToRecover, CHECK_FAILED, f"make room on the disk: {_AGAIN}"),
+    Failure(journal.JournalFull, CHECK_FAILED, f"make room on the disk: {_AGAIN}"),
+    Failure(journal.WriterPoisoned, CHECK_FAILED, f"check the disk: {_AGAIN}"),
+    Failure(journal.LedgerClosed, CHECK_FAILED, _AGAIN),
+    Failure(ClientMissing, WRONG_USE, "nothing was changed"),
+    Failure(AlreadyMirrored, WRONG_USE, "`nostro mirror DIR --status` says how it does"),
+    Failure(ConnectionFailed, CHECK_FAILED, "check addresses, cluster id and the replicas' logs"),
+    Failure(Divergence, CHECK_FAILED, "nothing was overwritten; `nostro reconcile DIR` says more"),
+    Failure(journal.JournalError, WRONG_USE, "nothing was changed"),
+    Failure(
+        MappingError, WRONG_USE, "every key of a mapping is explained in docs/guides/import.md"
+    ),
+    Failure(SourceError, WRONG_USE, "check the path, and the [file] table of the mapping"),
+    Failure(ExportDamaged, DAMAGED, "nothing was written; export the ledger again"),
+    Failure(ExportUnfit, WRONG_USE, "nothing was written"),
+    Failure(cluster.BinaryMissing, WRONG_USE, _SERVER),
+    Failure(cluster.BinaryUnfit, WRONG_USE, _SERVER),
+    Failure(
+        cluster.NotACluster, WRONG_USE, "nothing was changed; `nostro cluster up DIR` makes one"
+    ),
+    Failure(
+        cluster.OtherCluster, WRONG_USE, "nothing was changed; another cluster is another directory"
+    ),
+    Failure(cluster.BatchesWouldShrink, WRONG_USE, "nothing was changed; leave --development away"),
+    Failure(
+        cluster.RunsOtherwise, WRONG_USE, "`nostro cluster down DIR` first; nothing was changed"
+    ),
+    Failure(cluster.AlreadyRunning, WRONG_USE, "`nostro cluster down DIR` stops it"),
+    Failure(
+        cluster.PortTaken, WRONG_USE, "nothing was changed; --port 0 chooses ports that are free"
+    ),
+    Failure(cluster.NoPortFree, WRONG_USE, "nothing was changed; name one with --port"),
+    Failure(cluster.BeingMade, WRONG_USE, "wait until it is done"),
+    Failure(cluster.OutOfReach, WRONG_USE, "run the command where the cluster was started"),
+    Failure(cluster.FormatFailed, CHECK_FAILED, "nothing was left behind"),
+    Failure(cluster.DataFileMissing, DAMAGED, _DATA_FILE),
+    Failure(
+        cluster.BadDescription, DAMAGED, "nothing was changed; put cluster.json back from a backup"
+    ),
+    Failure(
+        cluster.ReplicaDied,
+        CHECK_FAILED,
+        "the cluster is stopped; docs/guides/tigerbeetle.md has the usual causes",
+    ),
+    Failure(cluster.ClusterError, CHECK_FAILED, _UNWELL),
+    Failure(OSError, CHECK_FAILED, "check that the path is there and may be used"),
+)
+
+
+def tell_failure(error: Exception) -> int:
+    """Write what went wrong and what to do to standard error; return the exit code.
+
+    Raises:
+        Exception: ``error`` itself, when it is in none of the tables.
+    """
+    if isinstance(error, CommandFailed):
+        return _tell(str(error), error.hint, error.code)
+    if isinstance(error, click.ClickException):
+        return _tell(error.format_message(), _usage_hint(error), error.exit_code)
+    for failure in FAILURES:
+        if isinstance(error, failure.kind):
+            return _tell(_message(error), failure.hint, failure.code)
+    raise error
+
+
+def _tell(message: str, hint: str, code: int) -> int:
+    click.echo(f"nostro: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    return code
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"see `{context.command_path} --help`" if context is not None else ""
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and not isinstance(error, journal.JournalError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return str(error)

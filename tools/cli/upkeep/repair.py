@@ -1,0 +1,131 @@
+"""``nostro repair``: what comes before the damage, as a new ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nostro import journal
+from nostro.journal import RepairPlan, RepairReport
+from nostro.projections.checkpoints.checkpoint import checkpoint_witnesses
+from nostro.tools.cli.terminal import parameters, screen
+from nostro.tools.cli.terminal.help_examples import DocumentedCommand
+from nostro.tools.cli.terminal.interruption import Interruption
+from nostro.tools.cli.terminal.meter import meter
+
+
+@click.command(
+    cls=DocumentedCommand,
+    short_help="Keep what comes before damage, as a new ledger.",
+    examples=(
+        "nostro repair books repaired",
+        "nostro repair books repaired --apply --lose 12",
+        "nostro repair books repaired --json",
+    ),
+)
+@parameters.directory
+@click.argument("destination", metavar="DEST", type=click.Path(path_type=Path))
+@click.option("--apply", is_flag=True, help="Do it; without this, only tell what would be done.")
+@click.option(
+    "--lose",
+    type=click.IntRange(0),
+    metavar="N",
+    help="How many events are lost, exactly as the dry run says.",
+)
+@parameters.quiet
+@parameters.as_json
+def repair(
+    directory: Path,
+    destination: Path,
+    *,
+    apply: bool,
+    lose: int | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Make a ledger in DEST of what comes before the damage in DIR.
+
+    Without --apply nothing is written. DIR is never changed. DEST must be empty or not there. It
+    is another ledger, with a new identity; its last event says what was done, and every byte that
+    is in no event of it is kept in DEST/quarantine. First look for a backup: it may have more.
+    """
+    if apply != (lose is not None):
+        raise click.UsageError("--apply and --lose N go together")
+    if lose is None:
+        with Interruption().listening():
+            plan = journal.plan_repair(directory, witnesses=checkpoint_witnesses)
+        if as_json:
+            screen.json_line({"applied": False, **_plan_json(plan)})
+        else:
+            _show_plan(plan)
+            screen.line("Nothing was done. To do it:")
+            screen.line(
+                f"  nostro repair {directory} {destination} --apply --lose {plan.events_lost}"
+            )
+        return
+    with Interruption().listening(), meter("repair", "bytes", quiet=quiet) as progress:
+        report = journal.repair(
+            directory,
+            destination,
+            lose=lose,
+            witnesses=checkpoint_witnesses,
+            progress=lambda done, total: progress.update(done, total, done),
+        )
+    if as_json:
+        screen.json_line(_report_json(destination, report))
+    else:
+        _show_plan(report.plan)
+        screen.line(
+            f"{destination} is ledger {report.ledger_id.hex()}; event {report.position:,} tells of"
+            " the repair."
+        )
+
+
+def _show_plan(plan: RepairPlan) -> None:
+    screen.line(str(plan.damage))
+    screen.facts(
+        [
+            ("kept", f"{plan.position_kept:,} events, {plan.bytes_kept:,} bytes"),
+            ("lost", f"{plan.events_lost:,} events after position {plan.position_kept:,}"),
+            (
+                "quarantine",
+                f"{plan.bytes_dropped:,} bytes in {screen.counted(len(plan.dropped), 'file')}",
+            ),
+        ]
+    )
+
+
+def _plan_json(plan: RepairPlan) -> dict[str, Any]:
+    return {
+        "ledger_id_before": plan.ledger_id.hex(),
+        "damage": {
+            "kind": type(plan.damage).__name__,
+            "path": str(plan.damage.path),
+            "offset_bytes": plan.damage.offset_bytes,
+            "position": plan.damage.position,
+            "cause": plan.damage.cause,
+        },
+        "position_kept": plan.position_kept,
+        "records_kept": plan.records_kept,
+        "bytes_kept": plan.bytes_kept,
+        "chain_hash": plan.frame_sha256.hex(),
+        "events_lost": plan.events_lost,
+        "dropped": [
+            {"path": str(one.path), "offset_bytes": one.offset_bytes, "bytes": one.size_bytes}
+            for one in plan.dropped
+        ],
+    }
+
+
+def _report_json(destination: Path, report: RepairReport) -> dict[str, Any]:
+    return {
+        "applied": True,
+        "path": str(destination),
+        "ledger_id": report.ledger_id.hex(),
+        "position": report.position,
+        "quarantine": str(report.quarantine),
+        "seconds": round(report.seconds, 3),
+        **_plan_json(report.plan),
+    }
