@@ -1,4 +1,4 @@
-"""The mirror as a process of its own: ``python -m nostro.projections.tigerbeetle DIR``.
+"""The mirror as a process of its own: ``python -m nostro.projections.tigerbeetle.mirror DIR``.
 
 Started by :class:`MirrorProcess`, which names the cluster in the
 environment and holds the other end of standard input. When that is closed, by a ledger that closes

@@ -77,7 +77,7 @@ class MirrorProcess:
         log = self._storage.create(self._place.log)
         try:
             return subprocess.Popen(
-                [sys.executable, "-m", "nostro.projections.tigerbeetle", str(self._path)],
+                [sys.executable, "-m", "nostro.projections.tigerbeetle.mirror", str(self._path)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
