@@ -13,7 +13,7 @@ from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
 
 
 def nostro(*arguments):
-    command = [sys.executable, "-m", "nostro.tools.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "nostro", *map(str, arguments)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 

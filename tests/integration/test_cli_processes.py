@@ -30,7 +30,7 @@ def nostro(
 ) -> Iterator[subprocess.Popen[str]]:
     """A running command; killed at the end if it did not end by itself."""
     with subprocess.Popen(
-        [sys.executable, "-m", "nostro.tools.cli", *map(str, args)],
+        [sys.executable, "-m", "nostro", *map(str, args)],
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,

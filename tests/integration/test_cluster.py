@@ -512,7 +512,7 @@ def test_in_the_foreground_a_signal_stops_all(stand_in: StandIn, number: signal.
     command = [
         sys.executable,
         "-m",
-        "nostro.tools.cli",
+        "nostro",
         "cluster",
         "up",
         "tb",
@@ -545,7 +545,7 @@ def test_an_interruption_while_waiting_stops_what_was_started(stand_in: StandIn)
     root = PACKAGE_PATH
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ["PYTHONPATH"]])}
     for extra in ([], ["--foreground"]):
-        command = [sys.executable, "-m", "nostro.tools.cli", "cluster", "up", "tb", *extra]
+        command = [sys.executable, "-m", "nostro", "cluster", "up", "tb", *extra]
         with subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:

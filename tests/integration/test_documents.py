@@ -46,7 +46,7 @@ def test_the_readme_is_a_story_that_runs(
     for command in commands:
         arguments = shlex.split(command)[1:]
         done = subprocess.run(
-            [sys.executable, "-m", "nostro.tools.cli", *arguments],
+            [sys.executable, "-m", "nostro", *arguments],
             capture_output=True,
             text=True,
             check=False,
@@ -161,7 +161,7 @@ def test_the_guide_to_tamper_evidence_runs(tmp_path: Path, monkeypatch: pytest.M
         program, *arguments = shlex.split(command)
         if "PUBLIC_KEY" in arguments:
             arguments[arguments.index("PUBLIC_KEY")] = printed[0].split()[-1]
-        start = {"nostro": ["-m", "nostro.tools.cli"], "python": []}[program]
+        start = {"nostro": ["-m", "nostro"], "python": []}[program]
         done = subprocess.run(
             [sys.executable, *start, *arguments], capture_output=True, text=True, check=False
         )

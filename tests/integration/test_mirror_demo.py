@@ -36,7 +36,7 @@ def test_a_ledger_gets_a_mirror_loses_it_and_goes_on(tmp_path: Path) -> None:
             stop = [
                 sys.executable,
                 "-m",
-                "nostro.tools.cli",
+                "nostro",
                 "cluster",
                 "down",
                 str(folder / "cluster"),
