@@ -1,6 +1,6 @@
 """A ledger that is served in this process, without a socket.
 
-Every answer is held against the description that the server gives of itself.
+Every answer is checked against the OpenAPI description that the server gives.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any, Final
 import httpx
 import jsonschema
 import pytest
+from starlette.applications import Starlette
 
 from nostro import AsyncLedger
-from nostro.tools.server.application import Access, application
+from nostro.tools.server.application import BODY_SECONDS, Access, application
 from nostro.tools.server.keys import Keys
 from nostro.tools.server.openapi import describe
 from nostro.tools.server.operations import OPERATIONS
@@ -60,15 +61,15 @@ def check_answer(response: httpx.Response) -> None:
 
 
 class Served:
-    """Asks, and waits for the answer."""
+    """Sends requests and waits for the answers."""
 
-    def __init__(self, runner: asyncio.Runner, ledger: AsyncLedger, access: Access) -> None:
+    def __init__(self, runner: asyncio.Runner, ledger: AsyncLedger, app: Starlette) -> None:
         self.runner = runner
         self.ledger = ledger
         self.seen: set[tuple[str, str, int]] = set()
         """(method, route, status) of every answer."""
-        transport = httpx.ASGITransport(application(ledger, access))
-        self.client = httpx.AsyncClient(transport=transport, base_url=BASE_URL)
+        self.app = app
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE_URL)
 
     def ask(
         self,
@@ -135,13 +136,16 @@ def served(
     keys: Keys | None = None,
     hosts: frozenset[str] | None = frozenset({"127.0.0.1"}),
     closes: type[Exception] | None = None,
+    body_seconds: float = BODY_SECONDS,
     **options: object,
 ) -> Iterator[Served]:
     """The ledger in ``path``, opened with ``options``; ``closes`` is what closing it must raise."""
     with asyncio.Runner() as runner:
         ledger = runner.run(AsyncLedger.open(path, **options))
         try:
-            yield Served(runner, ledger, Access(keys, hosts))
+            yield Served(
+                runner, ledger, application(ledger, Access(keys, hosts), body_seconds=body_seconds)
+            )
         finally:
             with contextlib.nullcontext() if closes is None else pytest.raises(closes):
                 runner.run(ledger.close())

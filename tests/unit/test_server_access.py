@@ -1,4 +1,4 @@
-"""Who may ask a served ledger, and what."""
+"""Keys, roles and the Host header: which requests a server accepts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_file(path: Path, text: str = GOOD, mode: int = 0o600) -> Path:
 
 
 def test_a_file_of_keys_is_read(tmp_path: Path) -> None:
-    """Names, roles and hashes; who has a key is known by it, and by nothing else."""
+    """It has names, roles and hashes; only the key itself identifies its holder."""
     keys = read_keys(write_file(tmp_path / "keys.toml"))
     assert keys.all == (
         Key("shop", Role.WRITE, bytes.fromhex(sha256(WRITER))),
@@ -49,13 +49,13 @@ def test_a_file_of_keys_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
 def test_a_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
-    """Whoever could write it could make a key."""
+    """Another user who could write the file could add a key."""
     with pytest.raises(KeyExposed):
         read_keys(write_file(tmp_path / "keys.toml", mode=mode))
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
-    """Nor is a directory read."""
+    """Neither a symbolic link nor a directory is read."""
     write_file(tmp_path / "keys.toml")
     (tmp_path / "link").symlink_to(tmp_path / "keys.toml")
     with pytest.raises(OSError, match="symbolic"):
@@ -67,24 +67,24 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "holds no key"),
-        ("[shop", "is no TOML"),
+        ("", "holds no keys"),
+        ("[shop", "is not valid TOML"),
         ("shop = 1", "must be a table"),
         ("[[shop]]\nrole = 'write'", "must be a table"),
-        ("[shop]\nrole = 'write'", "must be a table of role and sha256"),
-        (GOOD.replace("role", "roles"), "must be a table of role and sha256"),
-        (GOOD + "until = 1\n", "and of nothing else"),
+        ("[shop]\nrole = 'write'", "must be a table with exactly two"),
+        (GOOD.replace("role", "roles"), "must be a table with exactly two"),
+        (GOOD + "until = 1\n", "exactly two entries, role and sha256"),
         (GOOD.replace('"write"', '"root"'), "role must be one of read_only, write"),
         (GOOD.replace('"write"', "1"), "role must be one of"),
         (GOOD.replace(sha256(WRITER), WRITER), "64 hexadecimal digits"),
         (GOOD.replace(sha256(WRITER), sha256(WRITER)[1:]), "64 hexadecimal digits"),
         (GOOD + table("again", "read_only", WRITER), "the same key twice"),
-        (GOOD + table("shop", "write", "x"), "is no TOML"),
+        (GOOD + table("shop", "write", "x"), "is not valid TOML"),
         (GOOD + "#" * (1 << 20), "larger than"),
     ],
 )
 def test_what_is_no_such_file_is_refused(tmp_path: Path, text: str, reason: str) -> None:
-    """A key that is half read would let nobody in, or somebody."""
+    """A file that is only partly understood must not grant anything."""
     with pytest.raises(InvalidKey, match=reason):
         read_keys(write_file(tmp_path / "keys.toml", text))
 
@@ -116,21 +116,21 @@ def test_each_role_may_do_what_it_may(tmp_path: Path) -> None:
 
 
 def test_a_write_without_the_right_key_writes_nothing(tmp_path: Path) -> None:
-    """And says which of the two it is."""
+    """The error says whether the key is missing, unknown, or may only read."""
     keys = read_keys(write_file(tmp_path / "keys.toml"))
     with served(tmp_path / "ledger", keys=keys, hosts=None) as it:
         none = it.refused("POST", "/accounts", ACCOUNTS)
         wrong = it.refused("POST", "/accounts", ACCOUNTS, headers={"x-api-key": "guess"})
         reader = it.refused("POST", "/accounts", ACCOUNTS, headers={"x-api-key": READER})
         assert (none["status"], wrong["status"], reader["status"]) == (401, 401, 403)
-        assert "there is none" in none["message"]
-        assert "not known" in wrong["message"]
+        assert "x-api-key is missing" in none["message"]
+        assert "x-api-key is unknown" in wrong["message"]
         written = it.ask("POST", "/accounts", ACCOUNTS, headers={"x-api-key": WRITER})
         assert written.status_code == 200
 
 
 def test_the_key_is_asked_for_before_the_body(tmp_path: Path) -> None:
-    """A stranger's body is not read."""
+    """The server does not read the body of a request without a valid key."""
     with served(
         tmp_path / "ledger", keys=Keys((Key("a", Role.WRITE, b"x" * 32),)), hosts=None
     ) as it:
@@ -146,7 +146,7 @@ def test_the_key_is_asked_for_before_the_body(tmp_path: Path) -> None:
 def test_without_keys_the_server_is_asked_under_its_own_names_only(
     tmp_path: Path, host: str, admitted: bool
 ) -> None:
-    """A page of another site, whose name was made to lead here, is turned away everywhere."""
+    """A web page whose domain was made to point here (DNS rebinding) is refused everywhere."""
     hosts = frozenset({"127.0.0.1", "localhost", "::1"})
     with served(tmp_path / "ledger", hosts=hosts) as it:
         for method, path in (("GET", "/health"), ("GET", "/metrics"), ("GET", "/openapi.json"),
@@ -155,4 +155,6 @@ def test_without_keys_the_server_is_asked_under_its_own_names_only(
             response = it.ask(method, path, body, headers={"host": host})
             assert (response.status_code == 200) == admitted
             if not admitted:
-                assert response.json()["error"]["type"] == "host_not_allowed"
+                error = response.json()["error"]
+                assert error["type"] == "host_not_allowed"
+                assert "use one of 127.0.0.1, ::1, localhost" in error["message"]

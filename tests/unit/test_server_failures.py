@@ -13,9 +13,8 @@ from typing import Any, Final
 import pytest
 
 from nostro import Account, AsyncLedger, Reader, WriterPoisoned
-from nostro.tools.server import application as application_module
 from nostro.tools.server.application import Access
-from nostro.tools.server.running import Server, listen, url
+from nostro.tools.server.running import STOP_SECONDS, Server, listen, url
 from tests.disks import FullDisk, HeldDisk
 from tests.ledgers import pipeline
 from tests.serving import ACCOUNTS, served, transfer
@@ -96,17 +95,14 @@ def test_our_own_bug_is_logged_and_not_shown(
     assert record.levelno == logging.ERROR
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """408."""
-    monkeypatch.setattr(application_module, "BODY_SECONDS", 0.01)
+def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
+    """The server gives up after its limit and answers with 408."""
 
     async def parts() -> AsyncIterator[bytes]:
         yield b"["
         await asyncio.sleep(TIMEOUT_SECONDS)
 
-    with served(tmp_path / "ledger") as it:
+    with served(tmp_path / "ledger", body_seconds=0.01) as it:
         # The transport asks for parts without end, so it is the server that gives up.
         error = it.refused("POST", "/accounts", parts())
     assert (error["status"], error["outcome"]) == (408, "nothing_written")
@@ -116,7 +112,11 @@ def test_a_body_that_does_not_come_is_not_waited_for(
 
 
 def over_sockets(
-    path: Path, disk: HeldDisk, use: Callable[[Server, socket.socket], Coroutine[Any, Any, None]]
+    path: Path,
+    disk: HeldDisk,
+    use: Callable[[Server, socket.socket], Coroutine[Any, Any, None]],
+    *,
+    stop_seconds: float = STOP_SECONDS,
 ) -> None:
     """Serve a ledger with two accounts, and run ``use`` beside it; the server is stopped then."""
 
@@ -125,7 +125,7 @@ def over_sockets(
         with listen("127.0.0.1", 0) as listening:
             try:
                 await ledger.create_accounts([Account(id=n, ledger=1, code=1) for n in (1, 2)])
-                server = Server(ledger, ACCESS)
+                server = Server(ledger, ACCESS, stop_seconds=stop_seconds)
                 serving = asyncio.create_task(server.serve(sockets=[listening]))
                 try:
                     await use(server, listening)
@@ -195,11 +195,8 @@ def test_a_server_that_stops_answers_what_is_under_way(tmp_path: Path) -> None:
     assert transfers_in(tmp_path / "ledger") == 1
 
 
-def test_a_stop_that_does_not_wait_any_longer_loses_nothing_either(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stop_that_does_not_wait_any_longer_loses_nothing_either(tmp_path: Path) -> None:
     """A request is given up while the disk is at it; closing the ledger finishes it."""
-    monkeypatch.setattr("nostro.tools.server.running.STOP_SECONDS", 0.05)
     disk = HeldDisk()
 
     async def use(server: Server, listening: socket.socket) -> None:
@@ -211,7 +208,7 @@ def test_a_stop_that_does_not_wait_any_longer_loses_nothing_either(
         await asyncio.wait(tasks)
         writer.close()
 
-    over_sockets(tmp_path / "ledger", disk, use)
+    over_sockets(tmp_path / "ledger", disk, use, stop_seconds=0.05)
     assert transfers_in(tmp_path / "ledger") == 1
 
 

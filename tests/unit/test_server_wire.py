@@ -111,9 +111,9 @@ def test_an_account_is_an_object(value: object) -> None:
 
 def test_unknown_fields_are_refused() -> None:
     """A misspelt field would otherwise be a field left out."""
-    with pytest.raises(InvalidField, match="is no field of Transfer"):
+    with pytest.raises(InvalidField, match="is not a field of Transfer"):
         wire.read_object(Transfer, {"ammount": 1})
-    with pytest.raises(InvalidField, match="is no field of Account"):
+    with pytest.raises(InvalidField, match="is not a field of Account"):
         wire.read_object(Account, {"amount": 1})
 
 

@@ -8,15 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
-from nostro.journal import RecordKind
+from nostro.journal import AccountFlags, RecordKind, TransferFlags
 from nostro.journal.rows import columns
-from nostro.tools.exporting.naming import (
-    account_flag_names,
-    event_cells,
-    status_names,
-    transfer_flag_names,
-)
+from nostro.tools.exporting.naming import event_cells, status_names
 from nostro.tools.exporting.selection import Chosen
+from nostro.tools.flag_names import flag_names
 from nostro.tools.times import format_rfc3339
 
 _ACCOUNT_FIELDS: Final = (
@@ -66,12 +62,12 @@ def _csv_rows(chosen: Chosen) -> Iterator[tuple[object, ...]]:
     rows = zip(chosen.positions.tolist(), columns(chosen.rows), strict=True)
     if chosen.kind is RecordKind.ACCOUNTS:
         for position, (id_, *_, u128, u64, u32, _reserved, ledger, code, flags, at) in rows:
-            names = " ".join(account_flag_names(flags))
+            names = " ".join(flag_names(AccountFlags, flags))
             yield (*_place(position, at), id_, u128, u64, u32, ledger, code, names)
         return
     statuses = status_names(chosen)
     for (position, (*facts, flags, at)), status in zip(rows, statuses, strict=True):
-        yield (*_place(position, at), status, *facts, " ".join(transfer_flag_names(flags)))
+        yield (*_place(position, at), status, *facts, " ".join(flag_names(TransferFlags, flags)))
 
 
 def _place(position: int, timestamp: int) -> tuple[int, str, int]:

@@ -15,17 +15,16 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from nostro.journal import (
+    AccountFlags,
     CreateTransferStatus,
     Reader,
     RecordKind,
+    TransferFlags,
 )
 from nostro.journal.rows import columns
-from nostro.tools.exporting.naming import (
-    account_flag_names,
-    domain_event_json,
-    transfer_flag_names,
-)
+from nostro.tools.exporting.naming import domain_event_json
 from nostro.tools.exporting.selection import CREATED, Chosen, Exported, Progress, Selection, choose
+from nostro.tools.flag_names import flag_names
 from nostro.tools.times import format_rfc3339
 
 VERSION: Final = 1
@@ -123,7 +122,7 @@ def _account(row: tuple[int, ...]) -> dict[str, Any]:
         "id": str(id_),
         "ledger": ledger,
         "code": code,
-        "flags": account_flag_names(flags),
+        "flags": flag_names(AccountFlags, flags),
         "user_data_128": str(user_128),
         "user_data_64": str(user_64),
         "user_data_32": user_32,
@@ -152,4 +151,4 @@ def _transfer_line(position: int, request: int, status: int, row: tuple[int, ...
 
 @functools.lru_cache(4_096)
 def _flags_json(flags: int) -> str:
-    return json.dumps(transfer_flag_names(flags))
+    return json.dumps(flag_names(TransferFlags, flags))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from typing import Any
 
 from nostro.journal import (
-    AccountFlags,
     CreateTransferStatus,
     Event,
     LedgerRepaired,
     LedgerRestored,
     PendingExpired,
-    TransferFlags,
 )
 from nostro.tools.exporting.selection import CREATED, Chosen
 
@@ -33,16 +30,6 @@ def domain_event_json(event: Event) -> dict[str, Any]:
         shown |= {"event": "ledger_repaired", "events_lost": event.events_lost}
         shown["cause"] = event.cause
     return shown
-
-
-@functools.lru_cache(4_096)
-def transfer_flag_names(flags: int) -> tuple[str, ...]:
-    return tuple(flag.name.lower() for flag in TransferFlags if flag & flags and flag.name)
-
-
-@functools.lru_cache(4_096)
-def account_flag_names(flags: int) -> tuple[str, ...]:
-    return tuple(flag.name.lower() for flag in AccountFlags if flag & flags and flag.name)
 
 
 def status_names(chosen: Chosen) -> list[str]:

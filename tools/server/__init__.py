@@ -1,5 +1,5 @@
 """A ledger over HTTP. Needs the extra ``nostro[server]``; only ``nostro serve`` imports it.
 
-What can be asked is one table, :data:`OPERATIONS`: the routes, the roles,
-the metrics' labels and the OpenAPI description are all made from it.
+All operations stand in one table, :data:`OPERATIONS`. The routes, the roles, the labels of metrics
+and the OpenAPI description follow from it.
 """

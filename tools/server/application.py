@@ -1,4 +1,4 @@
-"""The ASGI application: who may ask, what is read of a body, and what every answer looks like."""
+"""The ASGI application: checks access, reads bodies, and gives every answer its form."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from starlette.routing import Route
 from nostro.journal import InvalidField
 from nostro.projections import AsyncLedger
 from nostro.tools.server import wire
+from nostro.tools.server.errors import ApiError, api_error, shortened
 from nostro.tools.server.keys import Keys, Role
 from nostro.tools.server.metrics import CONTENT_TYPE, UNMATCHED, Metrics
 from nostro.tools.server.openapi import describe
-from nostro.tools.server.operations import OPERATIONS, Asked, Operation
-from nostro.tools.server.refusal import Refusal, refusal_of
+from nostro.tools.server.operations import OPERATIONS, Call, Operation
 
 BODY_BYTES_MAX: Final = 8 << 20
-"""8,189 transfers with every field as long as it can be take 5.6 MB."""
+"""8,189 transfers take 5.6 MB if every field is as long as possible."""
 BODY_SECONDS: Final = 30.0
-"""A body that is not there after so long is not waited for."""
+"""The server stops waiting for a body after this time."""
 KEY_HEADER: Final = "x-api-key"
 DESCRIPTION_PATH: Final = "/openapi.json"
 _JSON: Final = "application/json"
@@ -37,34 +37,39 @@ _HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosni
 
 @attrs.frozen
 class Access:
-    """Who may ask."""
+    """Which requests the server accepts."""
 
     keys: Keys | None
-    """Without, everybody may do everything."""
+    """None: every client may do everything."""
     hosts: frozenset[str] | None
-    """The names under which this server may be asked. Without keys, they keep out a page in a
-    browser whose own name was made to lead here (DNS rebinding). None: every name."""
+    """The accepted names in the Host header; None: every name. Without keys, this check stops
+    DNS rebinding: a web page whose domain was made to point at this machine."""
 
     def check(self, request: Request, role: Role) -> None:
-        """Raise Refusal unless the request may do what takes ``role``."""
-        if self.hosts is not None and _host(request.headers.get("host", "")) not in self.hosts:
-            raise Refusal(403, "host_not_allowed", "this server is not asked under that name")
+        """Raise ApiError unless the request may do what needs ``role``."""
+        host = _host(request.headers.get("host", ""))
+        if self.hosts is not None and host not in self.hosts:
+            allowed = ", ".join(sorted(self.hosts))
+            message = f"Host {shortened(host)!r} is not allowed; use one of {allowed}"
+            raise ApiError(403, "host_not_allowed", f"{message}, or start the server with --keys")
         if self.keys is None or role is Role.ANYONE:
             return
         presented = request.headers.get(KEY_HEADER)
         held = None if presented is None else self.keys.role_of(presented)
         if held is None:
-            what = "none" if presented is None else "one that is not known"
-            message = f"a key is needed in the header {KEY_HEADER}; there is {what}"
+            problem = "is missing" if presented is None else "is unknown"
+            message = f"the key in the header {KEY_HEADER} {problem}"
             headers = {"www-authenticate": 'ApiKey realm="nostro"'}
-            raise Refusal(401, "unauthorized", message, headers=headers)
+            raise ApiError(401, "unauthorized", message, headers=headers)
         if held < role:
-            raise Refusal(403, "forbidden", "this key may only read")
+            raise ApiError(403, "forbidden", "this key may only read")
 
 
-def application(ledger: AsyncLedger, access: Access) -> Starlette:
-    """What answers for ``ledger``, which it does not close."""
-    server = _Server(ledger, access)
+def application(
+    ledger: AsyncLedger, access: Access, *, body_seconds: float = BODY_SECONDS
+) -> Starlette:
+    """The application that serves ``ledger``; it does not close it."""
+    server = _Server(ledger, access, body_seconds)
     app = Starlette(
         routes=[
             *(
@@ -80,9 +85,10 @@ def application(ledger: AsyncLedger, access: Access) -> Starlette:
 
 
 class _Server:
-    def __init__(self, ledger: AsyncLedger, access: Access) -> None:
+    def __init__(self, ledger: AsyncLedger, access: Access, body_seconds: float) -> None:
         self._ledger = ledger
         self._access = access
+        self._body_seconds = body_seconds
         self._metrics = Metrics()
         self._description = wire.dump(describe())
 
@@ -102,14 +108,14 @@ class _Server:
         return await self._answered(request, DESCRIPTION_PATH, describe_it, role=Role.READ_ONLY)
 
     async def unmatched(self, request: Request, error: Exception) -> Response:
-        """No such path, or not by this method."""
+        """Answer a path or a method that does not exist."""
         assert isinstance(error, HTTPException)
 
-        async def refuse() -> bytes:
+        async def fail() -> bytes:
             type_ = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
-            raise Refusal(error.status_code, type_, error.detail, headers=error.headers or {})
+            raise ApiError(error.status_code, type_, error.detail, headers=error.headers or {})
 
-        return await self._answered(request, UNMATCHED, refuse, role=Role.ANYONE)
+        return await self._answered(request, UNMATCHED, fail, role=Role.ANYONE)
 
     async def _answered(
         self,
@@ -120,30 +126,57 @@ class _Server:
         role: Role,
         writing: bool = False,
     ) -> Response:
-        """What ``answer`` gives, or a refusal; counted either way."""
-        begun = time.perf_counter()
+        """The answer, or the error, as a response; either is counted."""
+        started = time.perf_counter()
         try:
             self._access.check(request, role)
             response = _response(await answer())
-        except Exception as error:  # noqa: BLE001 - answered, and logged where it is ours
-            refusal = refusal_of(error)
-            if refusal.status >= 500 and refusal is not error:
+        except Exception as error:  # noqa: BLE001 - becomes an answer; logged if the fault is ours
+            failure = api_error(error)
+            if failure.status >= 500 and failure is not error:
                 _log.error("%s %s failed: %s", request.method, route, error, exc_info=error)
             response = Response(
-                wire.dump(refusal.as_json(writing=writing)), refusal.status,
-                {**_HEADERS, **refusal.headers}, _JSON,
+                wire.dump(failure.as_json(writing=writing)), failure.status,
+                {**_HEADERS, **failure.headers}, _JSON,
             )  # fmt: skip
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - started
         self._metrics.answered(request.method, route, response.status_code, seconds)
         return response
 
     async def _carry_out(self, operation: Operation, request: Request) -> bytes | str:
-        asked = Asked(
+        call = Call(
             self._ledger, self._metrics, request.path_params.get("id", ""), _query(request),
-            None if operation.body is None else wire.parse(await _body(request)),
+            None if operation.body is None else wire.parse(await self._body(request)),
         )  # fmt: skip
-        value = await operation.carry_out(asked)
+        value = await operation.carry_out(call)
         return value if isinstance(value, str) else wire.dump(value)
+
+    async def _body(self, request: Request) -> bytes:
+        """The whole body.
+
+        Raises:
+            ApiError: its Content-Type is not JSON, or it is too large or too slow.
+        """
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != _JSON:
+            raise ApiError(415, "unsupported_media_type", f"the Content-Type must be {_JSON}")
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise ApiError(415, "unsupported_media_type", "the request body must not be compressed")
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                async for part in request.stream():
+                    body += part
+                    if len(body) > BODY_BYTES_MAX:
+                        message = f"the request body is larger than {BODY_BYTES_MAX:,} bytes"
+                        raise ApiError(413, "body_too_large", message)
+        except TimeoutError:
+            message = f"the request body did not arrive within {self._body_seconds:g} seconds"
+            raise ApiError(408, "timeout", message) from None
+        except ClientDisconnect:
+            message = "the connection closed before the request body was complete"
+            raise ApiError(400, "disconnected", message) from None
+        return bytes(body)
 
 
 def _response(content: bytes | str) -> Response:
@@ -155,38 +188,9 @@ def _response(content: bytes | str) -> Response:
 
 def _query(request: Request) -> dict[str, str]:
     pairs = request.query_params.multi_items()
-    query = dict(pairs)
-    if len(query) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidField(twice, query[twice], "is there twice")
-    return query
-
-
-async def _body(request: Request) -> bytes:
-    """The whole body.
-
-    Raises:
-        Refusal: it is not JSON by its own account, too large, or too slow.
-    """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != _JSON:
-        raise Refusal(415, "unsupported_media_type", f"the body must be {_JSON}")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Refusal(415, "unsupported_media_type", "the body must not be compressed")
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
-                body += part
-                if len(body) > BODY_BYTES_MAX:
-                    message = f"a body holds at most {BODY_BYTES_MAX:,} bytes"
-                    raise Refusal(413, "body_too_large", message)
-    except TimeoutError:
-        raise Refusal(408, "timeout", "the body was not there in time") from None
-    except ClientDisconnect:
-        raise Refusal(400, "disconnected", "the body ended early") from None
-    return bytes(body)
+    if (twice := wire.repeated(pairs)) is not None:
+        raise InvalidField(twice, request.query_params[twice], "is given twice")
+    return dict(pairs)
 
 
 def _host(header: str) -> str:

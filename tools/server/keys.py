@@ -1,12 +1,12 @@
-"""Who may do what: keys, of which only the hashes are kept.
+"""API keys and their roles. The file of keys holds only the hashes of keys.
 
-The file is TOML, a table for each key, and readable by its owner only::
+The file is TOML with one table per key, and only its owner may read it::
 
     [shop]
     role = "write"
     sha256 = "…"  # of the key, in hexadecimal
 
-A key is 256 random bits, so its plain hash is no help to whoever reads the file.
+A key is 256 random bits, so nobody can guess it from its plain hash.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class Role(enum.IntEnum):
-    """Who may do something may also do what stands above it."""
+    """What a client may do; each role includes those above it."""
 
     ANYONE = 0
-    """Also without a key."""
+    """Needs no key."""
     READ_ONLY = 1
     WRITE = 2
 
@@ -50,14 +50,15 @@ class Key:
 
 @attrs.frozen
 class Keys:
-    """Every key that is known."""
+    """The keys in a file."""
 
     all: tuple[Key, ...]
 
     def role_of(self, presented: str) -> Role | None:
-        """What its holder may do; None for a key that is not known.
+        """The role of a key; None if it is unknown.
 
-        How long it takes says nothing of any key. ``presented`` is a header: each character a byte.
+        The time it takes reveals nothing about any key. ``presented`` is a header's value: each
+        character is one byte.
         """
         sha256 = hashlib.sha256(presented.encode("latin-1")).digest()
         found = None
@@ -71,18 +72,18 @@ def read_keys(path: Path, *, storage: Storage | None = None) -> Keys:
     """The keys in a file.
 
     Raises:
-        KeyExposed: others may read or write it.
-        InvalidKey: it is not such a file.
+        KeyExposed: other users may read or write it.
+        InvalidKey: it is not a file of keys.
         OSError: it cannot be read; a symbolic link is not followed.
     """
     data = read_private(path, storage or Storage(), bytes_max=_FILE_BYTES_MAX)
     try:
         tables = tomllib.loads(data.decode("utf-8"))
     except ValueError as error:
-        raise InvalidKey(str(path), f"is no TOML: {error}") from None
+        raise InvalidKey(str(path), f"is not valid TOML: {error}") from None
     keys = tuple(_key(path, name, table) for name, table in tables.items())
     if not keys:
-        raise InvalidKey(str(path), "holds no key")
+        raise InvalidKey(str(path), "holds no keys")
     if len({key.sha256 for key in keys}) < len(keys):
         raise InvalidKey(str(path), "holds the same key twice")
     return Keys(keys)
@@ -91,7 +92,7 @@ def read_keys(path: Path, *, storage: Storage | None = None) -> Keys:
 def _key(path: Path, name: str, table: Any) -> Key:  # noqa: ANN401 - whatever TOML can hold
     where = f"{path}: [{name}]"
     if not isinstance(table, dict) or set(table) != {"role", "sha256"}:
-        raise InvalidKey(where, "must be a table of role and sha256, and of nothing else")
+        raise InvalidKey(where, "must be a table with exactly two entries, role and sha256")
     role, sha256 = table["role"], table["sha256"]
     if not isinstance(role, str) or role not in _ROLES:
         raise InvalidKey(where, f"role must be one of {', '.join(_ROLES)}")

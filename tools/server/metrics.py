@@ -1,4 +1,4 @@
-"""What Prometheus is told: requests, events, the ledger, and its mirror if it has one."""
+"""Metrics for Prometheus: requests, events, the ledger, and its mirror if it has one."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ from nostro.projections.tigerbeetle.mirror.health import metrics as mirror_metri
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 UNMATCHED: Final = ""
-"""The route of a request for a path that there is not."""
+"""The route label of a request whose path does not exist."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
 
 class Metrics:
-    """Counts from when it was made. A registry of its own: several may live in one process."""
+    """Counts since the server started. Each object has its own registry."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = prometheus_client.Counter(
-            "nostro_http_requests", "Requests that were answered.",
+            "nostro_http_requests", "Requests answered.",
             ["method", "route", "status"], registry=registry,
         )  # fmt: skip
         self._seconds = prometheus_client.Histogram(
-            "nostro_http_request_seconds", "From a request's head to its answer.",
+            "nostro_http_request_seconds", "Time from a request's head to its answer.",
             ["method", "route"], buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self._events = prometheus_client.Counter(
-            "nostro_events", "Accounts and transfers that were answered, by what became of them.",
+            "nostro_events", "Accounts and transfers answered, by status.",
             ["kind", "status"], registry=registry,
         )  # fmt: skip
         self._gauges = {
             name: prometheus_client.Gauge(f"nostro_{name}", help_, registry=registry)
             for name, help_ in (
                 ("position", "The last durable event."),
-                ("accounts", "Accounts that there are."),
+                ("accounts", "Accounts in the ledger."),
                 ("transfers", "Transfers that took effect."),
-                ("writable", "Whether requests that write are carried out."),
+                ("writable", "1 if the ledger accepts writes, else 0."),
             )
         }
-        prometheus_client.Info("nostro_build", "What is running.", registry=registry).info(
+        prometheus_client.Info("nostro_build", "The version of nostro.", registry=registry).info(
             {"version": importlib.metadata.version("nostro")}
         )
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request; ``route`` is the template of its path, so that labels stay few."""
+        """Count a request. ``route`` is the template of its path, which keeps labels few."""
         method = method if method in _METHODS else "other"
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
     def created(self, results: Sequence[CreateAccountResult | CreateTransferResult]) -> None:
-        """Count what became of the events of a request."""
+        """Count the results of a request that creates."""
         if not results:
             return
         kind = "account" if isinstance(results[0], CreateAccountResult) else "transfer"

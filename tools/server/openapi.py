@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 description, made from the operations and the ledger's own classes."""
+"""The OpenAPI 3.1 description, generated from the operations and the ledger's classes."""
 
 from __future__ import annotations
 
@@ -17,41 +17,42 @@ from nostro.journal import (
     QueryFilter,
     Transfer,
 )
+from nostro.tools.flag_names import flag_names
 from nostro.tools.server import wire
+from nostro.tools.server.errors import OUTCOMES
 from nostro.tools.server.keys import Role
 from nostro.tools.server.operations import (
     AT,
     OPERATIONS,
     POSITION,
-    Many,
+    ListOf,
     Operation,
     Shape,
 )
-from nostro.tools.server.refusal import OUTCOMES
 
 Schema = dict[str, Any]
 
-_ANSWERED: Final = (Account, Transfer, AccountBalance)
-_ASKED: Final = {Account: "NewAccount", Transfer: "NewTransfer", QueryFilter: "QueryFilter"}
+_ANSWER_CLASSES: Final = (Account, Transfer, AccountBalance)
+_REQUEST_NAMES: Final = {Account: "NewAccount", Transfer: "NewTransfer", QueryFilter: "QueryFilter"}
 _STATUSES: Final = {
     CreateAccountResult: CreateAccountStatus, CreateTransferResult: CreateTransferStatus,
 }  # fmt: skip
 _DIGITS: Final = "^[0-9]{1,39}$"
 _ERRORS: Final = {
-    400: "The request says something that it may not; nothing was written.",
-    401: "There is no key, or one that is not known.",
-    403: "This key may only read, or the server is not asked under this name.",
-    404: "There is none.",
-    408: "The body was not there in time; nothing was written.",
+    400: "The request is invalid; nothing was written.",
+    401: "The key is missing or unknown.",
+    403: "The key may only read, or the Host header is not allowed.",
+    404: "It does not exist.",
+    408: "The body did not arrive in time; nothing was written.",
     413: "The body or the list in it is too large; nothing was written.",
-    415: "The body is not application/json.",
-    500: "A bug or the disk; the server's log says what.",
-    503: "Nothing can be written until the server is started again, or it is stopping.",
-    507: "There is no room on the disk; nothing was written.",
+    415: "The Content-Type is not application/json, or the body is compressed.",
+    500: "An internal error; the server's log has the details.",
+    503: "The disk failed and the server must be restarted, or the server is stopping.",
+    507: "The disk is full; nothing was written.",
 }
 _PARAMETERS: Final[dict[str, Schema]] = {
-    AT: {"type": "string", "description": "A time, RFC 3339 or nanoseconds; included."},
-    POSITION: {"type": "integer", "minimum": 0, "description": "A position; included."},
+    AT: {"type": "string", "description": "A time, inclusive: RFC 3339 or nanoseconds."},
+    POSITION: {"type": "integer", "minimum": 0, "description": "A position, inclusive."},
 }
 
 
@@ -98,7 +99,7 @@ def _operation(operation: Operation) -> Schema:
     if parameters := _parameters(operation):
         described["parameters"] = parameters
     if operation.body is not None:
-        schema = _shape(operation.body, asked=True)
+        schema = _shape(operation.body, request=True)
         described["requestBody"] = {"required": True, **_content(schema, described=False)}
     return described
 
@@ -121,7 +122,7 @@ def _parameters(operation: Operation) -> list[Schema]:
         })  # fmt: skip
     if isinstance(operation.query, type):
         named = {
-            name: {**schema, "description": "Names parted by commas, or a number."}
+            name: {**schema, "description": "Names separated by commas, or a number."}
             if name == "flags"
             else schema
             for name, schema in _query_schemas(operation.query).items()
@@ -137,16 +138,16 @@ def _query_schemas(kind: type) -> dict[str, Schema]:
     schemas = {}
     for field in attrs.fields(kind):
         if field.name == "account_id":
-            continue  # it stands in the path
+            continue  # it is in the path
         is_text = wire.is_wide(field.name) or field.name == "flags"
         schemas[field.name] = {"type": "string"} if is_text else _number(field.name)
     return schemas
 
 
 def _schemas() -> dict[str, Schema]:
-    schemas = {kind.__name__: _answered(kind) for kind in _ANSWERED}
-    schemas |= {name: _asked(kind) for kind, name in _ASKED.items()}
-    schemas |= {kind.__name__: _result(kind) for kind in _STATUSES}
+    schemas = {kind.__name__: _answer_schema(kind) for kind in _ANSWER_CLASSES}
+    schemas |= {name: _request_schema(kind) for kind, name in _REQUEST_NAMES.items()}
+    schemas |= {kind.__name__: _result_schema(kind) for kind in _STATUSES}
     schemas["Health"] = _object(
         {
             "status": {"const": "ok"},
@@ -160,11 +161,11 @@ def _schemas() -> dict[str, Schema]:
             "type": {"type": "string"},
             "message": {"type": "string"},
             "field": {"type": "string"},
-            "row": {"type": "integer", "description": "Counted from 0."},
+            "row": {"type": "integer", "description": "Counts from 0."},
             "outcome": {
                 "enum": list(OUTCOMES),
-                "description": "What became of what was to be written. If it is unknown, send "
-                "the same ids again.",
+                "description": "Whether the request wrote anything. If it is unknown, send the "
+                "same ids again.",
             },
         },
         required=("type", "message"),
@@ -173,7 +174,7 @@ def _schemas() -> dict[str, Schema]:
     return schemas
 
 
-def _answered(kind: type) -> Schema:
+def _answer_schema(kind: type) -> Schema:
     return _object(
         {
             field.name: {"type": "array", "items": {"enum": _flag_names(kind)}}
@@ -186,7 +187,7 @@ def _answered(kind: type) -> Schema:
     )
 
 
-def _asked(kind: type) -> Schema:
+def _request_schema(kind: type) -> Schema:
     properties = {}
     for field in attrs.fields(kind):
         either = [_number(field.name), {"type": "string", "pattern": _DIGITS}]
@@ -196,7 +197,7 @@ def _asked(kind: type) -> Schema:
     return _object(properties, required=())
 
 
-def _result(kind: type) -> Schema:
+def _result_schema(kind: type) -> Schema:
     return _object(
         {
             "timestamp": {"type": "string", "pattern": _DIGITS},
@@ -210,7 +211,7 @@ def _number(name: str) -> Schema:
 
 
 def _flag_names(kind: type) -> list[str]:
-    return wire.flag_names(wire.FLAGS[kind], -1)
+    return list(flag_names(wire.FLAGS[kind], -1))
 
 
 def _object(properties: Schema, required: tuple[str, ...] | None = None) -> Schema:
@@ -219,19 +220,19 @@ def _object(properties: Schema, required: tuple[str, ...] | None = None) -> Sche
     return {**made, "required": needed} if needed else made
 
 
-def _shape(shape: Shape, *, asked: bool = False) -> Schema:
-    if isinstance(shape, Many):
+def _shape(shape: Shape, *, request: bool = False) -> Schema:
+    if isinstance(shape, ListOf):
         return {
             "type": "array",
-            "items": _shape(shape.kind, asked=asked),
+            "items": _shape(shape.kind, request=request),
             "maxItems": wire.EVENTS_MAX,
         }
-    assert shape is not None, "there is no body to describe"
+    assert shape is not None, "operations without a body have no schema"
     if shape is int:
         return {
             "oneOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _DIGITS}]
         }
-    name = _ASKED[shape] if asked else shape.__name__
+    name = _REQUEST_NAMES[shape] if request else shape.__name__
     return {"$ref": f"#/components/schemas/{name}"}
 
 

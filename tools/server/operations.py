@@ -1,7 +1,7 @@
-"""Everything that can be asked over HTTP: one table, and how each of it is answered.
+"""The table of operations over HTTP, and how each of them is carried out.
 
-Names, arguments and answers are those of TigerBeetle's client. What a request creates is one atomic
-record, in its order.
+Names, arguments and answers are those of TigerBeetle's client. A request that creates is one atomic
+record; its events keep their order.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from nostro.journal import (
 )
 from nostro.projections import AsyncLedger
 from nostro.tools.server import wire
+from nostro.tools.server.errors import ApiError, api_error
 from nostro.tools.server.keys import Role
 from nostro.tools.server.metrics import Metrics
-from nostro.tools.server.refusal import Refusal, not_found, refusal_of
 
 POSITION: Final = "position"
 AT: Final = "at"
@@ -35,31 +35,31 @@ _Filter = TypeVar("_Filter", AccountFilter, QueryFilter)
 
 
 @attrs.frozen
-class Asked:
-    """A request, taken apart."""
+class Call:
+    """One request: its parameters and its body, read from HTTP but not yet checked."""
 
     ledger: AsyncLedger
     metrics: Metrics
     id: str = ""
-    """What stands in the path."""
+    """The id in the path."""
     query: Mapping[str, str] = attrs.field(factory=dict)
     body: Any = None
 
 
 @attrs.frozen
-class Many:
+class ListOf:
     """A list of ``kind``, in a body or an answer."""
 
     kind: type
 
 
-Shape = type | Many | None
-"""What a body or an answer is: a class of the ledger's, a list of one, an id (int) or text."""
+Shape = type | ListOf | None
+"""The content of a body or an answer: one of the ledger's classes, a list, an id (int) or text."""
 
 
 @attrs.frozen
 class Health:
-    """That this process answers, and how far it is."""
+    """This process answers; its position and the health of its mirror."""
 
     status: str
     position: int
@@ -68,145 +68,145 @@ class Health:
 
 @attrs.frozen
 class Ready:
-    """That what is written now would be carried out."""
+    """The ledger accepts writes now."""
 
     ready: bool
 
 
 @attrs.frozen
 class Operation:
-    """One thing that can be asked."""
+    """One operation: a method on a path."""
 
     method: str
     path: str
     name: str
     summary: str
     role: Role
-    carry_out: Callable[[Asked], Awaitable[object]]
-    """Answers with what JSON can hold, or with text."""
+    carry_out: Callable[[Call], Awaitable[object]]
+    """Returns a value for JSON, or text."""
     answer: Shape
     body: Shape = None
     query: type | tuple[str, ...] = ()
-    """Names of parameters, or the filter whose fields they are."""
+    """The names of the query parameters, or the filter whose fields they are."""
     errors: tuple[int, ...] = ()
-    """Statuses besides those that every operation may answer with."""
+    """HTTP statuses of errors, besides those of every operation."""
 
     @property
     def writes(self) -> bool:
         return self.role is Role.WRITE
 
 
-async def _create_accounts(asked: Asked) -> object:
-    accounts = wire.read_objects(Account, asked.body)
-    results = await asked.ledger.create_accounts(accounts)
-    asked.metrics.created(results)
+async def _create_accounts(call: Call) -> object:
+    accounts = wire.read_objects(Account, call.body)
+    results = await call.ledger.create_accounts(accounts)
+    call.metrics.created(results)
     return [wire.show_result(result) for result in results]
 
 
-async def _create_transfers(asked: Asked) -> object:
-    transfers = wire.read_objects(Transfer, asked.body)
-    results = await asked.ledger.create_transfers(transfers)
-    asked.metrics.created(results)
+async def _create_transfers(call: Call) -> object:
+    transfers = wire.read_objects(Transfer, call.body)
+    results = await call.ledger.create_transfers(transfers)
+    call.metrics.created(results)
     return [wire.show_result(result) for result in results]
 
 
-async def _get_account(asked: Asked) -> object:
-    id_ = wire.read_integer("id", asked.id, bits=128)
-    _only(asked.query, (AT, POSITION))
-    if asked.query:
-        past = await asked.ledger.at(**_moment(asked.query))
+async def _get_account(call: Call) -> object:
+    id_ = wire.read_integer("id", call.id, bits=128)
+    _only(call.query, (AT, POSITION))
+    if call.query:
+        past = await call.ledger.at(**_moment(call.query))
         found = await asyncio.to_thread(past.lookup_accounts, [id_])
     else:
-        found = await asked.ledger.lookup_accounts([id_])
+        found = await call.ledger.lookup_accounts([id_])
     if not found:
-        raise not_found("account")
+        raise ApiError(404, "not_found", "no account has this id")
     return wire.show(found[0])
 
 
-async def _get_transfer(asked: Asked) -> object:
-    _only(asked.query, ())
-    found = await asked.ledger.lookup_transfers([wire.read_integer("id", asked.id, bits=128)])
+async def _get_transfer(call: Call) -> object:
+    _only(call.query, ())
+    found = await call.ledger.lookup_transfers([wire.read_integer("id", call.id, bits=128)])
     if not found:
-        raise not_found("transfer")
+        raise ApiError(404, "not_found", "no transfer has this id")
     return wire.show(found[0])
 
 
-async def _lookup_accounts(asked: Asked) -> object:
-    return _shown(await asked.ledger.lookup_accounts(wire.read_ids(asked.body)))
+async def _lookup_accounts(call: Call) -> object:
+    return _shown(await call.ledger.lookup_accounts(wire.read_ids(call.body)))
 
 
-async def _lookup_transfers(asked: Asked) -> object:
-    return _shown(await asked.ledger.lookup_transfers(wire.read_ids(asked.body)))
+async def _lookup_transfers(call: Call) -> object:
+    return _shown(await call.ledger.lookup_transfers(wire.read_ids(call.body)))
 
 
-async def _get_account_transfers(asked: Asked) -> object:
-    return _shown(await asked.ledger.get_account_transfers(_account_filter(asked)))
+async def _get_account_transfers(call: Call) -> object:
+    return _shown(await call.ledger.get_account_transfers(_account_filter(call)))
 
 
-async def _get_account_balances(asked: Asked) -> object:
-    return _shown(await asked.ledger.get_account_balances(_account_filter(asked)))
+async def _get_account_balances(call: Call) -> object:
+    return _shown(await call.ledger.get_account_balances(_account_filter(call)))
 
 
-async def _query_accounts(asked: Asked) -> object:
-    chosen = _limited(wire.read_object(QueryFilter, asked.body))
-    return _shown(await asked.ledger.query_accounts(chosen))
+async def _query_accounts(call: Call) -> object:
+    chosen = _limited(wire.read_object(QueryFilter, call.body))
+    return _shown(await call.ledger.query_accounts(chosen))
 
 
-async def _query_transfers(asked: Asked) -> object:
-    chosen = _limited(wire.read_object(QueryFilter, asked.body))
-    return _shown(await asked.ledger.query_transfers(chosen))
+async def _query_transfers(call: Call) -> object:
+    chosen = _limited(wire.read_object(QueryFilter, call.body))
+    return _shown(await call.ledger.query_transfers(chosen))
 
 
-async def _health(asked: Asked) -> object:
-    """The mirror's addresses and errors are left out: no key is asked for here."""
-    mirror = asked.ledger.mirror
+async def _health(call: Call) -> object:
+    """Leaves out the mirror's addresses and errors, because this operation needs no key."""
+    mirror = call.ledger.mirror
     health = mirror.health() if mirror is not None else None
     shown: dict[str, Any] | None = None
     if mirror is not None:
         shown = {"state": "starting", "connected": False, "healthy": False}
     if health is not None:
-        told = health.as_json()
+        facts = health.as_json()
         names = ("state", "connected", "healthy", "position", "lag_events", "lag_seconds")
-        shown = {name: told[name] for name in names}
-    return attrs.asdict(Health("ok", asked.ledger.position, shown))
+        shown = {name: facts[name] for name in names}
+    return attrs.asdict(Health("ok", call.ledger.position, shown))
 
 
-async def _ready(asked: Asked) -> object:
+async def _ready(call: Call) -> object:
     try:
-        asked.ledger.check_writable()
+        call.ledger.check_writable()
     except JournalError as error:
-        raise Refusal(503, "not_ready", refusal_of(error).message) from None
+        raise ApiError(503, "not_ready", api_error(error).message) from None
     return attrs.asdict(Ready(ready=True))
 
 
-async def _metrics(asked: Asked) -> object:
-    return asked.metrics.text(asked.ledger)
+async def _metrics(call: Call) -> object:
+    return call.metrics.text(call.ledger)
 
 
 OPERATIONS: Final = (
     Operation(
         "POST", "/accounts", "create_accounts", "Create accounts.", Role.WRITE,
-        _create_accounts, Many(CreateAccountResult), Many(Account), errors=(413, 507),
+        _create_accounts, ListOf(CreateAccountResult), ListOf(Account), errors=(413, 507),
     ),
     Operation(
         "POST", "/transfers", "create_transfers", "Create transfers.", Role.WRITE,
-        _create_transfers, Many(CreateTransferResult), Many(Transfer), errors=(413, 507),
+        _create_transfers, ListOf(CreateTransferResult), ListOf(Transfer), errors=(413, 507),
     ),
     Operation(
         "POST", "/accounts/lookup", "lookup_accounts", "Accounts by their ids.", Role.READ_ONLY,
-        _lookup_accounts, Many(Account), Many(int), errors=(413,),
+        _lookup_accounts, ListOf(Account), ListOf(int), errors=(413,),
     ),
     Operation(
         "POST", "/transfers/lookup", "lookup_transfers", "Transfers by their ids.",
-        Role.READ_ONLY, _lookup_transfers, Many(Transfer), Many(int), errors=(413,),
+        Role.READ_ONLY, _lookup_transfers, ListOf(Transfer), ListOf(int), errors=(413,),
     ),
     Operation(
         "POST", "/accounts/query", "query_accounts", "Accounts by their fields.",
-        Role.READ_ONLY, _query_accounts, Many(Account), QueryFilter, errors=(413,),
+        Role.READ_ONLY, _query_accounts, ListOf(Account), QueryFilter, errors=(413,),
     ),
     Operation(
         "POST", "/transfers/query", "query_transfers", "Transfers by their fields.",
-        Role.READ_ONLY, _query_transfers, Many(Transfer), QueryFilter, errors=(413,),
+        Role.READ_ONLY, _query_transfers, ListOf(Transfer), QueryFilter, errors=(413,),
     ),
     Operation(
         "GET", "/accounts/{id}", "get_account", "An account, now or at a past moment.",
@@ -219,19 +219,19 @@ OPERATIONS: Final = (
     Operation(
         "GET", "/accounts/{id}/transfers", "get_account_transfers",
         "The transfers of an account, by time.", Role.READ_ONLY,
-        _get_account_transfers, Many(Transfer), query=AccountFilter,
+        _get_account_transfers, ListOf(Transfer), query=AccountFilter,
     ),
     Operation(
         "GET", "/accounts/{id}/balances", "get_account_balances",
         "The balances of an account with the flag history after each of its transfers.",
-        Role.READ_ONLY, _get_account_balances, Many(AccountBalance), query=AccountFilter,
+        Role.READ_ONLY, _get_account_balances, ListOf(AccountBalance), query=AccountFilter,
     ),
     Operation(
-        "GET", "/health", "health", "Whether this process answers, and how its mirror does.",
+        "GET", "/health", "health", "Whether this process answers, and the health of its mirror.",
         Role.ANYONE, _health, Health,
     ),
     Operation(
-        "GET", "/ready", "ready", "Whether what is written now would be carried out.",
+        "GET", "/ready", "ready", "Whether the ledger accepts writes.",
         Role.ANYONE, _ready, Ready,
     ),
     Operation(
@@ -244,21 +244,21 @@ OPERATIONS: Final = (
 def _only(query: Mapping[str, str], names: tuple[str, ...]) -> None:
     for name, text in query.items():
         if name not in names:
-            raise InvalidField(name, text, "is no parameter here")
+            raise InvalidField(name, text, "is not a parameter of this request")
 
 
 def _moment(query: Mapping[str, str]) -> dict[str, int]:
     if len(query) > 1:
-        raise InvalidField(POSITION, query[POSITION], "or at is meant, and not both")
+        raise InvalidField(POSITION, query[POSITION], "and at cannot be combined; give one of them")
     if POSITION in query:
         return {"position": wire.read_integer(POSITION, query[POSITION], bits=64)}
     return {"timestamp": wire.read_time(AT, query[AT], day_end=True)}
 
 
-def _account_filter(asked: Asked) -> AccountFilter:
+def _account_filter(call: Call) -> AccountFilter:
     return _limited(
         wire.read_query(
-            AccountFilter, asked.query, account_id=wire.read_integer("id", asked.id, bits=128)
+            AccountFilter, call.query, account_id=wire.read_integer("id", call.id, bits=128)
         )
     )
 

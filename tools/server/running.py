@@ -1,4 +1,4 @@
-"""A server from its first connection to its last: the socket, the signals, the ledger's end."""
+"""Running a server: its socket, its signals, and closing the ledger at the end."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ from nostro.tools.server.application import Access, application
 from nostro.tools.server.keys import Keys
 
 CONNECTIONS_MAX: Final = 1_000
-"""Who comes on top is answered with 503."""
+"""The server answers further connections with 503."""
 STOP_SECONDS: Final = 10
-"""Requests have so long to end once the server is to stop. What the ledger has begun is finished
-in any case."""
+"""Time for open requests to end after a stop. The ledger finishes what it has begun anyway."""
 _BACKLOG: Final = 2_048
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket on which connections wait until they are served; port 0 is any that is free.
+    """A listening socket; port 0 takes any free port.
 
     Raises:
-        OSError: there is no such address here, or somebody listens there already.
+        OSError: this machine has no such address, or the port is in use.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -55,33 +54,33 @@ def url(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def access(listening: socket.socket, host: str, keys: Keys | None) -> Access:
-    """Who may ask: whoever has a key, or else who asks under a name of this machine itself."""
+def access_to(listening: socket.socket, host: str, keys: Keys | None) -> Access:
+    """Access for clients that have a key; without keys, for this machine's own names only."""
     if keys is not None:
         return Access(keys, None)
-    own = {"localhost", "127.0.0.1", "::1", listening.getsockname()[0], host.lower()}
-    return Access(None, frozenset(own))
+    names = {"localhost", "127.0.0.1", "::1", listening.getsockname()[0], host.lower()}
+    return Access(None, frozenset(names))
 
 
 async def serve(
     directory: Path,
     listening: socket.socket,
-    admitted: Access,
+    access: Access,
     *,
     mirror: ClusterConfiguration | None,
     access_log: bool,
     ready: Callable[[AsyncLedger], None],
 ) -> None:
-    """Serve the ledger in ``directory`` until SIGINT or SIGTERM; close it then.
+    """Serve the ledger in ``directory`` until SIGINT or SIGTERM, then close it.
 
     Args:
-        ready: called once requests are answered and signals heard.
+        ready: called once the server answers requests and handles signals.
 
     Raises:
         JournalError, OSError: what opening or closing the ledger raises.
     """
     async with await AsyncLedger.open(directory, create=False, mirror=mirror) as ledger:
-        server = Server(ledger, admitted, access_log=access_log)
+        server = Server(ledger, access, access_log=access_log)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):  # to the end, so that closing is finished
             loop.add_signal_handler(number, server.stop)
@@ -90,12 +89,19 @@ async def serve(
 
 
 class Server(uvicorn.Server):
-    """Answers for a ledger, which it does not close."""
+    """A server for a ledger; it does not close the ledger."""
 
-    def __init__(self, ledger: AsyncLedger, admitted: Access, *, access_log: bool = False) -> None:
+    def __init__(
+        self,
+        ledger: AsyncLedger,
+        access: Access,
+        *,
+        access_log: bool = False,
+        stop_seconds: float = STOP_SECONDS,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
-                application(ledger, admitted),
+                application(ledger, access),
                 http="h11",
                 ws="none",
                 lifespan="off",
@@ -105,10 +111,10 @@ class Server(uvicorn.Server):
                 server_header=False,
                 backlog=_BACKLOG,
                 limit_concurrency=CONNECTIONS_MAX,
-                timeout_graceful_shutdown=STOP_SECONDS,
+                timeout_graceful_shutdown=stop_seconds,  # type: ignore[arg-type] # seconds of any kind,
             )
         )
 
     def stop(self) -> None:
-        """Accept nothing more, and end when what is under way is answered."""
+        """Accept no more connections, and end once open requests are answered."""
         self.should_exit = True

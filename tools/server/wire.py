@@ -1,16 +1,15 @@
-"""Between JSON and the ledger's objects, strictly: what is not understood whole is refused.
+"""Conversion between JSON and the ledger's objects. Anything unexpected is an error.
 
-Integers of more than 32 bits are decimal strings in every answer, since JavaScript would round
-them; in a request every integer may be either. Flags are lists of names in answers, and such a list
-or a number in requests.
+Answers show integers of more than 32 bits as decimal strings, because JavaScript would round them;
+in a request, every integer may be a number or such a string. Answers show flags as lists of names;
+requests may hold such a list or a number.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntFlag
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -33,10 +32,11 @@ from nostro.journal import (
     Transfer,
     TransferFlags,
 )
+from nostro.tools.flag_names import flag_names
 from nostro.tools.times import parse_instant
 
 EVENTS_MAX: Final = 8_189
-"""So many events, ids or results are in one request: what a message of TigerBeetle's holds."""
+"""The most events, ids or results of one request: what a message of TigerBeetle's holds."""
 
 FLAGS: Final[dict[type, type[IntFlag]]] = {
     Account: AccountFlags,
@@ -49,13 +49,13 @@ BITS: Final[dict[str, int]] = {
     **{name: 8 * dtype[name].itemsize for dtype in (ACCOUNT, TRANSFER)
        for name in dtype.names or () if name != "reserved"},
 }  # fmt: skip
-"""How wide each field is; those of one name are equally wide everywhere."""
+"""The width of each field; fields of one name have one width everywhere."""
 _ENDS: Final[dict[type, dict[str, int]]] = {
     kind: {field.name: 1 << BITS[field.name] for field in attrs.fields(kind)} for kind in FLAGS
 }
-"""The first integer that does not fit, of each field."""
+"""The first integer that does not fit, for each field."""
 _DIGITS: Final = re.compile(r"[0-9]{1,39}", re.ASCII)
-_WRONG_TYPE: Final = "must be an integer, or its decimal digits in a string"
+_WRONG_TYPE: Final = "must be an integer, or a string of decimal digits"
 
 T = TypeVar("T")
 
@@ -69,27 +69,27 @@ _SHOWN: Final[dict[type, tuple[tuple[str, bool], ...]]] = {
     kind: tuple((field.name, is_wide(field.name)) for field in attrs.fields(kind))
     for kind in (Account, Transfer, AccountBalance)
 }
-"""The fields of what is answered, and whether they are strings."""
+"""The fields of each class in answers, and whether they are strings."""
 
 
 class InvalidJson(ValueError):
-    """A body that is no JSON, or more than JSON: duplicate keys, NaN."""
+    """The body is not JSON, or has what JSON does not allow: duplicate keys, NaN."""
 
 
 def parse(body: bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """The value that a body holds.
+    """The value in a body.
 
     Raises:
-        InvalidJson: it holds none, or one that could be read in two ways.
+        InvalidJson: it is not JSON, or is ambiguous.
     """
     try:
         return json.loads(
             body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant
         )
     except RecursionError:
-        raise InvalidJson("it is nested too deeply") from None
+        raise InvalidJson("nested too deeply") from None
     except UnicodeDecodeError:
-        raise InvalidJson("it is not UTF-8") from None
+        raise InvalidJson("not UTF-8") from None
     except ValueError as error:  # also a number of more digits than Python reads
         raise InvalidJson(str(error)) from None
 
@@ -100,19 +100,19 @@ def dump(value: object) -> bytes:
 
 
 def read_objects(kind: type[T], value: object) -> list[T]:
-    """Accounts or transfers of a list.
+    """The accounts or transfers in a list.
 
     Raises:
-        InvalidField, BatchTooLarge: it is no such list.
+        InvalidField, BatchTooLarge: it is not such a list, or is too long.
     """
     return [read_object(kind, item, row) for row, item in enumerate(_rows(kind.__name__, value))]
 
 
 def read_object(kind: type[T], value: object, row: int | None = None) -> T:
-    """What an object's members say; the others have their defaults.
+    """The event or filter that a JSON object describes; fields left out have their defaults.
 
     Raises:
-        InvalidField: it is no object, or a member is unknown or does not fit; names ``row``.
+        InvalidField: it is not an object, or a field is unknown or does not fit; has ``row``.
     """
     if type(value) is not dict:
         raise InvalidField(kind.__name__, value, "must be an object", row)
@@ -121,7 +121,7 @@ def read_object(kind: type[T], value: object, row: int | None = None) -> T:
     for name, given in value.items():
         end = ends.get(name)
         if end is None:
-            raise InvalidField(name, given, f"is no field of {kind.__name__}", row)
+            raise InvalidField(name, given, f"is not a field of {kind.__name__}", row)
         if name == "flags" and type(given) is list:
             fields[name] = _flags_of(FLAGS[kind], given, row)
         else:
@@ -130,16 +130,16 @@ def read_object(kind: type[T], value: object, row: int | None = None) -> T:
 
 
 def read_ids(value: object) -> list[int]:
-    """The ids of a list.
+    """The ids in a list.
 
     Raises:
-        InvalidField, BatchTooLarge: it is no such list.
+        InvalidField, BatchTooLarge: it is not such a list, or is too long.
     """
     return [_integer("id", id_, 1 << 128, row) for row, id_ in enumerate(_rows("ids", value))]
 
 
 def read_integer(name: str, text: str, *, bits: int) -> int:
-    """The number in a path or a parameter.
+    """The integer in a path or a query parameter.
 
     Raises:
         InvalidField: it is not 1 to 39 decimal digits, or does not fit.
@@ -148,9 +148,9 @@ def read_integer(name: str, text: str, *, bits: int) -> int:
 
 
 def read_query(kind: type[T], parameters: Mapping[str, str], **fields: int) -> T:
-    """A filter from query parameters; ``fields`` is what is known already.
+    """The filter in query parameters; ``fields`` holds the fields already known.
 
-    Times may be RFC 3339 or bare dates too, flags names parted by commas.
+    Times may also be RFC 3339 or bare dates; flags may be names separated by commas.
 
     Raises:
         InvalidField: a parameter is unknown or does not fit.
@@ -158,7 +158,7 @@ def read_query(kind: type[T], parameters: Mapping[str, str], **fields: int) -> T
     ends = _ENDS[kind]
     for name, text in parameters.items():
         if name not in ends or name in fields:
-            raise InvalidField(name, text, "is no parameter here")
+            raise InvalidField(name, text, "is not a parameter of this request")
         if name == "flags" and not text.isdecimal():
             fields[name] = _flags_of(FLAGS[kind], text.split(","), None)
         elif name.startswith("timestamp"):
@@ -169,42 +169,40 @@ def read_query(kind: type[T], parameters: Mapping[str, str], **fields: int) -> T
 
 
 def read_time(name: str, text: str, *, day_end: bool) -> int:
-    """Nanoseconds.
+    """The nanoseconds of a time.
 
     Raises:
-        InvalidField: it is neither RFC 3339 nor a date nor an integer.
+        InvalidField: it is not RFC 3339, a date or an integer.
     """
     try:
         return parse_instant(text, day_end=day_end)
     except ValueError:
-        reason = "is not a time: 2024-05-01T12:00:00Z, 2024-05-01 or nanoseconds"
+        reason = "must be a time: 2024-05-01T12:00:00Z, 2024-05-01 or nanoseconds"
         raise InvalidField(name, text, reason) from None
 
 
 def show(item: Any) -> dict[str, Any]:  # noqa: ANN401 - one of the ledger's own classes
-    """An account, a transfer or a balance as JSON shows it."""
+    """An account, a transfer or a balance as an object for JSON."""
     shown = {
         name: str(getattr(item, name)) if wide else getattr(item, name)
         for name, wide in _SHOWN[type(item)]
     }
     if "flags" in shown:
-        shown["flags"] = flag_names(FLAGS[type(item)], item.flags)
+        shown["flags"] = flag_names(FLAGS[type(item)], int(item.flags))
     return shown
 
 
 def show_result(result: CreateAccountResult | CreateTransferResult) -> dict[str, str]:
-    """What became of one event, as JSON shows it."""
+    """The result of one event as an object for JSON."""
     return {"timestamp": str(result.timestamp), "status": result.status.name}
 
 
-def flag_names(kind: type[IntFlag], flags: int) -> list[str]:
-    """The names of the flags that are set, in lower case."""
-    return list(_flag_names(kind, int(flags)))
-
-
-@functools.lru_cache(4_096)
-def _flag_names(kind: type[IntFlag], flags: int) -> tuple[str, ...]:
-    return tuple(flag.name.lower() for flag in kind if flag & flags and flag.name)
+def repeated(pairs: Sequence[tuple[str, object]]) -> str | None:
+    """The first name that stands in ``pairs`` twice; None if there is none."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) == len(names):
+        return None
+    return next(name for name in names if names.count(name) > 1)
 
 
 def _made(kind: type[T], fields: dict[str, Any], row: int | None) -> T:
@@ -216,7 +214,7 @@ def _made(kind: type[T], fields: dict[str, Any], row: int | None) -> T:
 
 def _rows(name: str, value: object) -> list[object]:
     if type(value) is not list:
-        raise InvalidField(name, value, "the body must be a list")
+        raise InvalidField(name, value, "must be a list")
     if len(value) > EVENTS_MAX:
         raise BatchTooLarge(len(value), EVENTS_MAX)
     return value
@@ -239,7 +237,7 @@ def _flags_of(kind: type[IntFlag], names: list[Any], row: int | None) -> int:
     for name in names:
         known = type(name) is str and name == name.lower() and kind.__members__.get(name.upper())
         if not known:
-            reason = f"is a number or a list of {', '.join(flag_names(kind, -1))}"
+            reason = f"must be a number or a list of {', '.join(flag_names(kind, -1))}"
             raise InvalidField("flags", names, reason, row)
         flags |= known
     return flags
@@ -247,12 +245,10 @@ def _flags_of(kind: type[IntFlag], names: list[Any], row: int | None) -> int:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidJson(f"the key {twice[:40]!r} is there twice")
+    if len(made) < len(pairs) and (twice := repeated(pairs)) is not None:
+        raise InvalidJson(f"the key {twice[:40]!r} appears twice")
     return made
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise InvalidJson(f"{name} is no number of JSON's")
+    raise InvalidJson(f"{name} is not a JSON number")

@@ -16,6 +16,7 @@ from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.screen import Column
+from nostro.tools.flag_names import flag_names
 from nostro.tools.times import format_rfc3339
 from nostro.tools.u128 import u128_ints
 
@@ -120,7 +121,7 @@ def account_json(account: Facts, scale: int) -> dict[str, Any]:
         "id": str(account["id"]),
         "ledger": account["ledger"],
         "code": account["code"],
-        "flags": flag_names(account["flags"]),
+        "flags": flag_names(AccountFlags, account["flags"]),
         **amounts,
         "balance": format_amount(balance_of(account), scale),
         "user_data_128": str(account["user_data_128"]),
@@ -129,11 +130,6 @@ def account_json(account: Facts, scale: int) -> dict[str, Any]:
         "timestamp": format_rfc3339(account["timestamp"]),
         "timestamp_ns": account["timestamp"],
     }
-
-
-def flag_names(flags: int) -> list[str]:
-    """Return the names of the account flags that are set, in lower case."""
-    return [flag.name.lower() for flag in AccountFlags if flag & flags and flag.name is not None]
 
 
 def _show(shown: list[Facts], scale: int) -> None:

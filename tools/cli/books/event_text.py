@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from nostro.journal import (
     AccountCreated,
+    AccountFlags,
     Event,
     LedgerRestored,
     PendingExpired,
@@ -14,9 +15,9 @@ from nostro.journal import (
     TransferFlags,
     TransferRefused,
 )
-from nostro.tools.cli.books.accounts import flag_names as account_flag_names
 from nostro.tools.cli.terminal import screen
 from nostro.tools.exporting.naming import domain_event_json
+from nostro.tools.flag_names import flag_names
 from nostro.tools.times import format_plain, format_rfc3339
 
 _SHORT_ID_LENGTH: Final = 14
@@ -47,7 +48,7 @@ def _what(event: Event, show: Callable[[int], str]) -> str:
         text = f"{debit} -> {credit}  {transfer.amount}"
         flags = transfer.flags & ~TransferFlags.IMPORTED
         if flags:
-            text += f"  {' '.join(_transfer_flag_names(flags))}"
+            text += f"  {' '.join(flag_names(TransferFlags, flags))}"
         return (
             f"{text}  REFUSED {event.status.name}" if isinstance(event, TransferRefused) else text
         )
@@ -74,7 +75,7 @@ def event_json(event: Event) -> dict[str, Any]:
             "id": str(account.id),
             "ledger": account.ledger,
             "code": account.code,
-            "flags": account_flag_names(account.flags),
+            "flags": flag_names(AccountFlags, account.flags),
             "user_data_128": str(account.user_data_128),
             "user_data_64": str(account.user_data_64),
             "user_data_32": account.user_data_32,
@@ -97,12 +98,8 @@ def _transfer_json(event: TransferCreated | TransferRefused) -> dict[str, Any]:
         "pending_id": str(transfer.pending_id),
         "ledger": transfer.ledger,
         "code": transfer.code,
-        "flags": _transfer_flag_names(transfer.flags),
+        "flags": flag_names(TransferFlags, transfer.flags),
         "user_data_128": str(transfer.user_data_128),
         "user_data_64": str(transfer.user_data_64),
         "user_data_32": transfer.user_data_32,
     }
-
-
-def _transfer_flag_names(flags: int) -> list[str]:
-    return [flag.name.lower() for flag in TransferFlags if flag & flags and flag.name is not None]

@@ -48,7 +48,7 @@ _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     "keys_file",
     type=evidence.FILE,
     metavar="FILE",
-    help="Answer only who has a key of this file; see docs/guides/server.md.",
+    help="Answer only requests that carry a key in this file; see docs/guides/server.md.",
 )
 @click.option("--access-log", is_flag=True, help="Write a line for each request to standard error.")
 @parameters.as_json
@@ -64,7 +64,7 @@ def serve(
     """Serve the ledger in DIR over HTTP until Ctrl-C or SIGTERM, which lose nothing.
 
     Requests are those of TigerBeetle's client, in JSON; /openapi.json describes them. Without
-    --keys only this machine can connect, and whoever can may do everything. With
+    --keys only this machine can connect, and every client may do everything. With
     TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS set, the ledger is mirrored while it is served.
     --json writes one line of JSON once requests are answered.
     """
@@ -80,9 +80,9 @@ def serve(
     with _listen(host, port) as listening:
         if known is None and not running.is_loopback(listening):
             raise CommandFailed(
-                f"{host} can be reached from other machines, and there are no keys",
+                f"other machines can reach {host}, and there are no keys",
                 code=WRONG_USE,
-                hint="name them with --keys FILE; docs/guides/server.md says how to make one",
+                hint="use --keys FILE; docs/guides/server.md shows how to make one",
             )
 
         def ready(ledger: AsyncLedger) -> None:
@@ -95,7 +95,7 @@ def serve(
 
         asyncio.run(
             running.serve(
-                directory, listening, running.access(listening, host, known),
+                directory, listening, running.access_to(listening, host, known),
                 mirror=cluster, access_log=access_log, ready=ready,
             )
         )  # fmt: skip
@@ -105,7 +105,7 @@ def _require_packages() -> None:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise CommandFailed(
-            f"serving needs {', '.join(missing)}, not installed here",
+            f"serving needs {', '.join(missing)}; not installed here",
             code=WRONG_USE,
             hint="pip install 'nostro[server]'",
         )
@@ -116,7 +116,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
     try:
         return running.listen(host, port)
-    except (OSError, UnicodeError) as error:  # UnicodeError: what can be no name of a host
+    except (OSError, UnicodeError) as error:  # UnicodeError: not a host name
         reason = error.strerror if isinstance(error, OSError) else error
         raise CommandFailed(
             f"cannot listen at {host}, port {port}: {reason}",
