@@ -65,11 +65,11 @@ mutants: setup  ## Put bugs into a copy of the source, and see tests fail; MUTAN
 equality: setup  ## Send a million transfers through the shortcuts and the rules, and compare.
 	NOSTRO_EQUALITY_TRANSFERS=1000000 $(VENV)/bin/python -m pytest -k a_stream_goes_both_ways tests/property
 
-bench: $(BENCH)  ## Measure, peers too as far as they are here, and print a table.
-	@$(VENV)/bin/nostro bench --peers --out bench.json $(BENCH_FLAGS)
+bench: $(BENCH)  ## Measure nostro and the other systems that are installed; print a table.
+	@$(VENV)/bin/python -m tests.bench --out bench.json $(BENCH_FLAGS)
 
 plots: $(BENCH)  ## Draw into docs/plots how throughput changes; PLOTS_FLAGS="--transfers 50000000".
-	@$(VENV)/bin/nostro bench --plots docs/plots $(PLOTS_FLAGS)
+	@$(VENV)/bin/python -m tests.bench --plots docs/plots $(PLOTS_FLAGS)
 
 lock: $(UV)  ## Write requirements-dev.lock anew; LOCK_FLAGS=--upgrade takes newer versions.
 	$(UV) pip compile pyproject.toml --group dev --extra sign --extra tigerbeetle \

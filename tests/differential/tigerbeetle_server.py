@@ -21,16 +21,17 @@ def find_binary() -> str | None:
 
 
 @contextmanager
-def running(binary: str, directory: Path) -> Iterator[str]:
+def running(binary: str, directory: Path, *, development: bool = True) -> Iterator[str]:
     """Start a fresh cluster of one; give its address; stop that very process at the end."""
+    small = ["--development"] if development else []
     data = directory / "0_0.tigerbeetle"
-    place = [f"--cluster={CLUSTER}", "--replica=0", "--replica-count=1", "--development"]
+    place = [f"--cluster={CLUSTER}", "--replica=0", "--replica-count=1", *small]
     subprocess.run([binary, "format", *place, data], check=True, capture_output=True)
     address = f"127.0.0.1:{free_port()}"
     log = directory / "tigerbeetle.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [binary, "start", f"--addresses={address}", "--development", data],
+            [binary, "start", f"--addresses={address}", *small, data],
             stdout=output,
             stderr=output,
         )

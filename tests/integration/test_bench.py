@@ -8,28 +8,23 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from click.testing import CliRunner
 
-import nostro.tools.cli.running.bench
 from nostro.tools.bench.measure import Scale
-from nostro.tools.bench.plots import write_plots
 from nostro.tools.bench.report import read_results
-from nostro.tools.bench.sweeps import Sweep, run_sweeps
-from nostro.tools.cli.application import application
+from nostro.tools.bench.workloads import FIGURES, run_all
+from nostro.tools.cli.running.bench import measure
+from tests.bench.plots import write_plots
+from tests.bench.sweeps import Sweep, run_sweeps
 
 TINY: Final = Scale(transfers=20_000, history=20_000, singles=40, lookups=200, repeats=1)
 
 
-def test_every_figure_comes_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_figure_comes_and_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As many as the progress bar expects, each with a value, in the table and in the file."""
-    monkeypatch.setattr(nostro.tools.cli.running.bench, "QUICK", TINY)
     out = tmp_path / "results.json"
-    done = CliRunner().invoke(
-        application, ["bench", "--quick", "--quiet", "--json", "--out", str(out)]
-    )
-    assert done.exit_code == 0, done.output
-    figures = json.loads(done.stdout)["figures"]
-    assert len(figures) == nostro.tools.cli.running.bench._FIGURES
+    measure(run_all, TINY, tmp_path, out=out, as_json=True, quiet=True)
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert len(figures) == FIGURES
     assert all(value > 0 for value in figures.values()), figures
     assert {name: figure.value for name, figure in read_results(out).items()} == figures
 
@@ -55,14 +50,3 @@ def test_sweeps_are_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "plots" / "size.svg").read_text(encoding="utf-8").startswith("<?xml")
     kept = json.loads((tmp_path / "plots" / "sweeps.json").read_text(encoding="utf-8"))
     assert kept["sweeps"][0]["lines"] == {"rows": [1.0, 2.0, 4.0]}
-
-
-def test_plots_without_matplotlib_are_refused_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Before anything is measured."""
-    monkeypatch.setattr(nostro.tools.cli.running.bench, "can_draw", lambda: False)
-    done = CliRunner().invoke(application, ["bench", "--plots", str(tmp_path / "plots")])
-    assert done.exit_code == 2
-    assert "matplotlib" in done.stderr
-    assert not (tmp_path / "plots").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -9,23 +11,22 @@ import attrs
 import pytest
 
 from nostro import Transfer
-from nostro.tools.bench import peers
 from nostro.tools.bench.measure import BATCH, QUICK, Scale
 from nostro.tools.bench.payments import LEDGER
-from nostro.tools.bench.peers import Peer, Totals
-from nostro.tools.bench.servers import PeerFailed
+from tests.bench.peers import Peer, all_peers, measure, run_peers
+from tests.bench.stores import PeerFailed, Store, Totals
 
 TINY: Final[Scale] = attrs.evolve(QUICK, transfers=1, singles=25, repeats=2)
 
 
 def peer_named(name: str) -> Peer:
-    [found] = [peer for peer in peers.PEERS if peer.name == name]
+    [found] = [peer for peer in all_peers() if peer.name == name]
     return found
 
 
 def test_sqlite_does_both_workloads(tmp_path: Path) -> None:
     """Each gives a rate and says what was done; the folder is left empty."""
-    batches, singles = peers.measure(peer_named("SQLite"), tmp_path, TINY)
+    batches, singles = measure(peer_named("SQLite"), tmp_path, TINY)
     assert (batches.name, singles.name) == ("SQLite, batches", "SQLite, one at a time")
     assert batches.value > singles.value > 0
     assert batches.unit == singles.unit == "transfers/s"
@@ -34,17 +35,22 @@ def test_sqlite_does_both_workloads(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_wrong_total_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_total_is_noticed(tmp_path: Path) -> None:
     """A peer that lost one unit of one credit gives no figure."""
-    right = peers._SqliteStore.totals
+    right = peer_named("SQLite")
 
-    def wrong(store: peers._SqliteStore) -> Totals:
-        totals = right(store)
-        return attrs.evolve(totals, credits=totals.credits - 1)
+    @contextmanager
+    def losing(folder: Path) -> Iterator[Store]:
+        with right.open(folder) as store:
 
-    monkeypatch.setattr(peers._SqliteStore, "totals", wrong)
+            def totals() -> Totals:
+                found = store.totals()
+                return attrs.evolve(found, credits=found.credits - 1)
+
+            yield attrs.evolve(store, totals=totals)
+
     with pytest.raises(PeerFailed, match="SQLite holds Totals"):
-        peers.measure(peer_named("SQLite"), tmp_path, TINY)
+        measure(attrs.evolve(right, open=losing), tmp_path, TINY)
 
 
 def test_sqlite_refuses_an_account_that_does_not_exist(tmp_path: Path) -> None:
@@ -55,23 +61,16 @@ def test_sqlite_refuses_an_account_that_does_not_exist(tmp_path: Path) -> None:
         store.request([transfer])()
 
 
-@pytest.mark.parametrize("here", [True, False])
-def test_a_peer_is_run_or_left_out_with_a_reason(
-    here: bool,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Never neither, and never both."""
+def test_a_peer_that_is_unavailable_is_left_out(tmp_path: Path) -> None:
+    """The others are run."""
     sqlite = peer_named("SQLite")
-    other = attrs.evolve(sqlite, name="other", missing=lambda: None if here else "not today")
-    monkeypatch.setattr(peers, "PEERS", (sqlite, other))
-    run = {figure.name.partition(",")[0] for figure in peers.run_peers(tmp_path, TINY)}
-    assert run == ({"SQLite", "other"} if here else {"SQLite"})
-    assert peers.missing() == ([] if here else [("other", "not today")])
+    other = attrs.evolve(sqlite, name="other", unavailable="not today")
+    run = [figure.name for figure in run_peers([other, sqlite], tmp_path, TINY)]
+    assert run == ["SQLite, batches", "SQLite, one at a time"]
 
 
 def test_every_peer_is_here_or_says_why_not() -> None:
-    reasons = dict(peers.missing())
-    assert "SQLite" not in reasons
-    assert set(reasons) <= {peer.name for peer in peers.PEERS}
-    assert all(reasons.values())
+    """SQLite always is."""
+    reasons = {peer.name: peer.unavailable for peer in all_peers()}
+    assert reasons.pop("SQLite") is None
+    assert all(reason is None or reason for reason in reasons.values())

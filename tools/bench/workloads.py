@@ -1,22 +1,26 @@
-"""Every workload in turn. Each one that writes waits for the disk, as every caller does."""
+"""All workloads, one after the other. A workload that writes waits for the disk, as callers do."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import attrs
 import numpy as np
 
-from nostro.tools.bench import mirroring, peers, reading, writing
+from nostro.tools.bench import reading, writing
 from nostro.tools.bench.measure import Figure, Scale
 
+FIGURES: Final = 32
+"""How many figures :func:`run_all` yields."""
 
-def run_all(folder: Path, scale: Scale, *, with_peers: bool) -> Iterator[Figure]:
-    """The figures of every workload, on fresh ledgers below ``folder``.
 
-    What writes runs ``scale.repeats`` times, and the median is given.
+def run_all(folder: Path, scale: Scale) -> Iterator[Figure]:
+    """Yield the figures of every workload, on fresh ledgers in ``folder``.
+
+    A workload that writes runs ``scale.repeats`` times, and its figures are the medians.
     """
     for workload in writing.WORKLOADS:
         figures = [list(workload(_fresh(folder), scale)) for _ in range(scale.repeats)]
@@ -26,9 +30,6 @@ def run_all(folder: Path, scale: Scale, *, with_peers: bool) -> Iterator[Figure]
     reading.fill(path, scale.history)
     yield from reading.all_of(path, folder, scale)
     shutil.rmtree(path)
-    if with_peers:
-        yield from peers.run_peers(folder, scale)
-        yield from mirroring.run_mirror(folder, scale)
 
 
 def _fresh(folder: Path) -> Path:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 from pathlib import Path
 
 import attrs
 
-from nostro.tools.bench.sweeps import Sweep
-
-
-def can_draw() -> bool:
-    """Whether matplotlib is installed."""
-    return importlib.util.find_spec("matplotlib") is not None
+from tests.bench.sweeps import Sweep
 
 
 def write_plots(folder: Path, machine: dict[str, str], sweeps: list[Sweep]) -> None:

@@ -24,7 +24,7 @@ from nostro.projections.tigerbeetle.mirror.mirror import Mirror
 from nostro.projections.tigerbeetle.session.cluster import Cluster, native_connect
 from nostro.tools.bench.measure import BATCH, Figure, Scale, quantile
 from nostro.tools.bench.payments import open_accounts, transfer_batch
-from nostro.tools.bench.servers import tigerbeetle_missing, tigerbeetle_replica
+from tests.bench.stores import replica, tigerbeetle_unavailable
 
 ACCOUNTS: Final = 10_000
 _PER_SECOND: Final = 500
@@ -35,18 +35,15 @@ _BEGIN_SECONDS: Final = 3.0
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108  # only a folder of our own in it is used
 
 
-def missing() -> Iterator[tuple[str, str]]:
-    """What cannot be measured here, and why."""
-    if reason := tigerbeetle_missing():
-        yield "mirror", reason
-
-
 def run_mirror(folder: Path, scale: Scale) -> Iterator[Figure]:
-    """Nothing where there is no server."""
-    if tigerbeetle_missing():
+    """Yield how fast the mirror sends, and how long appends take beside it.
+
+    Yields nothing on a machine without a TigerBeetle server or its client package.
+    """
+    if tigerbeetle_unavailable():
         return
     path = folder / "mirrored"
-    with TemporaryDirectory(dir=folder) as other, tigerbeetle_replica(Path(other)) as address:
+    with TemporaryDirectory(dir=folder) as other, replica(Path(other)) as address:
         cluster = ClusterConfiguration(0, (address,))
         yield _catching_up(path, cluster, scale)
         gone = ClusterConfiguration(1, cluster.replicas)  # no replica answers for another cluster
@@ -96,7 +93,7 @@ def _latencies_apart(path: Path, scale: Scale) -> Iterator[Figure]:
     with TemporaryDirectory(dir=_MEMORY) as memory:
         try:
             os.sched_setaffinity(0, cores[-1:])  # what is started from here on inherits it
-            with tigerbeetle_replica(Path(memory)) as address:
+            with replica(Path(memory)) as address:
                 cluster = ClusterConfiguration(0, (address,))
                 forget_cursor(Storage(), Directory(path), cluster.cluster_id)
                 with Mirror(path, cluster) as mirror:

@@ -1,0 +1,1 @@
+"""Benchmarks that only developers run: other systems at the same work, the mirror, and plots."""
