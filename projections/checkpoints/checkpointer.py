@@ -42,31 +42,31 @@ class Checkpointer:
         directory: Directory,
         state: LedgerState,
         indexes: Indexes,
-        settling: threading.RLock,
+        state_lock: threading.RLock,
         *,
         frame_sha256: bytes,
         ledger_id: bytes,
         checkpointed: Checkpoint | None,
         writable: bool,
-        catch_up: Callable[[], None],
+        fold_durable: Callable[[], None],
         before: Callable[[], None],
     ) -> None:
         """Nothing is written yet.
 
         Args:
-            catch_up: folds into ``state`` what is durable; called before it is copied.
+            fold_durable: folds into ``state`` what is durable; called before it is copied.
             before: called before anything is written.
         """
         self._storage = storage
         self._directory = directory
         self._state = state
         self._indexes = indexes
-        self._settling = settling
+        self._state_lock = state_lock
         self._frame_sha256 = frame_sha256
         self._ledger_id = ledger_id
         self._last = checkpointed
         self._writable = writable
-        self._catch_up = catch_up
+        self._fold_durable = fold_durable
         self._before = before
         self._writing = threading.Lock()
         self._wake = threading.Event()
@@ -122,7 +122,7 @@ class Checkpointer:
         self._merger.start()
 
     def advance(self, position: int, frame_sha256: bytes) -> None:
-        """The state now holds the events up to ``position``; called under the settling lock."""
+        """The state now holds the events up to ``position``; called under the state lock."""
         self._frame_sha256 = frame_sha256
         if self._dirty_since is None:
             self._dirty_since = time.monotonic()
@@ -151,8 +151,8 @@ class Checkpointer:
 
     def _write(self, *, with_state: bool) -> None:
         """Write the new runs, and after them the state."""
-        self._catch_up()
-        with self._settling:
+        self._fold_durable()
+        with self._state_lock:
             position, frame_sha256 = self._state.position, self._frame_sha256
             is_written = self._last is not None and self.position == position
             if is_written and self._indexes.are_stored:
@@ -164,7 +164,7 @@ class Checkpointer:
             self._indexes.freeze()
             if with_state:
                 self._dirty_since = None
-        self._catch_up()  # who did not wait for this one to end waits for the next
+        self._fold_durable()  # who did not wait for this one to end waits for the next
         self._indexes.finish_freeze(position, frame_sha256)
         self._indexed = position
         self._has_indexed.set()

@@ -27,7 +27,7 @@ from nostro.projections.indexes.reservation_index import ReservationIndex
 from nostro.projections.indexes.run_file import Span
 from nostro.projections.indexes.run_stack import Run, RunFiles, RunStack
 from nostro.projections.indexes.transfer_index import Column, TransferIndex, run_of_records
-from nostro.projections.rules.posting import Slots
+from nostro.projections.rules.posting import AccountSlots
 from nostro.projections.state.ledger_state import LedgerState
 
 R = TypeVar("R", bound=Run)
@@ -88,7 +88,7 @@ class Indexes:
     # keeping
 
     def add(
-        self, position_first: int, rows: Rows, statuses: Any, slots: Slots | None = None
+        self, position_first: int, rows: Rows, statuses: Any, slots: AccountSlots | None = None
     ) -> None:
         """Take in a request's transfers, now durable and folded. Call with the writer held off.
 
@@ -186,7 +186,7 @@ class Indexes:
             return
         missing = ReservationIndex()
         missing.stack.position = first - 1
-        if restored.state.pendings.has_been_any:
+        if restored.state.pending_transfers.has_been_any:
             before = restore_state(self._storage, self._directory, position_max=first - 1)
             before.state.reservations = missing
             for record in self._records(first, replayed_from):

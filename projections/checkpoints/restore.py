@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -12,14 +12,15 @@ import numpy as np
 
 from nostro.journal.errors import CorruptCheckpoint, DecodeError
 from nostro.journal.format.codec import RecordKind
-from nostro.journal.format.events import Event, PendingExpired
+from nostro.journal.format.events import PendingExpired
 from nostro.journal.reading.reader import Cursor, Reader, Record
 from nostro.journal.storage.directory import Directory
 from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.checkpoint import Checkpoint, checkpoint_paths, read_checkpoint
 from nostro.projections.checkpoints.runner import holds_frame
 from nostro.projections.indexes.reservation_index import ReservationIndex
-from nostro.projections.state.ledger_state import LedgerState, Positions, Trace
+from nostro.projections.rules.posting import AppliedTransfer
+from nostro.projections.state.ledger_state import LedgerState, Positions
 
 Progress = Callable[[int, int], None]
 """Called with the events applied and the events in all."""
@@ -102,88 +103,85 @@ def apply_record(
     *,
     position_max: int | None = None,
     timestamp_max: int | None = None,
-    trace: Trace | None = None,
+    applied: list[AppliedTransfer] | None = None,
 ) -> int:
-    """Fold what lies within the bounds into ``state``; return how many events that were.
+    """Fold in what lies within the bounds and ``state`` does not hold yet.
 
     Args:
-        trace: told of each transfer that took effect or expired, in order.
+        applied: takes each transfer that took effect or expired, in order.
+
+    Returns:
+        How many events that were.
 
     Raises:
         CorruptFrame: the frame is sound, but its events do not follow from those before.
     """
+    first = max(record.position_first, state.position + 1)
+    last = record.position_last if position_max is None else min(record.position_last, position_max)
+    if first > last or (timestamp_max is not None and record.timestamp_min > timestamp_max):
+        return 0
     try:
-        return _apply(state, record, position_max, timestamp_max, trace)
+        if record.kind is RecordKind.EVENTS:
+            return _apply_events(state, record, first, last, timestamp_max, applied)
+        return _apply_rows(state, record, first, last, timestamp_max, applied)
     except _CONTRADICTIONS as error:
         cause = f"its events do not follow from those before them: {error}"
         raise record.damage(cause) from error
 
 
-def _apply(
+def _apply_rows(
     state: LedgerState,
     record: Record,
-    position_max: int | None,
+    first: int,
+    last: int,
     timestamp_max: int | None,
-    trace: Trace | None,
+    applied: list[AppliedTransfer] | None,
 ) -> int:
-    if timestamp_max is not None and record.timestamp_min > timestamp_max:
-        return 0
-    if record.kind is RecordKind.EVENTS:
-        return _apply_events(state, record, position_max, timestamp_max, trace)
-    rows, statuses = record.rows, record.statuses
-    positions: Positions = range(record.position_first, record.position_last + 1)
-    if position_max is not None and record.position_last > position_max:
-        positions = range(record.position_first, position_max + 1)
-        rows = rows[: len(positions)]
-        statuses = statuses if statuses is None else statuses[: len(positions)]
+    wanted = slice(first - record.position_first, last + 1 - record.position_first)
+    rows, statuses = record.rows[wanted], record.statuses
+    statuses = statuses if statuses is None else statuses[wanted]
+    positions: Positions = range(first, last + 1)
     if timestamp_max is not None and record.timestamp_max > timestamp_max:
         kept = rows["timestamp"] <= np.uint64(timestamp_max)
         rows, statuses = rows[kept], statuses if statuses is None else statuses[kept]
         positions = np.array(positions, np.uint64)[kept]
-    if not len(rows):
-        return 0
-    state.apply(
-        record.kind,
-        rows,
-        statuses,
-        positions=positions,
-        timestamp=int(rows["timestamp"].max()),
-        trace=trace,
-    )
+    if len(rows):
+        state.apply(
+            record.kind,
+            rows,
+            statuses,
+            positions=positions,
+            timestamp=int(rows["timestamp"].max()),
+            applied=applied,
+        )
     return len(rows)
 
 
 def _apply_events(
     state: LedgerState,
     record: Record,
-    position_max: int | None,
+    first: int,
+    last: int,
     timestamp_max: int | None,
-    trace: Trace | None,
+    applied: list[AppliedTransfer] | None,
 ) -> int:
     events = [
         event
         for event in record.events()
-        if (position_max is None or event.position <= position_max)
+        if first <= event.position <= last
         and (timestamp_max is None or event.timestamp <= timestamp_max)
     ]
-    if events:
-        apply_events(state, events, trace=trace)
-    return len(events)
-
-
-def apply_events(
-    state: LedgerState, events: Sequence[Event], *, trace: Trace | None = None
-) -> None:
-    """Fold in events of one record that are neither accounts nor transfers; at least one."""
     expired = [event for event in events if isinstance(event, PendingExpired)]
     if expired:
         state.expire(
             [event.transfer_id for event in expired],
             positions=[event.position for event in expired],
             timestamps=[event.timestamp for event in expired],
-            trace=trace,
+            applied=applied,
         )
-    state.advance(events[-1].position, events[-1].timestamp)
+    if events:
+        state.advance(events[-1].position, events[-1].timestamp)
+    return len(events)
 
 
 def _newest_checkpoint(

@@ -26,15 +26,10 @@ from nostro.journal.model import (
 )
 from nostro.journal.rows import columns, copy_rows, pack_transfer
 from nostro.projections.deciding.frontier import Draft
-from nostro.projections.rules.account_rules import (
-    BALANCING,
-    RESOLVING,
-    AccountRow,
-    TransferRow,
-    account_status,
-)
-from nostro.projections.rules.posting import Known
+from nostro.projections.rules.account_rules import account_status
+from nostro.projections.rules.posting import Precomputed
 from nostro.projections.rules.transfer_rules import transfer_outcome
+from nostro.projections.rules.values import BALANCING, RESOLVING, AccountRow, TransferRow
 
 LINKED: Final = int(AccountFlags.LINKED)
 _REWRITTEN: Final = RESOLVING | BALANCING
@@ -56,7 +51,7 @@ class Decision(NamedTuple):
     """``u32`` for each of ``rows``: CREATED, or why it was refused for good. None: all CREATED."""
     timestamp_min: int
     timestamp_max: int
-    known: Known | None = None
+    precomputed: Precomputed | None = None
     """What is known of ``rows``, if it was found out while deciding and all of them take effect."""
 
     @property
@@ -65,8 +60,8 @@ class Decision(NamedTuple):
 
         The expiry of a pending transfer comes without either.
         """
-        if self.known is None or isinstance(self.known, list):
-            return self.known is not None
+        if self.precomputed is None or isinstance(self.precomputed, list):
+            return self.precomputed is not None
         return not self.rows["timeout"].any()
 
     def answer(self) -> npt.NDArray[np.void]:

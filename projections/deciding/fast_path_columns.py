@@ -20,8 +20,9 @@ from nostro.journal.model import AMOUNT_MAX, TIMESTAMP_MAX, Rows
 from nostro.journal.rows import copy_rows
 from nostro.projections.deciding.decision import LINKED, Decision
 from nostro.projections.deciding.fast_path_rows import HIGH_SAFE
-from nostro.projections.deciding.frontier import Frontier, SureDraft
-from nostro.projections.rules.account_rules import (
+from nostro.projections.deciding.frontier import FastDraft, Frontier
+from nostro.projections.rules.posting import AccountSlots
+from nostro.projections.rules.values import (
     CLOSED,
     CLOSING,
     CREDITS_LIMITED,
@@ -33,7 +34,6 @@ from nostro.projections.rules.account_rules import (
     TRANSFER_IMPORTED,
     VOID,
 )
-from nostro.projections.rules.posting import Slots
 from nostro.projections.state.accounts import (
     CREDITS_PENDING,
     CREDITS_POSTED,
@@ -75,7 +75,7 @@ _SMALL: Final = 2**62
 """Three numbers that are smaller add up in 64 bits."""
 
 
-class _Request(NamedTuple):
+class _RequestColumns(NamedTuple):
     """A request's rows, to be filled in, and the columns that are looked at more than once."""
 
     rows: Rows
@@ -89,14 +89,14 @@ class _Request(NamedTuple):
     """Those that some row has."""
 
 
-def decide_columns(
-    rows: Rows, frontier: Frontier, *, timestamp_first: int, settle: Callable[[], None]
-) -> tuple[Decision, SureDraft] | None:
+def decide_by_columns(
+    rows: Rows, frontier: Frontier, *, timestamp_first: int, wait_for_all: Callable[[], None]
+) -> tuple[Decision, FastDraft] | None:
     """The decision on ``TRANSFER[n]`` if all of it is sure to be created, else None.
 
     Args:
-        settle: waits until nothing is in flight; called if balances, pending transfers or ids that
-            were used matter.
+        wait_for_all: waits until nothing is in flight; called if balances, pending transfers or
+            ids that were used matter.
     """
     if frontier.unusual:  # the table does not show yet what those do to an account
         return None
@@ -104,12 +104,12 @@ def decide_columns(
     if request is None:
         return None
     words = request.words
-    bounds = _bounds_of_new(words[:, _ID : _ID + 2], frontier, settle)
+    bounds = _bounds_of_new(words[:, _ID : _ID + 2], frontier, wait_for_all)
     if bounds is None:
         return None
     timestamps = np.arange(timestamp_first, timestamp_first + len(rows), dtype=np.uint64)
     if request.every_flag & RESOLVING:
-        settle()
+        wait_for_all()
         if not _resolve(request, frontier, timestamps):
             return None
     elif words[:, _PENDING_ID : _PENDING_ID + 2].any():
@@ -117,7 +117,7 @@ def decide_columns(
     if np.any(words[:, _AMOUNT + 1] >= _HIGH_AMOUNT):
         return None
     slots = _slots(words, frontier.table)
-    if slots is None or not _accounts_allow(request, frontier.table, slots, settle):
+    if slots is None or not _accounts_allow(request, frontier.table, slots, wait_for_all):
         return None
     if request.every_flag & TRANSFER_IMPORTED:
         if not _import_allows(request, frontier, slots, timestamp_batch=int(timestamps[-1])):
@@ -127,10 +127,10 @@ def decide_columns(
         return None
     words[:, _TIMESTAMP] = timestamps
     decision = Decision(None, request.rows, None, int(timestamps[0]), int(timestamps[-1]), slots)
-    return decision, SureDraft(frontier, request.rows, *bounds)
+    return decision, FastDraft(frontier, request.rows, *bounds)
 
 
-def _request(rows: Rows) -> _Request | None:
+def _request(rows: Rows) -> _RequestColumns | None:
     """The rows, if none has flags that are left to the rules."""
     happened = copy_rows(rows)
     words = happened.view(np.uint64).reshape(-1, WORDS)
@@ -147,7 +147,7 @@ def _request(rows: Rows) -> _Request | None:
         or (resolving & VOID and every & PENDING and _any_with(flags, VOID | PENDING))
     ):
         return None
-    return _Request(happened, words, word, flags, every)
+    return _RequestColumns(happened, words, word, flags, every)
 
 
 def _any_with(flags: Words, wanted: int) -> bool:
@@ -155,7 +155,7 @@ def _any_with(flags: Words, wanted: int) -> bool:
 
 
 def _bounds_of_new(
-    ids: Words, frontier: Frontier, settle: Callable[[], None]
+    ids: Words, frontier: Frontier, wait_for_all: Callable[[], None]
 ) -> tuple[int, int] | None:
     """The least and the greatest id, if all differ and none was used before."""
     low, high = ids[:, 0].copy(), ids[:, 1].copy()
@@ -170,7 +170,7 @@ def _bounds_of_new(
         return None
     if least <= frontier.id_max:
         if frontier.may_use(least, greatest):
-            settle()
+            wait_for_all()
         if frontier.index.contains_any(ids):
             return None
     return least, greatest
@@ -182,20 +182,20 @@ def _increase(low: Words, high: Words) -> bool:
     return bool(rises.all())
 
 
-def _resolve(request: _Request, frontier: Frontier, timestamps: Words) -> bool:
+def _resolve(request: _RequestColumns, frontier: Frontier, timestamps: Words) -> bool:
     """Fill in what posts and voids take from their pending transfers; False if one is in doubt."""
     chosen = np.flatnonzero(request.flags & np.uint64(RESOLVING))
     asked = request.words[chosen]
     others = np.ones(len(request.words), np.bool_)
     others[chosen] = False
-    numbers = frontier.pendings.numbers_of(asked[:, _PENDING_ID : _PENDING_ID + 2])
+    numbers = frontier.pending_transfers.numbers_of(asked[:, _PENDING_ID : _PENDING_ID + 2])
     if (
         numbers.min() == MISSING
         or len(np.unique(numbers)) < len(numbers)
         or request.words[others, _PENDING_ID : _PENDING_ID + 2].any()
     ):
         return False
-    pendings = frontier.pendings.rows_at(numbers).view(np.uint64).reshape(-1, WORDS)
+    pendings = frontier.pending_transfers.rows_at(numbers).view(np.uint64).reshape(-1, WORDS)
     is_void = request.flags[chosen] & np.uint64(VOID) != 0
     if not _pendings_allow(asked, pendings, is_void, timestamps[chosen]):
         return False
@@ -253,17 +253,20 @@ def _fill_in_data(asked: Words, pendings: Words) -> None:
     asked[empty, _DATA_32_AND_TIMEOUT] = pendings[empty, _DATA_32_AND_TIMEOUT] & _LOW_32
 
 
-def _slots(words: Words, accounts: Accounts) -> Slots | None:
+def _slots(words: Words, accounts: Accounts) -> AccountSlots | None:
     """The slots of debit and credit accounts, if all of them exist."""
     debits = accounts.slots_of(words[:, _DEBIT : _DEBIT + 2])
     credits = accounts.slots_of(words[:, _CREDIT : _CREDIT + 2])
     if min(debits.min(), credits.min()) == MISSING or np.any(debits == credits):
         return None
-    return Slots(debits, credits)
+    return AccountSlots(debits, credits)
 
 
 def _accounts_allow(
-    request: _Request, accounts: Accounts, slots: Slots, settle: Callable[[], None]
+    request: _RequestColumns,
+    accounts: Accounts,
+    slots: AccountSlots,
+    wait_for_all: Callable[[], None],
 ) -> bool:
     """Whether accounts and rows agree in ledger, and no account is closed or near its limit."""
     if not (request.word & _CODE).all():
@@ -281,12 +284,12 @@ def _accounts_allow(
         limited.append(word & _LIMITED)
     if not any(side.any() for side in limited):
         return True
-    settle()
+    wait_for_all()
     return _limits_allow(request, accounts, slots, limited)
 
 
 def _limits_allow(
-    request: _Request, accounts: Accounts, slots: Slots, limited: list[Words]
+    request: _RequestColumns, accounts: Accounts, slots: AccountSlots, limited: list[Words]
 ) -> bool:
     """Whether no limit is reached though all that leaves an account should leave it first."""
     new = request.flags & np.uint64(RESOLVING) == 0  # what is resolved was reserved before
@@ -318,7 +321,7 @@ def _limits_allow(
     return True
 
 
-def _timeouts_allow(request: _Request, timestamp_last: int) -> bool:
+def _timeouts_allow(request: _RequestColumns, timestamp_last: int) -> bool:
     """Whether only pending transfers have timeouts, which end before time does."""
     timeouts = request.words[:, _DATA_32_AND_TIMEOUT] >> _32
     longest = int(timeouts.max())
@@ -329,7 +332,7 @@ def _timeouts_allow(request: _Request, timestamp_last: int) -> bool:
 
 
 def _import_allows(
-    request: _Request, frontier: Frontier, slots: Slots, *, timestamp_batch: int
+    request: _RequestColumns, frontier: Frontier, slots: AccountSlots, *, timestamp_batch: int
 ) -> bool:
     """Whether all rows come at times that rise and suit their accounts.
 

@@ -17,8 +17,8 @@ import numpy as np
 from nostro.journal.model import AMOUNT_MAX, TRANSFER, Rows
 from nostro.journal.rows import WORDS_OF_ROW, with_timestamps
 from nostro.projections.deciding.decision import Decision
-from nostro.projections.deciding.frontier import Frontier, SureDraft
-from nostro.projections.rules.account_rules import CLOSED, CREDITS_LIMITED, DEBITS_LIMITED
+from nostro.projections.deciding.frontier import FastDraft, Frontier
+from nostro.projections.rules.values import CLOSED, CREDITS_LIMITED, DEBITS_LIMITED
 from nostro.projections.state.accounts import HIGH_WORDS, LEDGER_AND_FLAGS, WORDS
 
 HIGH_SAFE: Final = 2**62
@@ -27,9 +27,9 @@ _LEDGER_AND_RESTRICTED: Final = (DEBITS_LIMITED | CREDITS_LIMITED | CLOSED) << 4
 """Of the word that holds them both, a ledger, and the flags that keep an account out."""
 
 
-def decide_plain(
+def decide_by_rows(
     rows: Rows, frontier: Frontier, *, timestamp_first: int
-) -> tuple[Decision, SureDraft] | None:
+) -> tuple[Decision, FastDraft] | None:
     """The decision on ``TRANSFER[n]`` if all of it is sure to be created, else None.
 
     One by one: for a few. Ids must rise.
@@ -67,4 +67,4 @@ def decide_plain(
     stamped = with_timestamps(data, range(timestamp_first, last + 1))
     happened = np.frombuffer(stamped, TRANSFER)
     decision = Decision(None, happened, None, timestamp_first, last, postings)
-    return decision, SureDraft(frontier, happened, id_min, id_max)
+    return decision, FastDraft(frontier, happened, id_min, id_max)

@@ -16,19 +16,19 @@ from nostro.journal.model import Rows
 from nostro.journal.rows import columns
 from nostro.projections.indexes.transfer_index import TransferIndex
 from nostro.projections.rules import posting
-from nostro.projections.rules.account_rules import (
+from nostro.projections.rules.values import (
     CLOSING,
     POST,
     RESOLVING,
     AccountRow,
     AccountState,
     PendingStatus,
+    Refused,
     TransferRow,
-    Used,
 )
 from nostro.projections.state.accounts import Accounts
 from nostro.projections.state.ledger_state import LedgerState
-from nostro.projections.state.pending_transfers import Pendings
+from nostro.projections.state.pending_transfers import PendingTransfers
 
 FetchTransfer = Callable[[int], tuple[TransferRow, bool]]
 """position -> the transfer that stands there, and whether it took effect."""
@@ -44,7 +44,7 @@ class Frontier:
         self,
         state: LedgerState,
         index: TransferIndex,
-        settling: threading.RLock,
+        state_lock: threading.RLock,
         *,
         fetch: FetchTransfer,
         has_transfer_at: HasTransferAt,
@@ -54,7 +54,7 @@ class Frontier:
         self.fetch = fetch
         self.has_transfer_at = has_transfer_at
         self.timestamp = 0
-        self._settling = settling
+        self._state_lock = state_lock
         self.reset()
 
     def reset(self) -> None:
@@ -79,8 +79,8 @@ class Frontier:
         return self._state.accounts
 
     @property
-    def pendings(self) -> Pendings:
-        return self._state.pendings
+    def pending_transfers(self) -> PendingTransfers:
+        return self._state.pending_transfers
 
     @property
     def index(self) -> TransferIndex:
@@ -97,26 +97,26 @@ class Frontier:
 
     @property
     def unmerged_rows(self) -> int:
-        """How many rows :meth:`catch_up` would have to work out."""
+        """How many rows :meth:`merge` would have to work out."""
         unmerged = [draft for draft, _ in self._unmerged.copy()]
-        return sum(len(draft.rows) for draft in unmerged if isinstance(draft, SureDraft))
+        return sum(len(draft.rows) for draft in unmerged if isinstance(draft, FastDraft))
 
     def may_use(self, id_min: int, id_max: int) -> bool:
         """Whether what is in flight may have used an id from one to the other."""
         return bool(self.transfers or self.failed) or not all(
-            isinstance(draft, SureDraft) and (draft.id_max < id_min or draft.id_min > id_max)
+            isinstance(draft, FastDraft) and (draft.id_max < id_min or draft.id_min > id_max)
             for draft, _ in self._unmerged.copy()
         )
 
-    def catch_up(self) -> None:
+    def merge(self) -> None:
         """Make the overlay show what was taken.
 
-        A caller on its own never finds anything here: its last request is durable and settled
-        before it comes with the next.
+        A single caller never finds anything here: its last request is durable and folded before
+        it sends the next.
         """
         if not self._unmerged:
             return
-        with self._settling:  # what is being settled is in the table and the overlay at once
+        with self._state_lock:  # while a request is folded, the table and the overlay both show it
             while self._unmerged:
                 draft, position_last = self._unmerged[0]
                 draft.prepare()
@@ -129,10 +129,10 @@ class Frontier:
                 self.failed |= draft.failed
                 self.resolved.update(draft.resolved)
 
-    def settle(self, draft: Draft, position_last: int) -> None:
-        """The oldest request taken became durable, and the table shows its effects.
+    def drop(self, draft: Draft, position_last: int) -> None:
+        """Forget the oldest request taken: the durable state now shows its effects.
 
-        The caller holds the settling lock.
+        The caller holds the state lock.
         """
         self.unusual.discard(position_last)
         if self._unmerged and self._unmerged[0][0] is draft:
@@ -206,22 +206,22 @@ class Draft:
         self.accounts[id_] = account
         return account
 
-    def existing_transfer(self, id_: int) -> TransferRow | Used | None:
+    def existing_transfer(self, id_: int) -> TransferRow | Refused | None:
         frontier = self._frontier
         held = self.transfers.get(id_) or frontier.transfers.get(id_)
         if held is not None:
             return held
         if id_ in self.failed or id_ in frontier.failed:
-            return Used.UP
+            return Refused.FOR_GOOD
         if id_ > frontier.id_max:
             return None
-        if (pending := frontier.pendings.find(id_)) is not None:
+        if (pending := frontier.pending_transfers.find(id_)) is not None:
             return pending
         position = frontier.index.find(id_)
         if position is None:
             return None
         row, took_effect = frontier.fetch(position)
-        return row if took_effect else Used.UP
+        return row if took_effect else Refused.FOR_GOOD
 
     def pending_status(self, pending: TransferRow) -> int:
         frontier = self._frontier
@@ -230,7 +230,11 @@ class Draft:
             return resolved
         position = frontier.index.find(pending.id)
         # In flight itself if it has no position yet, and nothing has resolved it.
-        return PendingStatus.PENDING if position is None else frontier.pendings.status_at(position)
+        return (
+            PendingStatus.PENDING
+            if position is None
+            else frontier.pending_transfers.status_at(position)
+        )
 
     def accounts_timestamp_max(self) -> int:
         return self.accounts_timestamp
@@ -241,7 +245,7 @@ class Draft:
     def is_account_timestamp(self, timestamp: int) -> bool:
         if timestamp > self.accounts_timestamp:
             return False
-        # In this order, and in one step: another thread may be settling what is in flight.
+        # In this order, and in one step: another thread may be folding what is in flight.
         in_flight = list(self._frontier.created.values())
         return any(
             row.timestamp == timestamp for row in in_flight
@@ -312,7 +316,7 @@ class Draft:
 
     def _pending(self, id_: int) -> TransferRow:
         found = self.existing_transfer(id_)
-        if found is None or isinstance(found, Used):
+        if found is None or isinstance(found, Refused):
             raise AssertionError("a pending transfer was resolved that does not exist")
         return found
 
@@ -328,8 +332,8 @@ class Draft:
         return debit, credit
 
 
-class SureDraft(Draft):
-    """Of rows that are known to take effect; how is worked out only if somebody must see it."""
+class FastDraft(Draft):
+    """Of rows that all take effect; their effects are worked out only if another request asks."""
 
     def __init__(self, frontier: Frontier, rows: Rows, id_min: int, id_max: int) -> None:
         """Nothing is worked out.

@@ -37,9 +37,9 @@ from nostro.projections.dropin.bindings import (
     StateMachineMixin,
 )
 from nostro.projections.dropin.lib import c_uint128
-from nostro.projections.dropin.requests import Request, TooMuchDataError
+from nostro.projections.dropin.requests import OperationRequest, TooMuchDataError
 from nostro.projections.dropin.shared import data_directory, open_ledgers
-from nostro.projections.pipeline.request import join
+from nostro.projections.pipeline.create_request import join
 
 __all__ = [
     "AMOUNT_MAX",
@@ -154,7 +154,7 @@ class ClientSync(Client, StateMachineMixin):
     """The client whose methods block. Any number of threads may use it at once."""
 
     def _submit(self, operation: Operation, argument: Any) -> list[Any]:
-        request = Request.of(operation, argument)
+        request = OperationRequest.of(operation, argument)
         packet = _SyncPacket(threading.get_ident())
         key = next(_numbers)
         with self._changed:
@@ -202,7 +202,7 @@ class ClientSync(Client, StateMachineMixin):
 
 @attrs.frozen(eq=False)
 class _AsyncPacket:
-    request: Request
+    request: OperationRequest
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[list[Any]]
 
@@ -234,7 +234,7 @@ class ClientAsync(Client, AsyncStateMachineMixin):
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="nostro-client")
 
     async def _submit(self, operation: Operation, argument: Any) -> list[Any]:
-        request = Request.of(operation, argument)
+        request = OperationRequest.of(operation, argument)
         loop = asyncio.get_running_loop()
         packet = _AsyncPacket(request, loop, loop.create_future())
         key = next(_numbers)

@@ -30,8 +30,8 @@ from nostro.projections.dropin.bindings import (
 )
 from nostro.projections.dropin.lib import validate_uint
 from nostro.projections.ledger.ledger import Ledger
-from nostro.projections.pipeline import request as joining
 from nostro.projections.pipeline.answers import results_as
+from nostro.projections.pipeline.create_request import CreateRequest, goes_with
 
 BATCH_EVENTS_MAX: Final = 8_189
 """The most events of one request, and results of one query: what TigerBeetle's messages hold."""
@@ -52,18 +52,18 @@ class TooMuchDataError(Exception):
 
 
 @attrs.frozen(eq=False)
-class Request:
+class OperationRequest:
     """One request that has been checked. ``payload`` is rows, a list of ids, or a filter."""
 
     operation: Operation
     payload: Any
     size: int
     """Events sent or, for a query, results asked for."""
-    creation: joining.Request | None = None
+    creation: CreateRequest | None = None
     """The same for the ledger, if it is to create at least one event and not too many."""
 
     @classmethod
-    def of(cls, operation: Operation, argument: Any) -> Request:
+    def of(cls, operation: Operation, argument: Any) -> OperationRequest:
         """Check and pack the argument of a client's method.
 
         Raises:
@@ -76,7 +76,7 @@ class Request:
             rows = kind.pack(argument)
             creation = None
             if rows is not None and len(rows):
-                creation = joining.Request(kind.kind, rows, kind.in_objects)
+                creation = CreateRequest(kind.kind, rows, kind.in_objects)
             return cls(operation, rows, len(argument), creation)
         if operation in _FILTERS:
             checked = _FILTERS[operation].check(argument)
@@ -100,7 +100,7 @@ class Request:
             return []
         return _ANSWERS[self.operation](ledger, self.payload)
 
-    def takes_along(self, following: Request, events: int) -> bool:
+    def takes_along(self, following: OperationRequest, events: int) -> bool:
         """Whether ``following`` is answered the same when it is created along with this one.
 
         Args:
@@ -110,7 +110,7 @@ class Request:
             return False
         if events + following.size > BATCH_EVENTS_MAX:
             return False
-        return joining.goes_with(self.creation, following.creation)
+        return goes_with(self.creation, following.creation)
 
 
 @attrs.frozen

@@ -36,8 +36,8 @@ from nostro.projections.indexes.groups import Groups, group
 from nostro.projections.indexes.run_file import Column, Span
 from nostro.projections.indexes.run_stack import RunStack
 from nostro.projections.indexes.totals import EMPTY, Totals, join, running_totals, zeros
-from nostro.projections.rules.account_rules import PENDING, VOID
-from nostro.projections.rules.posting import Slots
+from nostro.projections.rules.posting import AccountSlots
+from nostro.projections.rules.values import PENDING, VOID
 from nostro.projections.state.u128 import Words
 
 SIDES: Final = ("debit_account_id", "credit_account_id")
@@ -46,7 +46,7 @@ USER_DATA: Final = ("user_data_128", "user_data_64", "user_data_32")
 COARSE: Final = ("ledger", "code")
 """Indexed by stretches of positions."""
 TIMES: Final = "timestamp"
-STRETCH: Final = 512
+RANGE_POSITIONS: Final = 512
 POSTINGS: Final = GroupFormat(
     ".postings",
     {
@@ -185,7 +185,7 @@ class _Taken(NamedTuple):
     position_first: int
     rows: Rows
     statuses: Any
-    slots: Slots | None
+    slots: AccountSlots | None
 
 
 class PostingIndex:
@@ -202,7 +202,7 @@ class PostingIndex:
         self._small_rows = 0
 
     def add(
-        self, position_first: int, rows: Rows, statuses: Any, slots: Slots | None = None
+        self, position_first: int, rows: Rows, statuses: Any, slots: AccountSlots | None = None
     ) -> None:
         """Take in one request's transfers, which nobody changes any more.
 
@@ -277,7 +277,7 @@ class PostingIndex:
             created = statuses == codec.CREATED
             rows, positions, slots = rows[created], positions[created], None
         if slots is None:
-            slots = Slots(*(self._slots_of(rows[field]) for field in SIDES))
+            slots = AccountSlots(*(self._slots_of(rows[field]) for field in SIDES))
         debits, credits = (side.astype(np.uint32) for side in slots)
         return Chunk(rows, positions, (debits, credits), counted)
 
@@ -288,7 +288,7 @@ def run_of_chunks(span: Span, chunks: Sequence[Chunk]) -> GroupRun:
         *[(chunk.positions - span.position_first).astype(np.uint32) for chunk in chunks],
     ])  # fmt: skip
     groups = _groups(chunks, relative)
-    stretches = (relative + np.int64(span.position_first)) // STRETCH
+    stretches = (relative + np.int64(span.position_first)) // RANGE_POSITIONS
     for field in COARSE:
         groups[field] = _group_stretches(_column(chunks, field), stretches, relative)
     times = _column(chunks, TIMES)

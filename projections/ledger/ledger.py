@@ -68,9 +68,9 @@ from nostro.projections.pipeline.answers import (
     transfer_results,
     with_balances,
 )
-from nostro.projections.pipeline.combining_queue import Line
+from nostro.projections.pipeline.combining_queue import CombiningQueue
+from nostro.projections.pipeline.create_request import CreateRequest
 from nostro.projections.pipeline.pipeline import Pipeline
-from nostro.projections.pipeline.request import Request
 from nostro.projections.pipeline.signals import uninterrupted
 from nostro.projections.queries.changes import ChangeEvent, change_events
 from nostro.projections.queries.past_balances import Moment, past_accounts
@@ -82,8 +82,8 @@ from nostro.projections.queries.selection import (
     select_balances,
     select_transfers,
 )
-from nostro.projections.rules.account_rules import HISTORY
-from nostro.projections.rules.posting import Posting
+from nostro.projections.rules.posting import AppliedTransfer
+from nostro.projections.rules.values import HISTORY
 from nostro.projections.state.archive import Archive
 
 if TYPE_CHECKING:
@@ -226,24 +226,24 @@ class Ledger:
         self._state = restored.state
         self._indexes = indexes
         self._archive = Archive(directory.path, storage)
-        self._settling = threading.RLock()  # a signal handler may read within a look-up
+        self._state_lock = threading.RLock()  # a signal handler may read within a look-up
         self._closed = threading.Event()
         self._checkpointer = Checkpointer(
-            storage, directory, self._state, indexes, self._settling,
+            storage, directory, self._state, indexes, self._state_lock,
             frame_sha256=restored.frame_sha256, ledger_id=restored.ledger_id,
             checkpointed=restored.checkpoint, writable=writer is not None,
-            catch_up=self._fold, before=self._sync_head,
+            fold_durable=self._fold, before=self._sync_head,
         )  # fmt: skip
         self._pipeline: Pipeline | None = None
-        self._line: Line | None = None
+        self._queue: CombiningQueue | None = None
         self._timer: ExpiryTimer | None = None
         if writer is not None:
             self._pipeline = Pipeline(
-                writer, restored.state, indexes, self._settling,
+                writer, restored.state, indexes, self._state_lock,
                 archive=Archive(directory.path, storage),  # nobody who decides waits for a query
                 clock=clock, checkpointer=self._checkpointer,
             )  # fmt: skip
-            self._line = Line(self._pipeline)
+            self._queue = CombiningQueue(self._pipeline)
             self._timer = ExpiryTimer(self._pipeline.expire, expiry_seconds)
 
     # --- writing ---
@@ -300,33 +300,33 @@ class Ledger:
 
     # The steps of a request apart, for whoever sends many.
 
-    def accounts_request(self, accounts: Sequence[Account] | Rows) -> Request:
+    def accounts_request(self, accounts: Sequence[Account] | Rows) -> CreateRequest:
         """Check and pack what :meth:`create_accounts` takes; raises what that raises for it."""
         rows = account_rows(accounts)
-        return Request(
+        return CreateRequest(
             RecordKind.ACCOUNTS, rows, None if isinstance(accounts, np.ndarray) else account_results
         )
 
     def transfers_request(
         self, transfers: Sequence[Transfer] | Rows, *, balances: bool = False
-    ) -> Request:
+    ) -> CreateRequest:
         """Check and pack what :meth:`create_transfers` takes; raises what that raises for it."""
         rows = transfer_rows(transfers)
         check_balances(transfers, balances=balances)
         if isinstance(transfers, np.ndarray):
-            return Request(RecordKind.TRANSFERS, rows)
+            return CreateRequest(RecordKind.TRANSFERS, rows)
         if not balances:
-            return Request(RecordKind.TRANSFERS, rows, transfer_results)
-        postings: list[Posting] = []
-        return Request(
+            return CreateRequest(RecordKind.TRANSFERS, rows, transfer_results)
+        applied: list[AppliedTransfer] = []
+        return CreateRequest(
             RecordKind.TRANSFERS, rows,
             lambda results: with_balances(
-                results, ((debit.balances(), credit.balances()) for _, debit, credit in postings)
+                results, ((debit.balances(), credit.balances()) for _, debit, credit in applied)
             ),
-            postings,
+            applied,
         )  # fmt: skip
 
-    def carry_out(self, request: Request) -> None:
+    def carry_out(self, request: CreateRequest) -> None:
         """Return once the request has its answer, durable, or an error.
 
         Not for the main thread, where a signal could interrupt it: see :meth:`create`.
@@ -337,17 +337,17 @@ class Ledger:
         self._checkpointer.keep_pace()
         self._carry_out(request)
 
-    def create(self, request: Request) -> Any:
+    def create(self, request: CreateRequest) -> Any:
         """Carry the request out, and answer; raises what :meth:`create_transfers` does."""
         self._checkpointer.keep_pace()  # here a signal may interrupt: nothing is done yet
         uninterrupted(self._carry_out, request)
         return request.answer()
 
-    def _carry_out(self, request: Request) -> None:
+    def _carry_out(self, request: CreateRequest) -> None:
         self._check_open()
-        if self._line is None:
+        if self._queue is None:
             raise ReadOnly(self.path)
-        self._line.carry_out(request)
+        self._queue.carry_out(request)
 
     # --- reading ---
 
@@ -355,7 +355,7 @@ class Ledger:
         """The accounts that exist, with their balances, in the order asked for."""
         ids = check_ids(ids)
         self._prepare_to_read()
-        with self._settling:
+        with self._state_lock:
             found = self._state.accounts.find(ids)
         return accounts_from_bytes(found)
 
@@ -390,7 +390,7 @@ class Ledger:
     def accounts(self) -> Rows:
         """``ACCOUNT[n]``: every account with its balances, in order of creation."""
         self._prepare_to_read()
-        with self._settling:
+        with self._state_lock:
             return copy_rows(self._state.accounts.rows)
 
     def at(self, *, timestamp: int | None = None, position: int | None = None) -> PastLedger:
@@ -426,7 +426,7 @@ class Ledger:
             LedgerClosed: it cannot be told any more.
         """
         self._check_open()
-        with self._settling:
+        with self._state_lock:
             accounts = self._state.accounts
             slots = moment.slots(map(accounts.slots.get, ids), accounts)
             rows, views = accounts.rows[slots], self._views()
@@ -462,7 +462,7 @@ class Ledger:
         """The hash of accounts, balances and position: equal for equal ledgers."""
         self._check_open()
         self._fold()
-        with self._settling:
+        with self._state_lock:
             return self._state.sha256()
 
     @property
@@ -529,7 +529,7 @@ class Ledger:
         if selection is None:
             return []
         self._fold()
-        with self._settling:
+        with self._state_lock:
             slot = self._state.accounts.slots.get(selection.account_id)
             if slot is None or not self._state.accounts.state(slot).flags & HISTORY:
                 return []
@@ -550,10 +550,10 @@ class Ledger:
         selection = query_selection(query_filter)
         if selection is None:
             return []
-        with self._settling:
+        with self._state_lock:
             rows = self._state.accounts.rows
         slots = select_accounts(selection, rows)  # by what never changes, so without the lock
-        with self._settling:
+        with self._state_lock:
             rows = self._state.accounts.rows[slots]
         return accounts_from_rows(rows)
 
@@ -572,7 +572,7 @@ class Ledger:
         if selection is None:
             return []
         self._fold()
-        with self._settling:
+        with self._state_lock:
             if selection.sides:
                 slot = self._state.accounts.slots.get(selection.account_id)
                 if slot is None:
@@ -648,7 +648,7 @@ class Ledger:
             and self._pipeline.is_behind
             and not self._writer.is_in_child
         ):
-            uninterrupted(self._pipeline.settle)
+            uninterrupted(self._pipeline.fold_durable)
 
     def _sync_head(self) -> None:
         if self._writer is not None:

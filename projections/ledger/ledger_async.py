@@ -29,9 +29,9 @@ from nostro.journal.model import (
 from nostro.projections.checkpoints.checkpoint import Checkpoint
 from nostro.projections.ledger.ledger import Ledger, OpenReport
 from nostro.projections.ledger.past import PastLedger
-from nostro.projections.ledger.request_thread import Lane, together
+from nostro.projections.ledger.request_thread import RequestThread, together
 from nostro.projections.pipeline.answers import TransferWithBalances
-from nostro.projections.pipeline.request import Request
+from nostro.projections.pipeline.create_request import CreateRequest
 from nostro.projections.queries.changes import ChangeEvent
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class AsyncLedger:
         self._ledger = ledger
         self._pool = pool
         self._closed = False
-        self._lane = Lane("nostro-create", self._carry_out)
+        self._creations = RequestThread("nostro-create", self._carry_out)
         self._following: set[threading.Event] = set()
 
     @overload
@@ -215,7 +215,7 @@ class AsyncLedger:
         try:
             self._ledger.close()
         finally:
-            self._lane.close()
+            self._creations.close()
             self._pool.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
@@ -229,13 +229,13 @@ class AsyncLedger:
             raise LedgerClosed(self._ledger.path)
         return await asyncio.get_running_loop().run_in_executor(self._pool, function)
 
-    async def _create(self, request: Request) -> Any:
+    async def _create(self, request: CreateRequest) -> Any:
         if self._closed:
             raise LedgerClosed(self._ledger.path)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(request, loop, loop.create_future())
         try:
-            self._lane.put(waiting)
+            self._creations.put(waiting)
         except RuntimeError:  # closed just now, from another loop
             raise LedgerClosed(self._ledger.path) from None
         return await waiting.future
@@ -252,7 +252,7 @@ class AsyncLedger:
 class _Waiting:
     """A task that waits for its answer."""
 
-    request: Request
+    request: CreateRequest
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
 

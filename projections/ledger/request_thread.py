@@ -1,4 +1,4 @@
-"""Requests from event loops on their way to a ledger: in order, by one thread, as few as can be."""
+"""One thread that carries out the requests of event loops: in order, as few as can be."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from nostro.projections.ledger.ledger import Ledger
-from nostro.projections.pipeline.request import Request, take_joined
+from nostro.projections.pipeline.create_request import CreateRequest, take_joined
 
 T = TypeVar("T")
 
 
-class Lane(Generic[T]):
+class RequestThread(Generic[T]):
     """Hands what is put in to one call at a time: in order, and as many as have come."""
 
     def __init__(self, name: str, handle: Callable[[list[T]], None]) -> None:
@@ -45,7 +45,7 @@ class Lane(Generic[T]):
             self._handle(items)
 
 
-def together(ledger: Ledger, requests: Sequence[Request]) -> None:
+def together(ledger: Ledger, requests: Sequence[CreateRequest]) -> None:
     """Carry requests out in order, several as one where that changes no answer.
 
     Each has results or an error afterwards.

@@ -12,23 +12,23 @@ from collections import deque
 from typing import Final
 
 from nostro.journal.errors import JournalFull
+from nostro.projections.pipeline.create_request import CreateRequest, take_joined
 from nostro.projections.pipeline.pipeline import Pipeline
-from nostro.projections.pipeline.request import Request, take_joined
 
 _FEW_ROWS: Final = 512
 """More are decided while the disk is at work."""
 
 
-class Line:
+class CombiningQueue:
     """Takes requests from any thread through the pipeline."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._lock = threading.Lock()
-        self._waiting: deque[Request] = deque()
+        self._waiting: deque[CreateRequest] = deque()
         self._is_led = False
 
-    def carry_out(self, request: Request) -> None:
+    def carry_out(self, request: CreateRequest) -> None:
         """Return once the request has results, which are durable, or an error."""
         joined = request
         with self._lock:
@@ -56,7 +56,7 @@ class Line:
                 joined = take_joined(self._waiting)
         self._lead(joined, request)
 
-    def _sleep(self, request: Request) -> None:
+    def _sleep(self, request: CreateRequest) -> None:
         if request.wake is None:
             raise AssertionError("nobody will wake it")
         try:
@@ -69,7 +69,7 @@ class Line:
                         self._hand_over()
             raise
 
-    def _lead(self, joined: Request, own: Request) -> None:
+    def _lead(self, joined: CreateRequest, own: CreateRequest) -> None:
         try:
             self._decide(joined, own)
         except JournalFull as full:
@@ -87,9 +87,9 @@ class Line:
                 if request is not own and request.wake is not None:
                     request.wake.release()
 
-    def _decide(self, joined: Request, own: Request) -> None:
+    def _decide(self, joined: CreateRequest, own: CreateRequest) -> None:
         try:
-            results, ticket = self._pipeline.decide(joined.kind, joined.rows, joined.postings)
+            results, ticket = self._pipeline.decide(joined.kind, joined.rows, joined.applied)
         finally:
             with self._lock:
                 self._hand_over()
@@ -97,9 +97,9 @@ class Line:
         own.prepare()  # while the disk is at work
         self._pipeline.complete(ticket)
 
-    def _alone(self, request: Request) -> None:
+    def _alone(self, request: CreateRequest) -> None:
         try:
-            results, ticket = self._pipeline.decide(request.kind, request.rows, request.postings)
+            results, ticket = self._pipeline.decide(request.kind, request.rows, request.applied)
             self._pipeline.complete(ticket)
             request.deliver(results)
         except Exception as cause:  # noqa: BLE001 - it is the caller's, perhaps in another thread

@@ -34,17 +34,17 @@ from nostro.projections.checkpoints.checkpointer import Checkpointer
 from nostro.projections.checkpoints.index_set import Indexes
 from nostro.projections.deciding.decision import Decision, decide_accounts, decide_transfers
 from nostro.projections.deciding.expiry import Expiry, expire
-from nostro.projections.deciding.fast_path_columns import ROWS_MIN, decide_columns
-from nostro.projections.deciding.fast_path_rows import decide_plain
+from nostro.projections.deciding.fast_path_columns import ROWS_MIN, decide_by_columns
+from nostro.projections.deciding.fast_path_rows import decide_by_rows
 from nostro.projections.deciding.frontier import Draft, Frontier
-from nostro.projections.rules.posting import Posting, Slots
+from nostro.projections.rules.posting import AccountSlots, AppliedTransfer
 from nostro.projections.state.archive import Archive
 from nostro.projections.state.ledger_state import LedgerState
 
 Decided = tuple[Decision, Draft]
 
 
-class _Refused(Exception):
+class _InFlightRefused(Exception):
     """Records that were in flight are not in the journal: what was seen on top of them is void."""
 
 
@@ -53,7 +53,7 @@ class _InFlight(NamedTuple):
     kind: RecordKind
     decision: Decision | Expiry
     draft: Draft
-    postings: list[Posting] | None
+    applied: list[AppliedTransfer] | None
     """Where to put what its transfers did."""
 
 
@@ -65,7 +65,7 @@ class Pipeline:
         writer: Writer,
         state: LedgerState,
         indexes: Indexes,
-        settling: threading.RLock,
+        state_lock: threading.RLock,
         *,
         archive: Archive,
         clock: Callable[[], int],
@@ -74,7 +74,7 @@ class Pipeline:
         """Nothing is done yet.
 
         Args:
-            settling: held while ``state`` and ``indexes`` change.
+            state_lock: held while ``state`` and ``indexes`` change.
             archive: where transfers are found that are asked for again.
             clock: the time in ns since the epoch.
             checkpointer: told of each frame folded in.
@@ -82,14 +82,14 @@ class Pipeline:
         self._writer = writer
         self._state = state
         self._indexes = indexes
-        self._settling = settling
+        self._state_lock = state_lock
         self._clock = clock
         self._checkpointer = checkpointer
         self._deciding = threading.Lock()
         self._frontier = Frontier(
             state,
             indexes.transfers,
-            settling,
+            state_lock,
             fetch=archive.transfer,
             has_transfer_at=archive.has_transfer_at,
         )
@@ -114,15 +114,15 @@ class Pipeline:
             try:
                 self._writer.wait(last)
             finally:
-                self.settle()
+                self.fold_durable()
 
     def decide(
-        self, kind: RecordKind, rows: Rows, postings: list[Posting] | None = None
+        self, kind: RecordKind, rows: Rows, applied: list[AppliedTransfer] | None = None
     ) -> tuple[npt.NDArray[np.void], Ticket | None]:
         """Decide a request and put what happened in line for the journal.
 
         Args:
-            postings: takes the transfers that took effect and their accounts after each.
+            applied: takes the transfers that took effect and their accounts after each.
 
         Returns:
             ``CREATE_RESULT[n]``, and the ticket to complete before it may be given out.
@@ -140,14 +140,14 @@ class Pipeline:
                 if self._generation != writer.generation:
                     self._retreat()
                 first = self._now()
-                if 0 < self._state.pendings.next_expiry <= first:
+                if 0 < self._state.pending_transfers.next_expiry <= first:
                     self._expire_due()
                     first = self._now()
                 if first + len(rows) > TIMESTAMP_MAX:
                     raise OutOfRange("timestamp", first + len(rows), TIMESTAMP_MAX)
                 try:
                     decision, draft = self._decide_rows(kind, rows, first)
-                except _Refused:
+                except _InFlightRefused:
                     continue
                 if not len(decision.rows):
                     # The answer may rest on a record in flight: give it out no sooner.
@@ -155,9 +155,9 @@ class Pipeline:
                 ticket = self._append(kind, decision)
                 if ticket is None:
                     continue  # what this was decided on top of has just been refused
-                self._take(_InFlight(ticket, kind, decision, draft, postings))
+                self._take(_InFlight(ticket, kind, decision, draft, applied))
                 self._frontier.timestamp = first + len(rows) - 1
-                self.settle()  # those before it, while the disk is at work
+                self.fold_durable()  # those before it, while the disk is at work
                 return decision.answer(), ticket
 
     def interrupted(self, cause: BaseException) -> WriterPoisoned:
@@ -185,7 +185,7 @@ class Pipeline:
             return
         self._writer.wait(ticket)
         if not self._may_stay_unfolded(ticket):
-            self.settle()
+            self.fold_durable()
 
     def _may_stay_unfolded(self, ticket: Ticket) -> bool:
         try:
@@ -194,7 +194,7 @@ class Pipeline:
             return False
         return (
             last.ticket is ticket
-            and last.postings is None
+            and last.applied is None
             and isinstance(last.decision, Decision)
             and last.decision.may_stay_unfolded
             and not self._checkpointer.is_waiting_for(ticket.position_last)
@@ -204,15 +204,15 @@ class Pipeline:
         """Wait until nothing is in flight. The caller holds the lock on decisions.
 
         Raises:
-            _Refused: there was no room for some of it, and it is forgotten.
+            _InFlightRefused: there was no room for some of it, and it is forgotten.
         """
         last = self._last_in_flight()
         if last is not None:
             with contextlib.suppress(JournalFull):  # whoever asked for it is told
                 self._writer.wait(last)
-            self.settle()
+            self.fold_durable()
         if self._generation != self._writer.generation:
-            raise _Refused
+            raise _InFlightRefused
 
     def _take(self, taken: _InFlight) -> None:
         """A record was put in line: it counts for the requests after it."""
@@ -230,7 +230,7 @@ class Pipeline:
     @property
     def is_expiry_due(self) -> bool:
         """Whether a pending transfer has run out of time that has not expired yet."""
-        next_expiry = self._state.pendings.next_expiry
+        next_expiry = self._state.pending_transfers.next_expiry
         return next_expiry != 0 and next_expiry <= self._now()
 
     def _expire_due(self) -> None:
@@ -243,11 +243,11 @@ class Pipeline:
         while True:
             try:
                 self._wait_for_all()
-            except _Refused:
+            except _InFlightRefused:
                 self._retreat()
             now = self._now()
-            with self._settling:
-                ids = self._state.pendings.due(now, BATCH_EVENTS_MAX)
+            with self._state_lock:
+                ids = self._state.pending_transfers.due(now, BATCH_EVENTS_MAX)
             if not ids:
                 return
             draft = Draft(self._frontier)
@@ -277,24 +277,24 @@ class Pipeline:
     def _decide_rows(self, kind: RecordKind, rows: Rows, timestamp_first: int) -> Decided:
         frontier = self._frontier
         if kind is RecordKind.TRANSFERS:
-            sure = self._decide_surely(rows, timestamp_first)
+            sure = self._decide_fast(rows, timestamp_first)
             if sure is not None:
                 return sure
-        self.settle()
+        self.fold_durable()
         if frontier.unmerged_rows >= ROWS_MIN:  # sooner on the disk than seen through one by one
             self._wait_for_all()
-        frontier.catch_up()
+        frontier.merge()
         draft = Draft(frontier)
         decide = decide_transfers if kind is RecordKind.TRANSFERS else decide_accounts
         return decide(rows, draft, timestamp_first=timestamp_first), draft
 
-    def _decide_surely(self, rows: Rows, timestamp_first: int) -> Decided | None:
+    def _decide_fast(self, rows: Rows, timestamp_first: int) -> Decided | None:
         """The decision if all of it is easily seen to be created."""
         frontier = self._frontier
         if len(rows) < ROWS_MIN:
-            return decide_plain(rows, frontier, timestamp_first=timestamp_first)
-        return decide_columns(
-            rows, frontier, timestamp_first=timestamp_first, settle=self._wait_for_all
+            return decide_by_rows(rows, frontier, timestamp_first=timestamp_first)
+        return decide_by_columns(
+            rows, frontier, timestamp_first=timestamp_first, wait_for_all=self._wait_for_all
         )
 
     def _append(self, kind: RecordKind, decision: Decision) -> Ticket | None:
@@ -309,7 +309,7 @@ class Pipeline:
     def _last_in_flight(self) -> Ticket | None:
         try:
             return self._in_flight[-1].ticket
-        except IndexError:  # none, or another thread has just settled the last
+        except IndexError:  # none, or another thread has just folded the last
             return None
 
     def reached(self) -> tuple[int, int]:
@@ -327,14 +327,14 @@ class Pipeline:
         in_flight = self._in_flight
         try:
             return bool(in_flight) and in_flight[0].ticket.durable
-        except IndexError:  # another thread has just settled the last
+        except IndexError:  # another thread has just folded the last
             return False
 
-    def settle(self) -> None:
+    def fold_durable(self) -> None:
         """Fold everything that became durable into the state, in order."""
         if not self.is_behind:
             return
-        with self._settling:
+        with self._state_lock:
             try:
                 while self.is_behind:
                     self._fold(self._in_flight[0])
@@ -353,8 +353,8 @@ class Pipeline:
                 timestamps=range(decision.timestamp_min, decision.timestamp_max + 1),
             )
         else:
-            self._apply(done.kind, decision, ticket.position_last, done.postings)
-        self._frontier.settle(done.draft, ticket.position_last)
+            self._apply(done.kind, decision, ticket.position_last, done.applied)
+        self._frontier.drop(done.draft, ticket.position_last)
         self._in_flight.popleft()
         self._checkpointer.advance(ticket.position_last, ticket.sha256)
 
@@ -363,7 +363,7 @@ class Pipeline:
         kind: RecordKind,
         decision: Decision,
         position_last: int,
-        postings: list[Posting] | None,
+        applied: list[AppliedTransfer] | None,
     ) -> None:
         first = position_last - len(decision.rows) + 1
         self._state.apply(
@@ -372,18 +372,18 @@ class Pipeline:
             decision.statuses,
             positions=range(first, position_last + 1),
             timestamp=decision.timestamp_max,
-            trace=None if postings is None else lambda *posting: postings.append(posting),
-            known=decision.known,
+            applied=applied,
+            precomputed=decision.precomputed,
         )
         if kind is RecordKind.TRANSFERS:
-            slots = decision.known if isinstance(decision.known, Slots) else None
+            slots = decision.precomputed if isinstance(decision.precomputed, AccountSlots) else None
             self._indexes.add(first, decision.rows, decision.statuses, slots)
 
     def _retreat(self) -> None:
         """The writer refused records in line: forget what was decided on top of the disk."""
         self._writer.check_usable()
-        self.settle()
-        with self._settling:
+        self.fold_durable()
+        with self._state_lock:
             self._generation = self._writer.generation
             self._in_flight.clear()
             self._frontier.reset()

@@ -29,7 +29,8 @@ from nostro.journal.reading.reader import Cursor, Reader, Record
 from nostro.journal.storage.directory import Directory, require_ledger
 from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.restore import apply_record, restore_state
-from nostro.projections.rules.account_rules import (
+from nostro.projections.rules.posting import AppliedTransfer
+from nostro.projections.rules.values import (
     PENDING,
     POST,
     VOID,
@@ -67,9 +68,6 @@ class ChangeEvent:
     """With its balances and flags just after the event."""
     credit_account: Account
     """With its balances and flags just after the event."""
-
-
-_Posting = tuple[TransferRow, AccountState, AccountState]
 
 
 def change_events(
@@ -157,8 +155,8 @@ def _record_start(reader: Reader, position_min: int, timestamp_min: int) -> int:
 
 def _events(state: LedgerState, record: Record) -> list[ChangeEvent]:
     """Fold one record into ``state``; the change events that it is."""
-    postings: list[_Posting] = []
-    apply_record(state, record, trace=lambda *posting: postings.append(posting))
+    postings: list[AppliedTransfer] = []
+    apply_record(state, record, applied=postings)
     return [
         ChangeEvent(
             position,
@@ -174,7 +172,9 @@ def _events(state: LedgerState, record: Record) -> list[ChangeEvent]:
     ]
 
 
-def _moments(record: Record, postings: list[_Posting]) -> list[tuple[int, int, ChangeEventType]]:
+def _moments(
+    record: Record, postings: list[AppliedTransfer]
+) -> list[tuple[int, int, ChangeEventType]]:
     """Position, timestamp and type of each posting of a record."""
     if record.kind is RecordKind.EVENTS:
         return [

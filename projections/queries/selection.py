@@ -34,8 +34,8 @@ from nostro.journal.rows import u128_words
 from nostro.projections.indexes.group_run import GroupRun
 from nostro.projections.indexes.posting_index import (
     COARSE,
+    RANGE_POSITIONS,
     SIDES,
-    STRETCH,
     USER_DATA,
     Chunk,
     PostingView,
@@ -249,7 +249,7 @@ def _candidates(run: GroupRun, selection: Selection, step: int) -> Iterator[Posi
                 either |= _is_in(positions, numbers)
             kept &= either
         for stretches in coarse:
-            kept &= _is_in((positions + run.span.position_first) // STRETCH, stretches)
+            kept &= _is_in((positions + run.span.position_first) // RANGE_POSITIONS, stretches)
         if (left := positions[kept]).size:
             yield left
 
@@ -304,7 +304,7 @@ def _walk(lists: list[npt.NDArray[np.uint32]], is_reversed: bool, step: int) -> 
 def _stretches(run: GroupRun, field: str, value: int) -> Positions:
     """The stretches of positions, numbered from position 0, that hold ``value``."""
     numbers = positions_of(run.groups[field], fold(value)).astype(np.int64)
-    return np.unique((numbers + run.span.position_first) // STRETCH)
+    return np.unique((numbers + run.span.position_first) // RANGE_POSITIONS)
 
 
 def _stretch_positions(
@@ -312,7 +312,10 @@ def _stretch_positions(
 ) -> Iterator[Positions]:
     first = run.span.position_first
     for stretch in (stretches[::-1] if is_reversed else stretches).tolist():
-        start, end = max(low, stretch * STRETCH - first), min(high, (stretch + 1) * STRETCH - first)
+        start, end = (
+            max(low, stretch * RANGE_POSITIONS - first),
+            min(high, (stretch + 1) * RANGE_POSITIONS - first),
+        )
         if start < end:
             positions = np.arange(start, end)
             yield positions[::-1] if is_reversed else positions

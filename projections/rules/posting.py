@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nostro.projections.rules.account_rules import (
+from nostro.projections.rules.values import (
     CLOSED,
     CLOSING_CREDIT,
     CLOSING_DEBIT,
@@ -22,7 +22,7 @@ from nostro.projections.rules.account_rules import (
 )
 
 
-class Slots(NamedTuple):
+class AccountSlots(NamedTuple):
     """Which accounts many transfers are between."""
 
     debits: npt.NDArray[np.int64]
@@ -31,12 +31,20 @@ class Slots(NamedTuple):
     """``i64[n]``."""
 
 
-Posting = tuple[TransferRow, AccountState, AccountState]
-"""A transfer that took effect, its debit and its credit account just after it."""
+class AppliedTransfer(NamedTuple):
+    """A transfer that took effect or expired, with its accounts as they are just after it."""
 
-Known = Slots | list[tuple[int, int, int]]
-"""What whoever decided on transfers knows of them: the accounts of many, or of a few plain ones the
-whole effect: debit slot, credit slot, and an amount below 2**64."""
+    row: TransferRow
+    debit: AccountState
+    credit: AccountState
+
+
+SlotPosting = tuple[int, int, int]
+"""The whole effect of a transfer without flags: debit slot, credit slot, an amount below 2**64."""
+
+Precomputed = AccountSlots | list[SlotPosting]
+"""What deciding on transfers found out and folding needs again: the accounts of many, or the whole
+effect of a few."""
 
 
 def post(

@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import Final
 
 from nostro.journal.model import AMOUNT_MAX, TIMESTAMP_MAX, CreateTransferStatus
-from nostro.projections.rules.account_rules import (
+from nostro.projections.rules.two_phase_rules import resolution, resolution_exists
+from nostro.projections.rules.values import (
     BALANCING,
     BALANCING_CREDIT,
     BALANCING_DEBIT,
@@ -26,16 +27,15 @@ from nostro.projections.rules.account_rules import (
     TRANSFER_FLAGS,
     TRANSFER_IMPORTED,
     AccountState,
-    State,
+    LedgerView,
+    Refused,
     TransferRow,
-    Used,
 )
-from nostro.projections.rules.two_phase_rules import resolution, resolution_exists
 
 T: Final = CreateTransferStatus
 
 
-def transfer_outcome(t: TransferRow, timestamp: int, state: State) -> TransferRow | int:
+def transfer_outcome(t: TransferRow, timestamp: int, state: LedgerView) -> TransferRow | int:
     """The resolved transfer, or the first status that applies.
 
     Args:
@@ -50,7 +50,7 @@ def transfer_outcome(t: TransferRow, timestamp: int, state: State) -> TransferRo
     if t.id == AMOUNT_MAX:
         return T.ID_MUST_NOT_BE_INT_MAX
     existing = state.existing_transfer(t.id)
-    if existing is Used.UP:
+    if existing is Refused.FOR_GOOD:
         return T.ID_ALREADY_FAILED
     if existing is not None:
         return _exists(t, existing, state)
@@ -59,7 +59,7 @@ def transfer_outcome(t: TransferRow, timestamp: int, state: State) -> TransferRo
     return _first_phase(t, timestamp, state)
 
 
-def _first_phase(t: TransferRow, timestamp: int, state: State) -> TransferRow | int:
+def _first_phase(t: TransferRow, timestamp: int, state: LedgerView) -> TransferRow | int:
     """A transfer that names its accounts and amount itself."""
     malformed = _malformed(t)
     if malformed is not None:
@@ -116,7 +116,7 @@ def _malformed(t: TransferRow) -> int | None:
 
 
 def _untimely(
-    t: TransferRow, debit: AccountState, credit: AccountState, state: State
+    t: TransferRow, debit: AccountState, credit: AccountState, state: LedgerView
 ) -> int | None:
     if t.timestamp <= state.transfers_timestamp_max() or state.is_account_timestamp(t.timestamp):
         return T.IMPORTED_EVENT_TIMESTAMP_MUST_NOT_REGRESS
@@ -171,7 +171,7 @@ def _balances_refuse(
     return None
 
 
-def _exists(t: TransferRow, e: TransferRow, state: State) -> int:
+def _exists(t: TransferRow, e: TransferRow, state: LedgerView) -> int:
     if t.flags != e.flags:
         return T.EXISTS_WITH_DIFFERENT_FLAGS
     if t.pending_id != e.pending_id:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from nostro.journal.model import AMOUNT_MAX, CreateTransferStatus
-from nostro.projections.rules.account_rules import (
+from nostro.projections.rules.values import (
     CLOSED,
     PENDING,
     POST,
@@ -18,8 +18,8 @@ from nostro.projections.rules.account_rules import (
     TRANSFER_FLAGS,
     TRANSFER_IMPORTED,
     VOID,
+    LedgerView,
     PendingStatus,
-    State,
     TransferRow,
 )
 
@@ -34,7 +34,7 @@ _RESOLVED: Final = {
 }
 
 
-def resolution(t: TransferRow, timestamp: int, state: State) -> TransferRow | int:
+def resolution(t: TransferRow, timestamp: int, state: LedgerView) -> TransferRow | int:
     """The transfer that posts or voids, resolved, or the first status that applies."""
     malformed = _malformed(t)
     if malformed is not None:
@@ -69,7 +69,7 @@ def resolution(t: TransferRow, timestamp: int, state: State) -> TransferRow | in
     return _filled_in(t, pending, amount, timestamp)
 
 
-def resolution_exists(t: TransferRow, e: TransferRow, state: State) -> int:
+def resolution_exists(t: TransferRow, e: TransferRow, state: LedgerView) -> int:
     """How ``t`` compares with ``e``, which resolved the same pending transfer under its id."""
     if t.debit_account_id not in (0, e.debit_account_id):
         return T.EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID
@@ -123,7 +123,7 @@ def _amount(t: TransferRow, pending: TransferRow) -> int:
     return pending.amount if t.amount == whole else t.amount
 
 
-def _is_closed(account_id: int, state: State) -> bool:
+def _is_closed(account_id: int, state: LedgerView) -> bool:
     account = state.account(account_id)
     if account is None:
         raise AssertionError("a pending transfer names an account that does not exist")

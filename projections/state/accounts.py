@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nostro.journal.errors import DecodeError
 from nostro.journal.model import ACCOUNT, ROW_BYTES, Rows
 from nostro.journal.rows import columns, field_ints
-from nostro.projections.rules.account_rules import AccountRow, AccountState
+from nostro.projections.rules.values import AccountRow, AccountState
 from nostro.projections.state.id_map import IdMap
 from nostro.projections.state.u128 import Words, add_at, negative
 

@@ -15,7 +15,7 @@ from nostro.journal.reading.reader import Cursor, Reader
 from nostro.journal.reading.row_lookup import TransferLookup
 from nostro.journal.rows import columns
 from nostro.journal.storage.files import Storage
-from nostro.projections.rules.account_rules import TransferRow
+from nostro.projections.rules.values import TransferRow
 
 
 class Archive:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +15,8 @@ from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import ROW_BYTES, Rows
 from nostro.journal.rows import columns, u128_words
 from nostro.projections.rules import posting
-from nostro.projections.rules.account_rules import (
+from nostro.projections.rules.posting import AccountSlots, AppliedTransfer, Precomputed
+from nostro.projections.rules.values import (
     CLOSING,
     CLOSING_CREDIT,
     CLOSING_DEBIT,
@@ -27,7 +28,6 @@ from nostro.projections.rules.account_rules import (
     PendingStatus,
     TransferRow,
 )
-from nostro.projections.rules.posting import Known, Slots
 from nostro.projections.state.accounts import (
     CREDITS_PENDING,
     CREDITS_POSTED,
@@ -37,7 +37,7 @@ from nostro.projections.state.accounts import (
     Accounts,
 )
 from nostro.projections.state.id_map import MISSING
-from nostro.projections.state.pending_transfers import Pendings
+from nostro.projections.state.pending_transfers import PendingTransfers
 from nostro.projections.state.reservations import (
     Quantity,
     Reservations,
@@ -58,9 +58,6 @@ _DUMP_BYTES: Final = 512
 _EVENT_BYTES_MAX: Final = ROW_BYTES + 16 + 1
 """Of what an event may leave in a dump: a row, where it stands, and what became of it."""
 
-Trace = Callable[[TransferRow, AccountState, AccountState], None]
-"""Told of a transfer, or a pending one that expired, and its two accounts as they are after it."""
-
 Positions = range | npt.NDArray[np.uint64]
 """Where each of some events stands in the journal."""
 
@@ -73,7 +70,7 @@ class LedgerState:
 
     def __init__(self) -> None:
         self.accounts = Accounts()
-        self.pendings = Pendings()
+        self.pending_transfers = PendingTransfers()
         self.position = 0
         self.timestamp = 0
         """The highest timestamp of any event, ns."""
@@ -91,8 +88,8 @@ class LedgerState:
         *,
         positions: Positions,
         timestamp: int,
-        trace: Trace | None = None,
-        known: Known | None = None,
+        applied: list[AppliedTransfer] | None = None,
+        precomputed: Precomputed | None = None,
     ) -> None:
         """Fold one record of rows (or a part of one) in.
 
@@ -100,16 +97,16 @@ class LedgerState:
             statuses: ``u32[n]`` or None, as :meth:`statuses` gives them.
             positions: where each of the rows stands.
             timestamp: the highest timestamp in the record, ns.
-            trace: told of each transfer that took effect, in order.
-            known: what whoever decided on the rows knows of them.
+            applied: takes each transfer that took effect, in order.
+            precomputed: what deciding on the rows found out.
         """
         if kind is RecordKind.ACCOUNTS:
             self._add_accounts(rows, positions)
         elif kind is RecordKind.TRANSFERS and statuses is None:
-            self._post(rows, positions, trace, known)
+            self._post(rows, positions, applied, precomputed)
         elif kind is RecordKind.TRANSFERS:
             created = statuses == codec.CREATED
-            self._post(rows[created], _array(positions)[created], trace, None)
+            self._post(rows[created], _array(positions)[created], applied, None)
         else:
             raise AssertionError("an event that is no row has no place here")
         self.advance(int(positions[-1]), timestamp)
@@ -120,13 +117,13 @@ class LedgerState:
         *,
         positions: Sequence[int],
         timestamps: Sequence[int],
-        trace: Trace | None = None,
+        applied: list[AppliedTransfer] | None = None,
     ) -> None:
         """Fold in that pending transfers ran out of time, in that order.
 
         Args:
             positions, timestamps: where and when each of them did.
-            trace: told of each of them.
+            applied: takes each of them.
         """
         for id_, position, timestamp in zip(transfer_ids, positions, timestamps, strict=True):
             pending = self._pending(id_)
@@ -138,17 +135,17 @@ class LedgerState:
             self._record(
                 pending, debit, credit, position, timestamp, is_released=True, is_expiry=True
             )
-            if trace is not None:
-                trace(pending, debit, credit)
+            if applied is not None:
+                applied.append(AppliedTransfer(pending, debit, credit))
         ids = np.array([u128_words(id_) for id_ in transfer_ids], np.uint64)
-        self.pendings.resolve(ids, _statuses(*[PendingStatus.EXPIRED] * len(ids)))
+        self.pending_transfers.resolve(ids, _statuses(*[PendingStatus.EXPIRED] * len(ids)))
         self.advance(positions[-1], timestamps[-1])
 
     def dump(self) -> dict[str, Any]:
         """Everything, as CBOR can carry it; equal states give equal dumps."""
         return {
             "accounts": self.accounts.dump(),
-            "pendings": self.pendings.dump(),
+            "pendings": self.pending_transfers.dump(),
             "position": self.position,
             "timestamp": self.timestamp,
             "transfer_count": self.transfer_count,
@@ -172,7 +169,7 @@ class LedgerState:
             if set(dump) != _FIELDS:
                 raise DecodeError("a checkpoint has unknown or missing fields")
             state.accounts = Accounts.load(dump["accounts"])
-            state.pendings = Pendings.load(dump["pendings"])
+            state.pending_transfers = PendingTransfers.load(dump["pendings"])
             for field in ("position", "timestamp", "transfer_count", "transfers_timestamp_max"):
                 if type(dump[field]) is not int or dump[field] < 0:
                     raise DecodeError(f"the {field} of a checkpoint is malformed")
@@ -201,21 +198,27 @@ class LedgerState:
             self.accounts.add(part, int(places[0]))
 
     def _post(
-        self, rows: Rows, positions: Positions, trace: Trace | None, known: Known | None
+        self,
+        rows: Rows,
+        positions: Positions,
+        applied: list[AppliedTransfer] | None,
+        precomputed: Precomputed | None,
     ) -> None:
         if not len(rows):
             return
-        if trace is not None:
-            self._post_one_by_one(rows, positions, trace)
-        elif isinstance(known, list):
-            for debit, credit, amount in known:
+        if applied is not None:
+            self._post_one_by_one(rows, positions, applied)
+        elif isinstance(precomputed, list):
+            for debit, credit, amount in precomputed:
                 self.accounts.post(debit, credit, amount)
-        elif len(rows) < _COLUMNS_PAY or not self._post_columns(rows, positions, known):
+        elif len(rows) < _COLUMNS_PAY or not self._post_columns(rows, positions, precomputed):
             self._post_one_by_one(rows, positions, None)
         self.transfer_count += len(rows)
         self.transfers_timestamp_max = int(rows["timestamp"][-1])
 
-    def _post_one_by_one(self, rows: Rows, positions: Positions, trace: Trace | None) -> None:
+    def _post_one_by_one(
+        self, rows: Rows, positions: Positions, applied: list[AppliedTransfer] | None
+    ) -> None:
         accounts = self.accounts
         for index, row in enumerate(map(TransferRow._make, columns(rows))):
             pending = self._pending(row.pending_id) if row.flags & RESOLVING else None
@@ -229,14 +232,16 @@ class LedgerState:
                     pending or row, debit, credit, int(positions[index]), row.timestamp,
                     is_released=pending is not None, is_posted=bool(row.flags & POST),
                 )  # fmt: skip
-            if trace is not None:
-                trace(row, debit, credit)
+            if applied is not None:
+                applied.append(AppliedTransfer(row, debit, credit))
             if pending is not None:
                 resolved = PendingStatus.POSTED if row.flags & POST else PendingStatus.VOIDED
-                self.pendings.resolve(rows["pending_id"][index : index + 1], _statuses(resolved))
+                self.pending_transfers.resolve(
+                    rows["pending_id"][index : index + 1], _statuses(resolved)
+                )
             elif row.flags & PENDING:
                 at = _array(positions[index : index + 1])
-                self.pendings.add(rows[index : index + 1], at)
+                self.pending_transfers.add(rows[index : index + 1], at)
 
     def _record(
         self,
@@ -266,7 +271,7 @@ class LedgerState:
                 changes.append(change(group, position, timestamp, sign))
         self.reservations.record(changes)
 
-    def _post_columns(self, rows: Rows, positions: Positions, slots: Slots | None) -> bool:
+    def _post_columns(self, rows: Rows, positions: Positions, slots: AccountSlots | None) -> bool:
         """Post by columns; False, and nothing done, if accounts may close or reopen."""
         flags = rows["flags"]
         every = int(np.bitwise_or.reduce(flags))
@@ -281,20 +286,20 @@ class LedgerState:
         self.accounts.add_to(CREDITS_POSTED, slots.credits, rows["amount"])
         return True
 
-    def _post_two_phase(self, rows: Rows, positions: Positions, slots: Slots) -> bool:
+    def _post_two_phase(self, rows: Rows, positions: Positions, slots: AccountSlots) -> bool:
         flags, amounts, accounts = rows["flags"], rows["amount"], self.accounts
         pending = flags & PENDING != 0
         resolving = flags & RESOLVING != 0
         ids = rows["pending_id"][resolving]
-        if self.pendings.any_closing(ids):
+        if self.pending_transfers.any_closing(ids):
             return False
         if pending.any():
-            self.pendings.add(_chosen(rows, pending), _array(positions)[pending])
+            self.pending_transfers.add(_chosen(rows, pending), _array(positions)[pending])
         posted = ~pending & (flags & VOID == 0)
-        numbers = self.pendings.numbers_of(ids)
+        numbers = self.pending_transfers.numbers_of(ids)
         if np.any(numbers == MISSING):
             raise AssertionError("what is resolved is no open pending transfer")
-        released = self.pendings.rows_at(numbers)["amount"]
+        released = self.pending_transfers.rows_at(numbers)["amount"]
         for reserved, balance, side in (
             (DEBITS_PENDING, DEBITS_POSTED, slots.debits),
             (CREDITS_PENDING, CREDITS_POSTED, slots.credits),
@@ -308,14 +313,14 @@ class LedgerState:
             np.uint8(PendingStatus.VOIDED),
             np.uint8(PendingStatus.POSTED),
         )
-        self.pendings.resolve(ids, statuses)
+        self.pending_transfers.resolve(ids, statuses)
         return True
 
     def _record_columns(
         self,
         rows: Rows,
         positions: npt.NDArray[np.uint64],
-        slots: Slots,
+        slots: AccountSlots,
         pending: npt.NDArray[np.bool_],
         released: Words,
     ) -> None:
@@ -334,15 +339,15 @@ class LedgerState:
                 side[chosen], quantity, positions[chosen], rows["timestamp"][chosen], added[chosen]
             ))  # fmt: skip
 
-    def _slots(self, rows: Rows) -> Slots:
+    def _slots(self, rows: Rows) -> AccountSlots:
         debits = self.accounts.slots_of(rows["debit_account_id"])
         credits = self.accounts.slots_of(rows["credit_account_id"])
         if min(debits.min(), credits.min()) == MISSING:
             raise AssertionError("a transfer was posted to an account that does not exist")
-        return Slots(debits, credits)
+        return AccountSlots(debits, credits)
 
     def _pending(self, id_: int) -> TransferRow:
-        pending = self.pendings.find(id_)
+        pending = self.pending_transfers.find(id_)
         if pending is None:
             raise AssertionError(f"{id_} is no open pending transfer")
         return pending

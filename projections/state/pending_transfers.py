@@ -16,7 +16,7 @@ import numpy.typing as npt
 from nostro.journal.errors import DecodeError
 from nostro.journal.model import ROW_BYTES, TRANSFER, Rows
 from nostro.journal.rows import columns, field_ints, u128_words
-from nostro.projections.rules.account_rules import (
+from nostro.projections.rules.values import (
     CLOSING,
     NS_PER_SECOND,
     PendingStatus,
@@ -54,7 +54,7 @@ class _Table:
         return opened
 
 
-class Pendings:
+class PendingTransfers:
     """Changed by one thread at a time; look-ups are safe from any thread."""
 
     def __init__(self) -> None:
@@ -173,7 +173,7 @@ class Pendings:
         }
 
     @classmethod
-    def load(cls, dump: dict[str, Any]) -> Pendings:
+    def load(cls, dump: dict[str, Any]) -> PendingTransfers:
         """What :meth:`dump` gave.
 
         Raises:

@@ -41,8 +41,8 @@ from nostro import (
     audit,
 )
 from nostro.journal.model import Rows
-from nostro.projections.deciding.fast_path_columns import ROWS_MIN, decide_columns
-from nostro.projections.deciding.fast_path_rows import decide_plain
+from nostro.projections.deciding.fast_path_columns import ROWS_MIN, decide_by_columns
+from nostro.projections.deciding.fast_path_rows import decide_by_rows
 from tests.clocks import HandClock
 from tests.differential.change_events import RawClient, change_events
 from tests.differential.tigerbeetle_server import find_binary, running
@@ -345,7 +345,7 @@ def _count_plain_batches(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
 
         return decide
 
-    for shortcut in (decide_plain, decide_columns):
+    for shortcut in (decide_by_rows, decide_by_columns):
         monkeypatch.setattr(
             nostro.projections.pipeline.pipeline, shortcut.__name__, counting(shortcut)
         )

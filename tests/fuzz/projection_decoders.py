@@ -144,10 +144,10 @@ def _decode_state(data: bytes) -> LedgerState:
     for slot in range(min(3, state.accounts.count)):
         state.accounts.state(slot)
     for position in (0, 1, 2**20):
-        state.pendings.status_at(position)
-    for id_ in state.pendings.due(2**62, 5):
-        assert state.pendings.find(id_) is not None
-    state.pendings.numbers_of(ids)
+        state.pending_transfers.status_at(position)
+    for id_ in state.pending_transfers.due(2**62, 5):
+        assert state.pending_transfers.find(id_) is not None
+    state.pending_transfers.numbers_of(ids)
     return state
 
 

@@ -28,8 +28,8 @@ from nostro.journal.model import Rows
 from nostro.journal.rows import transfer_rows
 from nostro.journal.storage.directory import Directory, read_head
 from nostro.journal.storage.files import Storage
-from nostro.projections.deciding.fast_path_columns import ROWS_MIN, decide_columns
-from nostro.projections.deciding.fast_path_rows import decide_plain
+from nostro.projections.deciding.fast_path_columns import ROWS_MIN, decide_by_columns
+from nostro.projections.deciding.fast_path_rows import decide_by_rows
 from tests.clocks import HandClock
 
 PLAIN: Final = range(1, 40)
@@ -269,7 +269,7 @@ def assert_equal(rows: list[Rows]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nostro.journal.writing.creation.os.urandom", lambda count: b"\x07" * count)
         by_columns = _run(rows)
-        for shortcut in ("decide_plain", "decide_columns"):
+        for shortcut in ("decide_by_rows", "decide_by_columns"):
             patch.setattr(nostro.projections.pipeline.pipeline, shortcut, lambda *_, **__: None)
         by_rules = _run(rows)
     for first, second in zip(by_columns, by_rules, strict=True):
@@ -368,7 +368,7 @@ def _counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[bool]]:
         return decide
 
     with monkeypatch.context() as patch:
-        for shortcut in (decide_plain, decide_columns):
+        for shortcut in (decide_by_rows, decide_by_columns):
             patch.setattr(
                 nostro.projections.pipeline.pipeline, shortcut.__name__, counting(shortcut)
             )

@@ -14,9 +14,9 @@ import nostro.dropin as tigerbeetle
 from nostro import JournalFull, Ledger, LedgerLocked, RecordKind
 from nostro.journal.model import Rows
 from nostro.journal.reading.reader import Reader
+from nostro.projections.pipeline.create_request import CreateRequest
 from nostro.projections.pipeline.pipeline import Pipeline
-from nostro.projections.pipeline.request import Request
-from nostro.projections.rules.posting import Posting
+from nostro.projections.rules.posting import AppliedTransfer
 from tests.held_lookups import HeldLookups
 from tests.waiting import TIMEOUT_SECONDS
 
@@ -64,7 +64,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
     carry_out = Ledger.carry_out
 
-    def counting(ledger: Ledger, request: Request) -> None:
+    def counting(ledger: Ledger, request: CreateRequest) -> None:
         if request.kind is RecordKind.TRANSFERS:
             counts.append(len(request.rows))
         carry_out(ledger, request)
@@ -198,11 +198,11 @@ def test_requests_that_do_not_fit_together_are_tried_alone(
     decide = Pipeline.decide
 
     def little_room(
-        pipeline: Pipeline, kind: RecordKind, rows: Rows, postings: list[Posting] | None
+        pipeline: Pipeline, kind: RecordKind, rows: Rows, applied: list[AppliedTransfer] | None
     ) -> object:
         if kind is RecordKind.TRANSFERS and len(rows) > 1:
             raise JournalFull(pipeline._writer.directory.path, 128 * len(rows))
-        return decide(pipeline, kind, rows, postings)
+        return decide(pipeline, kind, rows, applied)
 
     async def program() -> list[Any]:
         async with tigerbeetle.ClientAsync(0, "1") as client:

@@ -562,7 +562,7 @@ def _state(change: dict[str, object]) -> dict[str, object]:
         "open": row.tobytes() + (3).to_bytes(8, "little"),
         "statuses": b"\0\0\0\1",
     }
-    assert len(LedgerState.load(dump).pendings) == 1
+    assert len(LedgerState.load(dump).pending_transfers) == 1
     return {**dump, "pendings": {**dump["pendings"], **change}}
 
 

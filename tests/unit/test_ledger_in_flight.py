@@ -425,7 +425,7 @@ def test_what_comes_while_a_checkpoint_is_copied_gets_the_next_one(
             for transfer in late:
                 ledger.create_transfers([transfer])
 
-        monkeypatch.setattr(ledger._checkpointer, "_catch_up", one_more)
+        monkeypatch.setattr(ledger._checkpointer, "_fold_durable", one_more)
         until(lambda: ledger._checkpointer.position == 4)
 
 
@@ -492,7 +492,7 @@ def test_the_table_may_grow_while_a_request_is_decided(
     class SettledMeanwhile:
         @staticmethod
         def iter_unpack(data: bytes) -> list[tuple[int, ...]]:
-            thread = Thread(target=requests.settle)
+            thread = Thread(target=requests.fold_durable)
             thread.start()
             thread.join()
             return list(WORDS_OF_ROW.iter_unpack(data))

@@ -229,7 +229,7 @@ def small_parts() -> Iterator[None]:
             nostro.projections.indexes.posting_index,
             nostro.projections.queries.selection,
         ):
-            patch.setattr(module, "STRETCH", 8)
+            patch.setattr(module, "RANGE_POSITIONS", 8)
         yield
 
 

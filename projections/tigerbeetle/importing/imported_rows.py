@@ -14,7 +14,7 @@ import numpy as np
 
 from nostro.journal.model import TRANSFER, Rows
 from nostro.journal.rows import u128_words
-from nostro.projections.rules.account_rules import CLOSED
+from nostro.projections.rules.values import CLOSED
 from nostro.projections.tigerbeetle.rows.compare import ids_of
 from nostro.projections.tigerbeetle.rows.translation import (
     IMPORTED_ACCOUNT,

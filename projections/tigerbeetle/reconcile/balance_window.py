@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import Rows
-from nostro.journal.reading.reader import Cursor, Reader, Record
+from nostro.journal.reading.reader import Cursor, Reader
 from nostro.journal.rows import field_ints
-from nostro.projections.checkpoints.restore import apply_events, apply_record
-from nostro.projections.rules.account_rules import CLOSED, AccountState, TransferRow
-from nostro.projections.state.ledger_state import LedgerState, Trace
+from nostro.projections.checkpoints.restore import apply_record
+from nostro.projections.rules.posting import AppliedTransfer
+from nostro.projections.rules.values import CLOSED, AccountState
+from nostro.projections.state.ledger_state import LedgerState
 
 BALANCES: Final = ("debits_pending", "debits_posted", "credits_pending", "credits_posted")
 Moving = tuple[int, int, int, int, bool]
@@ -47,38 +47,21 @@ def fitting(
         if seen != before[index]:
             waiting[state.accounts.slots[id_]] = index, seen
 
-    def look(_: TransferRow, *accounts: AccountState) -> None:
-        for account in accounts:
-            index, seen = waiting.get(account.slot, (-1, None))
-            if seen == (*account.balances(), bool(account.flags & CLOSED)):
-                del waiting[account.slot]
-                for name in BALANCES:
-                    fitted[name][index] = cluster[name][index]
-                fitted["flags"][index] ^= journal["flags"][index] & CLOSED
-                fitted["flags"][index] |= cluster["flags"][index] & CLOSED
+    def look(account: AccountState) -> None:
+        index, seen = waiting.get(account.slot, (-1, None))
+        if seen == (*account.balances(), bool(account.flags & CLOSED)):
+            del waiting[account.slot]
+            for name in BALANCES:
+                fitted[name][index] = cluster[name][index]
+            fitted["flags"][index] ^= journal["flags"][index] & CLOSED
+            fitted["flags"][index] |= cluster["flags"][index] & CLOSED
 
     for record in reader.records(Cursor(position=state.position + 1)):
         if record.position_first > position_max or not waiting:
             break
-        _apply_rest(state, record, look)
+        applied: list[AppliedTransfer] = []
+        apply_record(state, record, applied=applied)
+        for _, debit, credit in applied:
+            look(debit)
+            look(credit)
     return fitted
-
-
-def _apply_rest(state: LedgerState, record: Record, trace: Trace) -> None:
-    """Fold in what of a record the state does not hold yet."""
-    done = state.position + 1 - record.position_first
-    if done <= 0:
-        apply_record(state, record, trace=trace)
-        return
-    if record.kind is not RecordKind.EVENTS:
-        statuses = record.statuses
-        state.apply(
-            record.kind,
-            record.rows[done:],
-            statuses if statuses is None else statuses[done:],
-            positions=range(state.position + 1, record.position_last + 1),
-            timestamp=record.timestamp_max,
-            trace=trace,
-        )
-        return
-    apply_events(state, list(record.events())[done:], trace=trace)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from nostro.journal.model import Rows
-from nostro.projections.rules.account_rules import NS_PER_SECOND, PENDING, RESOLVING
+from nostro.projections.rules.values import NS_PER_SECOND, PENDING, RESOLVING
 from nostro.projections.state.ledger_state import LedgerState
 from nostro.projections.state.pending_transfers import OPEN
 from nostro.projections.tigerbeetle.rows.change_events import expired
@@ -85,5 +85,5 @@ class Timeouts:
 
 def open_pendings(state: LedgerState) -> list[int]:
     """The ids of the open pending transfers."""
-    opened = np.frombuffer(state.pendings.dump()["open"], OPEN)
+    opened = np.frombuffer(state.pending_transfers.dump()["open"], OPEN)
     return ids_of(opened["row"])

@@ -45,7 +45,7 @@ _METER_ROWS = 2_048
 
 
 @attrs.frozen
-class _Request:
+class _ImportJob:
     """The command line, once understood."""
 
     directory: Path
@@ -135,7 +135,7 @@ def import_file(
         return
     if errors_to is not None and errors_to.resolve() in {file.resolve(), mapping_path.resolve()}:
         raise click.UsageError("--errors-to names a file that is read")
-    request = _Request(
+    request = _ImportJob(
         directory=directory,
         file=file,
         mapping_path=mapping_path,
@@ -152,7 +152,7 @@ def import_file(
     context.exit(import_report.tell(told, as_json=as_json))
 
 
-def _run(request: _Request, mapping: Mapping) -> tuple[Report, str | None]:
+def _run(request: _ImportJob, mapping: Mapping) -> tuple[Report, str | None]:
     interruption = Interruption()
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(Source(request.file, mapping.file))
@@ -185,7 +185,7 @@ def _run(request: _Request, mapping: Mapping) -> tuple[Report, str | None]:
         return report, dry
 
 
-def _target(request: _Request, stack: contextlib.ExitStack) -> tuple[Target, str | None]:
+def _target(request: _ImportJob, stack: contextlib.ExitStack) -> tuple[Target, str | None]:
     """Return where the rows go; for a dry run also a word about the ledger it looked at."""
     if not request.dry_run:
         return LedgerTarget(stack.enter_context(open_for_writing(request.directory))), None

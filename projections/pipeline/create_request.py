@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import AccountFlags, Rows, TransferFlags
-from nostro.projections.rules.posting import Posting
+from nostro.projections.rules.posting import AppliedTransfer
 
 JOINED_ROWS_MAX: Final = 8_189
 """So many rows are joined at most."""
@@ -26,14 +26,14 @@ _IMPORTED: Final = {
 
 
 @attrs.define(eq=False)
-class Request:
+class CreateRequest:
     """Rows to create and, once it was carried out, what became of them."""
 
     kind: RecordKind
     rows: Rows
     in_objects: Callable[[npt.NDArray[np.void]], list[Any]] | None = None
     """Makes the answer of ``CREATE_RESULT[n]``; None: that is the answer."""
-    postings: list[Posting] | None = None
+    applied: list[AppliedTransfer] | None = None
     """Takes the transfers that took effect and their accounts after each."""
     results: npt.NDArray[np.void] | None = None
     error: BaseException | None = None
@@ -41,7 +41,7 @@ class Request:
     """Held while its caller sleeps."""
     is_elected: bool = False
     """Whether its caller was woken to lead."""
-    parts: Sequence[Request] = ()
+    parts: Sequence[CreateRequest] = ()
     """Those that it was joined of."""
     _answer: Any = None
 
@@ -60,7 +60,7 @@ class Request:
         for part in self.parts:
             part.fail(cause)
 
-    def singles(self) -> Iterator[Request]:
+    def singles(self) -> Iterator[CreateRequest]:
         """What callers have sent, in order."""
         if not self.parts:
             yield self
@@ -69,7 +69,7 @@ class Request:
 
     def prepare(self) -> None:
         """Make the answer of the results now rather than later."""
-        if self.in_objects is not None and self.postings is None and self.results is not None:
+        if self.in_objects is not None and self.applied is None and self.results is not None:
             self._answer = self.in_objects(self.results)
 
     def outcome(self) -> Any:
@@ -91,7 +91,7 @@ class Request:
         return self.in_objects(self.results) if self._answer is None else self._answer
 
 
-def take_joined(line: deque[Request]) -> Request:
+def take_joined(line: deque[CreateRequest]) -> CreateRequest:
     """Take the first request out of line, joined with those behind it that may be."""
     group = [line.popleft()]
     rows = len(group[0].rows)
@@ -101,24 +101,24 @@ def take_joined(line: deque[Request]) -> Request:
     return join(group)
 
 
-def join(group: Sequence[Request]) -> Request:
+def join(group: Sequence[CreateRequest]) -> CreateRequest:
     """One request of several, each of which goes with the one before it."""
     first = group[0]
     if len(group) == 1:
         return first
     # As bytes: numpy would copy rows of fields field by field.
     joined = b"".join([request.rows.tobytes() for request in group])
-    return Request(first.kind, np.frombuffer(joined, first.rows.dtype), parts=group)
+    return CreateRequest(first.kind, np.frombuffer(joined, first.rows.dtype), parts=group)
 
 
-def goes_with(before: Request, after: Request) -> bool:
+def goes_with(before: CreateRequest, after: CreateRequest) -> bool:
     """Whether ``after``, right behind ``before``, is answered the same when joined to it.
 
     Not where a chain is left open at the end, and imported events only go with their like.
     """
     if before.kind is not after.kind or not len(before.rows) or not len(after.rows):
         return False
-    if before.postings is not None or after.postings is not None:
+    if before.applied is not None or after.applied is not None:
         return False
     ends, begins = int(before.rows["flags"][-1]), int(after.rows["flags"][0])
     first = int(before.rows["flags"][0])

@@ -27,8 +27,8 @@ from nostro import (
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.rows import transfer_rows
 from nostro.journal.writing.writer import Ticket
-from nostro.projections.pipeline.combining_queue import Line
-from nostro.projections.pipeline.request import JOINED_ROWS_MAX, Request, take_joined
+from nostro.projections.pipeline.combining_queue import CombiningQueue
+from nostro.projections.pipeline.create_request import JOINED_ROWS_MAX, CreateRequest, take_joined
 from tests.ledgers import pipeline
 from tests.waiting import until
 
@@ -52,17 +52,17 @@ class Callers:
 
     def __init__(self, ledger: Ledger, pool: ThreadPoolExecutor) -> None:
         self._ledger, self._pool = ledger, pool
-        assert ledger._line is not None
-        self._line = ledger._line
+        assert ledger._queue is not None
+        self._queue = ledger._queue
         pipeline(ledger)._deciding.acquire()
         self.first = pool.submit(ledger.create_transfers, [ONE])
-        until(lambda: self._line._is_led)
+        until(lambda: self._queue._is_led)
 
     def send(self, *transfers: Transfer, **options: Any) -> Future[list[Any]]:  # noqa: ANN401
-        before = len(self._line._waiting)
+        before = len(self._queue._waiting)
         create: Any = self._ledger.create_transfers
         future: Future[list[Any]] = self._pool.submit(create, list(transfers), **options)
-        until(lambda: len(self._line._waiting) > before)
+        until(lambda: len(self._queue._waiting) > before)
         return future
 
     def release(self) -> None:
@@ -118,10 +118,10 @@ def test_when_there_is_no_room_for_all_each_is_tried_alone(
     """And who does not fit is told; the others get in."""
     decide = type(pipeline(ledger)).decide
 
-    def little_room(kind: RecordKind, rows: Any, postings: Any) -> Any:  # noqa: ANN401
+    def little_room(kind: RecordKind, rows: Any, applied: Any) -> Any:  # noqa: ANN401
         if len(rows) > 1:
             raise JournalFull(ledger.path, 128 * len(rows))
-        return decide(pipeline(ledger), kind, rows, postings)
+        return decide(pipeline(ledger), kind, rows, applied)
 
     monkeypatch.setattr(pipeline(ledger), "decide", little_room)
     sent = [
@@ -207,10 +207,10 @@ def test_a_failure_reaches_everybody_it_concerns(
     """Nobody sleeps for ever, and the next request is carried out."""
     decide = type(pipeline(ledger)).decide
 
-    def failing(kind: RecordKind, rows: Any, postings: Any) -> Any:  # noqa: ANN401
+    def failing(kind: RecordKind, rows: Any, applied: Any) -> Any:  # noqa: ANN401
         if len(rows) > 1:
             raise MemoryError
-        return decide(pipeline(ledger), kind, rows, postings)
+        return decide(pipeline(ledger), kind, rows, applied)
 
     monkeypatch.setattr(pipeline(ledger), "decide", failing)
     sent = [callers.send(with_id(id_)) for id_ in (2, 3, 4)]
@@ -250,8 +250,10 @@ class Interrupted:
 @pytest.mark.parametrize("is_elected", [True, False])
 def test_who_is_interrupted_in_line_leaves_it(ledger: Ledger, is_elected: bool) -> None:
     """If it was to lead, the next one does."""
-    line = Line(pipeline(ledger))
-    gone, next_ = (Request(RecordKind.TRANSFERS, transfer_rows([with_id(id_)])) for id_ in (1, 2))
+    line = CombiningQueue(pipeline(ledger))
+    gone, next_ = (
+        CreateRequest(RecordKind.TRANSFERS, transfer_rows([with_id(id_)])) for id_ in (1, 2)
+    )
     line._is_led = True
     next_.wake = threading.Lock()
     next_.wake.acquire()
@@ -269,7 +271,7 @@ def test_who_is_interrupted_in_line_leaves_it(ledger: Ledger, is_elected: bool) 
 def test_requests_are_joined_up_to_a_limit(last: int) -> None:
     """So that nobody waits for a record without end."""
     sizes = [4_000, JOINED_ROWS_MAX - 4_001, last]
-    line = deque(Request(RecordKind.TRANSFERS, transfer_rows([ONE] * size)) for size in sizes)
+    line = deque(CreateRequest(RecordKind.TRANSFERS, transfer_rows([ONE] * size)) for size in sizes)
     joined = take_joined(line)
     assert len(joined.rows) == (JOINED_ROWS_MAX if last == 1 else JOINED_ROWS_MAX - 1)
     assert len(joined.parts) == (3 if last == 1 else 2)
