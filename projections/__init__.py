@@ -11,6 +11,7 @@ from nostro.projections.ledger.backends import open_ledger
 from nostro.projections.ledger.ledger import Ledger, OpenReport
 from nostro.projections.ledger.ledger_async import AsyncLedger
 from nostro.projections.ledger.past import PastLedger
+from nostro.projections.ledger.preview import LedgerPreview
 from nostro.projections.ledger.protocol import LedgerClient
 from nostro.projections.ledger.refusals import (
     AccountFailed,
@@ -42,6 +43,7 @@ __all__ = [
     "InsufficientBalance",
     "Ledger",
     "LedgerClient",
+    "LedgerPreview",
     "OpenReport",
     "PastLedger",
     "Projection",

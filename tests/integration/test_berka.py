@@ -22,7 +22,6 @@ from nostro import Ledger
 from nostro.tools.amounts import parse_amount
 from nostro.tools.importing import (
     Importer,
-    LedgerTarget,
     Options,
     Outcome,
     RawRow,
@@ -71,7 +70,7 @@ def berka_import(ledger: Ledger, *, interrupt_at: int | None = None) -> Report:
     options = Options(timeline=Timeline(mapping.date, now=time.time_ns()), batch_rows=1_000)
     with Source(DATA, mapping.file) as source:
         rows = interrupted(source.rows(), interrupt_at)
-        return Importer(LedgerTarget(ledger), options).run(
+        return Importer(ledger, options).run(
             postings(rows, RowReader(mapping, source.columns), sort=False)
         )
 

@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from nostro import Ledger
+from nostro.projections import LedgerPreview
 from nostro.tools.importing import (
     BadRow,
-    DryTarget,
     Importer,
-    LedgerTarget,
     Options,
     Outcome,
     RawRow,
@@ -108,9 +108,9 @@ def test_running_an_import_twice_doubles_nothing(case: Case) -> None:
     """The second run finds every row there and changes no balance and no position."""
     case.write(good_rows(100))
     with Ledger.open(case.books) as ledger:
-        first = case.run(LedgerTarget(ledger), batch_rows=7)
+        first = case.run(ledger, batch_rows=7)
         before = (balances(ledger), ledger.position)
-        second = case.run(LedgerTarget(ledger), batch_rows=100)
+        second = case.run(ledger, batch_rows=100)
         assert (balances(ledger), ledger.position) == before
     assert (first.created, first.already_there, first.accounts_created) == (100, 0, 35)
     assert (second.created, second.already_there, second.accounts_created) == (0, 100, 0)
@@ -123,11 +123,11 @@ def test_an_interrupted_import_ends_where_an_uninterrupted_one_does(
     """Wherever it stopped, and with other batches: the same accounts, at the same times."""
     case.write(good_rows(100))
     with Ledger.open(case.books) as ledger:
-        stopped = case.run(LedgerTarget(ledger), interrupt_at=interrupt_at, batch_rows=7)
-        resumed = case.run(LedgerTarget(ledger), batch_rows=11)
+        stopped = case.run(ledger, interrupt_at=interrupt_at, batch_rows=7)
+        resumed = case.run(ledger, batch_rows=11)
         twice = ledger.accounts()
     with Ledger.open(tmp_path / "other") as ledger:
-        case.run(LedgerTarget(ledger))
+        case.run(ledger)
         once = ledger.accounts()
     assert stopped.outcome is Outcome.INTERRUPTED
     assert stopped.created == interrupt_at // 7 * 7
@@ -140,12 +140,12 @@ def test_a_bad_row_stops_the_import_and_its_correction_continues_it(case: Case) 
     rows = good_rows(20)
     case.write([*rows[:10], "r10,2001-02-15,4,in,oops", *rows[11:]])
     with Ledger.open(case.books) as ledger:
-        stopped = case.run(LedgerTarget(ledger))
+        stopped = case.run(ledger)
         assert stopped.outcome is Outcome.STOPPED
         assert str(stopped.bad_row) == "line 12: amount is not a number: 'oops'"
         assert (stopped.created, stopped.line_last) == (10, 11)
         case.write(rows)
-        resumed = case.run(LedgerTarget(ledger))
+        resumed = case.run(ledger)
     assert (resumed.outcome, resumed.already_there, resumed.created) == (Outcome.COMPLETE, 10, 10)
 
 
@@ -156,7 +156,7 @@ def test_bad_rows_are_skipped_when_asked_and_counted_by_reason(case: Case) -> No
     rejected: list[BadRow] = []
     case.write(rows)
     with Ledger.open(case.books) as ledger:
-        report = case.run(LedgerTarget(ledger), skip_bad_rows=True, rejected=rejected.append)
+        report = case.run(ledger, skip_bad_rows=True, rejected=rejected.append)
     assert report.outcome is Outcome.COMPLETE
     assert (report.rows_read, report.created) == (13, 10)
     assert report.skipped == {
@@ -167,35 +167,58 @@ def test_bad_rows_are_skipped_when_asked_and_counted_by_reason(case: Case) -> No
     assert sorted(bad.line for bad in rejected) == [5, 6, 7]
 
 
-def test_a_key_that_names_two_different_rows_is_refused_in_a_dry_run_too(case: Case) -> None:
-    """The dry run answers as the ledger would, without one."""
-    case.write([*good_rows(5), "r4,2001-02-28,1,in,77.00", "r4,2001-02-28,2,in,5.00"])
-    dry = case.run(DryTarget(None), skip_bad_rows=True)
-    assert not case.books.exists()
-    with Ledger.open(case.books) as ledger:
-        real = case.run(LedgerTarget(ledger), skip_bad_rows=True)
-        compared = case.run(DryTarget(ledger), skip_bad_rows=True)
-        again = case.run(LedgerTarget(ledger), skip_bad_rows=True)
-    for one, other in ((dry, real), (compared, again)):
-        assert (one.created, one.already_there, one.skipped, one.accounts_created) == (
-            other.created,
-            other.already_there,
-            other.skipped,
-            other.accounts_created,
-        )
-    reasons = {"refused by the ledger: EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID": 1}
-    assert dry.skipped == reasons
+ROWS_WITH_FAULTS = [
+    *good_rows(5),
+    "x1,2001-02-28,1,in,",
+    "r4,2001-02-28,1,in,77.00",
+    "r4,2001-02-28,2,in,5.00",
+    "x2,2001-02-28,1,out,6.00",
+    "x3,2001-02-28,1,out,0.01",
+    "x3,2001-02-28,1,in,0.01",
+    "x4,2001-02-28,3,out,1.00",
+    "x5,2001-02-28,4,in,1.00",
+    "x6,2001-02-28,4,out,1.00",
+    "x6,2001-02-28,4,out,1.00",
+    "x7,2000-02-28,4,in,1.00",
+]
+"""Missing amounts, one key for two rows, more than an account holds, a date out of order."""
+
+
+@pytest.mark.parametrize("batch_rows", [1, 3, 100])
+def test_a_dry_run_tells_what_the_import_will_do(case: Case, batch_rows: int) -> None:
+    """Each row has the same outcome in both, with an empty ledger and with one that holds rows."""
+    case.write(ROWS_WITH_FAULTS)
+    outcomes = []
+    for _ in range(2):
+        rejected: list[list[BadRow]] = [[], []]
+        with LedgerPreview(case.books if case.books.exists() else None) as preview:
+            dry = case.run(
+                preview, skip_bad_rows=True, batch_rows=batch_rows, rejected=rejected[0].append
+            )
+        with Ledger.open(case.books) as ledger:
+            real = case.run(
+                ledger, skip_bad_rows=True, batch_rows=batch_rows, rejected=rejected[1].append
+            )
+        assert attrs.evolve(dry, seconds=0) == attrs.evolve(real, seconds=0)
+        assert rejected[0] == rejected[1]
+        outcomes.append((real.created, real.already_there, real.skipped))
+    (created, there, first), (created_again, there_again, _) = outcomes
+    assert (created, there, created_again, there_again) == (8, 2, 0, 10)
+    assert first["refused by the ledger: EXCEEDS_CREDITS"] == 2
+    assert first["refused by the ledger: ID_ALREADY_FAILED"] == 1
+    assert first["refused by the ledger: EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID"] == 1
 
 
 def test_an_account_that_cannot_be_made_spoils_its_own_rows_only(case: Case) -> None:
     """An import of older data cannot create accounts before those that are there."""
     case.write(good_rows(3))
     with Ledger.open(case.books) as ledger:
-        case.run(LedgerTarget(ledger))
+        case.run(ledger)
         case.write(["s1,1999-01-01,50,in,1.00", "s2,2001-03-01,1,in,1.00"])
         position = ledger.position
-        dry = case.run(DryTarget(ledger), skip_bad_rows=True)
-        report = case.run(LedgerTarget(ledger), skip_bad_rows=True)
+        with LedgerPreview(case.books) as preview:
+            dry = case.run(preview, skip_bad_rows=True)
+        report = case.run(ledger, skip_bad_rows=True)
         assert ledger.position == position + 1  # no transfer id was used up in vain
     assert (dry.created, dry.skipped) == (report.created, report.skipped)
     assert report.created == 1
@@ -208,10 +231,11 @@ def test_rows_older_than_the_newest_transfer_are_refused_in_a_dry_run_too(case: 
     """History goes in once and in order; whoever tries otherwise is told before."""
     case.write(good_rows(3))
     with Ledger.open(case.books) as ledger:
-        case.run(LedgerTarget(ledger))
+        case.run(ledger)
         case.write(["s1,2001-02-01,1,in,1.00", "s2,2001-03-01,1,in,1.00"])
-        dry = case.run(DryTarget(ledger), skip_bad_rows=True)
-        report = case.run(LedgerTarget(ledger), skip_bad_rows=True)
+        with LedgerPreview(case.books) as preview:
+            dry = case.run(preview, skip_bad_rows=True)
+        report = case.run(ledger, skip_bad_rows=True)
     reason = "refused by the ledger: IMPORTED_EVENT_TIMESTAMP_MUST_NOT_REGRESS"
     assert dry.skipped == report.skipped == {reason: 1}
 
@@ -220,7 +244,7 @@ def test_past_balances_answer_from_the_datas_own_dates(case: Case) -> None:
     """The end of a day holds that day's rows and no later ones."""
     case.write(["a,2001-02-01,1,in,5.00", "b,2001-02-02,1,in,7.00", "c,2001-02-02,1,out,1.00"])
     with Ledger.open(case.books) as ledger:
-        case.run(LedgerTarget(ledger))
+        case.run(ledger)
         day_end = 981_071_999_999_999_999  # 2001-02-01
         (first,) = ledger.at(timestamp=day_end).lookup_accounts([1])
         (second,) = ledger.at(timestamp=day_end + 86_400 * 10**9).lookup_accounts([1])

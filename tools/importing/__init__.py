@@ -3,21 +3,18 @@
 from nostro.tools.importing.batch import BATCH_ROWS_MAX
 from nostro.tools.importing.dates import Timeline
 from nostro.tools.importing.errors import ImportingError, MappingError, SourceError
-from nostro.tools.importing.importer import Importer, Options
+from nostro.tools.importing.importer import Importer, Options, Target
 from nostro.tools.importing.mapping import Mapping
 from nostro.tools.importing.mapping_file import check_columns, read_mapping
 from nostro.tools.importing.report import Outcome, Report, Tally
 from nostro.tools.importing.rows import BadRow, Posting, RowReader, postings
 from nostro.tools.importing.source import RawRow, Source
-from nostro.tools.importing.target import DryTarget, LedgerTarget, Target
 
 __all__ = [
     "BATCH_ROWS_MAX",
     "BadRow",
-    "DryTarget",
     "Importer",
     "ImportingError",
-    "LedgerTarget",
     "Mapping",
     "MappingError",
     "Options",

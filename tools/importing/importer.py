@@ -8,23 +8,38 @@ timestamps depend on nothing but the file and the mapping, so running it again f
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
-from nostro.journal import CreateAccountStatus, CreateTransferStatus
+from nostro.journal import Account, CreateAccountStatus, CreateTransferStatus, Rows
 from nostro.tools.importing.batch import BATCH_ROWS_MAX, Batch, NewAccount, account_rows
 from nostro.tools.importing.dates import Timeline
 from nostro.tools.importing.errors import RowRefused
 from nostro.tools.importing.report import Outcome, Report, Tally
 from nostro.tools.importing.rows import BadRow, Posting
-from nostro.tools.importing.target import Target
 
 _CREATED: Final = int(CreateTransferStatus.CREATED)
 _EXISTS: Final = int(CreateTransferStatus.EXISTS)
 _ACCOUNT_THERE: Final = {int(CreateAccountStatus.CREATED), int(CreateAccountStatus.EXISTS)}
+
+
+class Target(Protocol):
+    """Where rows go: a ledger, or for a dry run a preview of one."""
+
+    def lookup_accounts(self, ids: Sequence[int], /) -> list[Account]:
+        """Return those of the accounts that exist."""
+        ...
+
+    def create_accounts(self, rows: Rows, /) -> Rows:
+        """Create ``ACCOUNT[n]``; return ``CREATE_RESULT[n]``."""
+        ...
+
+    def create_transfers(self, rows: Rows, /) -> Rows:
+        """Create ``TRANSFER[n]``; return ``CREATE_RESULT[n]``."""
+        ...
 
 
 class _Stop(Exception):
@@ -128,7 +143,7 @@ class Importer:
         new = [id for id in named if id not in self._known]
         if not new:
             return {}
-        self._known.update(self._target.known_accounts(new))
+        self._known.update(account.id for account in self._target.lookup_accounts(new))
         accounts = [named[id] for id in new if id not in self._known]
         refused: dict[int, str] = {}
         # One row may name two accounts, and a request holds no more than a batch.

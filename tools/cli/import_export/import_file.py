@@ -13,7 +13,7 @@ import attrs
 import click
 
 from nostro.journal import JournalError
-from nostro.projections import Ledger
+from nostro.projections import LedgerPreview
 from nostro.tools.cli.books.init import ledger_exists, open_for_writing
 from nostro.tools.cli.import_export import export_import, import_report
 from nostro.tools.cli.terminal import parameters
@@ -25,9 +25,7 @@ from nostro.tools.exporting import is_export
 from nostro.tools.importing import (
     BATCH_ROWS_MAX,
     BadRow,
-    DryTarget,
     Importer,
-    LedgerTarget,
     Mapping,
     Options,
     RawRow,
@@ -188,13 +186,13 @@ def _run(request: _ImportJob, mapping: Mapping) -> tuple[Report, str | None]:
 def _target(request: _ImportJob, stack: contextlib.ExitStack) -> tuple[Target, str | None]:
     """Return where the rows go; for a dry run also a word about the ledger it looked at."""
     if not request.dry_run:
-        return LedgerTarget(stack.enter_context(open_for_writing(request.directory))), None
+        return stack.enter_context(open_for_writing(request.directory)), None
     if ledger_exists(request.directory):
-        ledger = stack.enter_context(Ledger.open(request.directory, create=False, read_only=True))
-        return DryTarget(ledger), "compared with the ledger as it is"
+        preview = stack.enter_context(LedgerPreview(request.directory))
+        return preview, "compared with the ledger as it is"
     if request.directory.exists() and not request.directory.is_dir():
         raise CommandFailed(f"{request.directory}: is not a directory", code=WRONG_USE)
-    return DryTarget(None), "a ledger would be made"
+    return stack.enter_context(LedgerPreview()), "a ledger would be made"
 
 
 def _metered(source: Source, progress: Meter) -> Iterator[RawRow]:
