@@ -30,7 +30,7 @@ from nostro.projections.checkpoints.restore import restore_state
 from nostro.projections.deciding.decision import Decision, decide_accounts, decide_transfers
 from nostro.projections.deciding.frontier import Draft, Frontier
 from nostro.projections.indexes.transfer_index import TransferIndex
-from nostro.projections.rules.account_rules import TransferRow
+from nostro.projections.rules.values import TransferRow
 from nostro.projections.state.archive import Archive
 from nostro.projections.state.ledger_state import LedgerState
 
@@ -149,7 +149,7 @@ class LedgerPreview:
 
     def _expire_due(self) -> None:
         state, now = self._state, self._now()
-        while ids := state.pendings.due(now, BATCH_EVENTS_MAX):
+        while ids := state.pending_transfers.due(now, BATCH_EVENTS_MAX):
             state.expire(
                 ids,
                 positions=range(state.position + 1, state.position + 1 + len(ids)),
