@@ -1,10 +1,10 @@
-"""Frozen objects in a quarter of the time: filled in while they may still change, then frozen.
+"""Frozen objects in a quarter of the time: fill in a mutable object, then freeze it.
 
-The ``__init__`` of a frozen class sets each field by way of ``object.__setattr__``, 80 ns each. Its
-*twin* has the same fields and nothing else; an instance of it takes them as any object does, 5 ns
-each, and becomes one of the frozen class by changing its class::
+The ``__init__`` of a frozen class sets each field with ``object.__setattr__``, 80 ns each. A
+mutable class with the same fields sets them in 5 ns each. Its instance becomes frozen when it is
+given the frozen class::
 
-    made = _Account()
+    made = _MutableAccount()
     made.id = ...
     made.__class__ = Account
 """
@@ -17,11 +17,12 @@ from typing import Any
 import attrs
 
 
-def twin(frozen: type) -> Callable[[], Any]:
-    """What gives an object to fill in.
+def mutable_class(frozen: type) -> Callable[[], Any]:
+    """A class with the fields of ``frozen``, whose instances can be filled in.
 
-    ``frozen`` is an attrs class that has no slot for weak references: where they have one, Python
-    takes two classes for different.
+    Args:
+        frozen: an attrs class without a slot for weak references; with that slot, Python refuses
+            to change the class of an instance.
     """
     names = [field.name for field in attrs.fields(frozen)]
     made: Callable[[], Any] = attrs.make_class(

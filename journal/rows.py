@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nostro.journal.errors import BatchTooLarge, InvalidField
-from nostro.journal.fast_frozen import twin
+from nostro.journal.fast_frozen import mutable_class
 from nostro.journal.model import (
     ACCOUNT,
     AMOUNT_MAX,
@@ -43,8 +43,8 @@ _TRANSFER_FIELDS: Final = attrgetter(
 )  # fmt: skip
 
 
-_Account: Final = twin(Account)
-_Transfer: Final = twin(Transfer)
+_MutableAccount: Final = mutable_class(Account)
+_MutableTransfer: Final = mutable_class(Transfer)
 _account_flags: Final = cache(AccountFlags)
 _transfer_flags: Final = cache(TransferFlags)
 """By number: calling an enum takes a tenth of the time of a whole look-up."""
@@ -81,7 +81,7 @@ def accounts_from_bytes(data: bytes | bytearray) -> list[Account]:
         id_, id_high, dp, dp_high, do, do_high, cp, cp_high, co, co_high, data_128, data_high,
         data_64, data_32, _, ledger, code, flags, timestamp,
     ) in WORDS_OF_ROW.iter_unpack(data):  # fmt: skip
-        account = _Account()  # most high words are zero, and then there is nothing to join
+        account = _MutableAccount()  # most high words are zero, and then there is nothing to join
         account.id = id_high << 64 | id_ if id_high else id_
         account.debits_pending = dp_high << 64 | dp if dp_high else dp
         account.debits_posted = do_high << 64 | do if do_high else do
@@ -105,7 +105,7 @@ def transfers_from_rows(rows: Rows) -> list[Transfer]:
         id_, debit_account_id, credit_account_id, amount, pending_id, data_128,
         data_64, data_32, timeout, ledger, code, flags, timestamp,
     ) in columns(rows):  # fmt: skip
-        transfer = _Transfer()
+        transfer = _MutableTransfer()
         transfer.id = id_
         transfer.debit_account_id = debit_account_id
         transfer.credit_account_id = credit_account_id

@@ -12,7 +12,7 @@ from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import TRANSFER, Rows
 from nostro.journal.reading.reader import Cursor, Reader
 from nostro.journal.storage.files import Storage
-from nostro.journal.writing.writer import SyncMode, Ticket, Writer
+from nostro.journal.writing.writer import QueuedRecord, SyncMode, Writer
 
 
 def transfers(first: int, count: int = 1) -> Rows:
@@ -42,29 +42,29 @@ def open_writer(
     return Writer.open(path, segment_bytes_max=segment_bytes_max, sync=sync, storage=storage)
 
 
-def append(writer: Writer, first: int, count: int = 1) -> Ticket:
+def append(writer: Writer, first: int, count: int = 1) -> QueuedRecord:
     """Put the record of :func:`transfers` in line."""
-    ticket = writer.append(
+    queued = writer.append(
         codec.encode_rows(RecordKind.TRANSFERS, transfers(first, count), None),
         event_count=count,
         timestamp_min=first * 10,
         timestamp_max=(first + count - 1) * 10,
         generation=writer.generation,
     )
-    assert ticket is not None
-    return ticket
+    assert queued is not None
+    return queued
 
 
-def commit(writer: Writer, first: int, count: int = 1) -> Ticket:
+def commit(writer: Writer, first: int, count: int = 1) -> QueuedRecord:
     """Append one record and wait until it is durable."""
-    ticket = append(writer, first, count)
-    writer.wait(ticket)
-    return ticket
+    queued = append(writer, first, count)
+    writer.wait(queued)
+    return queued
 
 
-def wait_in_threads(writer: Writer, tickets: list[Ticket]) -> list[threading.Thread]:
-    """One started thread for each ticket, waiting for it."""
-    threads = [threading.Thread(target=writer.wait, args=(ticket,)) for ticket in tickets]
+def wait_in_threads(writer: Writer, records: list[QueuedRecord]) -> list[threading.Thread]:
+    """One started thread per record, waiting until it is durable."""
+    threads = [threading.Thread(target=writer.wait, args=(queued,)) for queued in records]
     for thread in threads:
         thread.start()
     return threads

@@ -28,15 +28,15 @@ def rewrite(path: Path, forge: Callable[[Rows], None], *, last: int | None = Non
     with mock.patch("nostro.journal.writing.creation.os.urandom", return_value=ledger_id):
         writer = open_writer(forged)
     for record in _until(reader.records(), last):
-        ticket = writer.append(
+        queued = writer.append(
             _payload(record, forge),
             event_count=record.event_count,
             timestamp_min=record.timestamp_min,
             timestamp_max=record.timestamp_max,
             generation=writer.generation,
         )
-        assert ticket is not None
-        writer.wait(ticket)
+        assert queued is not None
+        writer.wait(queued)
     writer.close()
     for name in ("checkpoints", "indexes"):
         shutil.rmtree(path / name)

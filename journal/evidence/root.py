@@ -133,7 +133,7 @@ def decode_json(data: bytes, *, what: str, size_bytes_max: int) -> dict[str, Any
     if len(data) > size_bytes_max:
         raise InvalidEvidence(what, f"it has more than {size_bytes_max:,} bytes")
     try:
-        value = json.loads(data, object_pairs_hook=_without_twins)
+        value = json.loads(data, object_pairs_hook=_without_repeated_keys)
     except (ValueError, RecursionError):
         raise InvalidEvidence(what, "it is not JSON") from None
     if not isinstance(value, dict):
@@ -155,7 +155,7 @@ def decode_position(value: object) -> int:
     return value
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; ValueError if a key is there twice: each reader would choose one."""
     found = dict(pairs)
     if len(found) != len(pairs):

@@ -79,7 +79,7 @@ _FEW_MAX: Final = 24
 """Smaller numbers are one byte of CBOR."""
 _COLUMNS_PAY: Final = 16
 """From one in so many rows of a block on, picking by columns is faster."""
-_SCRATCH_BLOCKS: Final = 16
+_BUFFER_BLOCKS: Final = 16
 """So many blocks are turned at once."""
 _local = threading.local()
 
@@ -379,8 +379,8 @@ def decompress(data: bytes | memoryview, *, size_bytes_max: int) -> bytes:
 def _encode_blocks(rows: Rows) -> list[bytes]:
     whole = len(rows) // BLOCK_ROWS
     blocks: list[bytes] = []
-    for first in range(0, whole, _SCRATCH_BLOCKS):
-        count = min(_SCRATCH_BLOCKS, whole - first)
+    for first in range(0, whole, _BUFFER_BLOCKS):
+        count = min(_BUFFER_BLOCKS, whole - first)
         some = rows[first * BLOCK_ROWS : (first + count) * BLOCK_ROWS]
         blocks += _encode_whole_blocks(np.ascontiguousarray(some).view(np.uint8), count)
     starts = range(whole * BLOCK_ROWS, len(rows), BLOCK_ROWS)
@@ -390,15 +390,15 @@ def _encode_blocks(rows: Rows) -> list[bytes]:
 def _encode_whole_blocks(data: npt.NDArray[np.uint8], count: int) -> list[bytes]:
     """The blocks of ``u8[count * 512 * 128]``."""
     plain = data.reshape(count, BLOCK_ROWS, ROW_BYTES)
-    scratch = _scratch()
+    buffer = _transpose_buffer()
     used = _used_bytes(data)
-    for byte in scratch.used - used:
-        scratch.transposed[:, byte] = 0
-    scratch.used = used
+    for byte in buffer.used - used:
+        buffer.transposed[:, byte] = 0
+    buffer.used = used
     for byte in used:  # most bytes of most rows are zero
-        scratch.transposed[:count, byte] = plain[:, :, byte]
+        buffer.transposed[:count, byte] = plain[:, :, byte]
     compress = _compressor().compress
-    packed = [_TRANSPOSED + compress(scratch.transposed[number].data) for number in range(count)]
+    packed = [_TRANSPOSED + compress(buffer.transposed[number].data) for number in range(count)]
     return [
         block if len(block) <= BLOCK_ROWS * ROW_BYTES else _PLAIN + rows.tobytes()
         for block, rows in zip(packed, plain, strict=True)
@@ -412,19 +412,19 @@ def _used_bytes(data: npt.NDArray[np.uint8]) -> set[int]:
     return set(np.flatnonzero(every.view(np.uint8)).tolist())
 
 
-class _Scratch:
+class _TransposeBuffer:
     """Where a thread turns rows: all zero but for the bytes that were used last."""
 
     def __init__(self) -> None:
-        self.transposed = np.zeros((_SCRATCH_BLOCKS, ROW_BYTES, BLOCK_ROWS), np.uint8)
+        self.transposed = np.zeros((_BUFFER_BLOCKS, ROW_BYTES, BLOCK_ROWS), np.uint8)
         self.used: set[int] = set()
 
 
-def _scratch() -> _Scratch:
-    scratch: _Scratch | None = getattr(_local, "scratch", None)
-    if scratch is None:
-        scratch = _local.scratch = _Scratch()
-    return scratch
+def _transpose_buffer() -> _TransposeBuffer:
+    buffer: _TransposeBuffer | None = getattr(_local, "buffer", None)
+    if buffer is None:
+        buffer = _local.buffer = _TransposeBuffer()
+    return buffer
 
 
 def _encode_block(rows: Rows) -> bytes:

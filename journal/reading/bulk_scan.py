@@ -1,8 +1,7 @@
-"""Walking the frames of one segment thousands at a time, for those who read all of it.
+"""Checking the frames of a whole segment, thousands at a time.
 
-What :func:`scan` checks frame by frame is checked here of many frames at once; per
-frame there remain its SHA-256 and two CRCs. Where something is not as it must be, ``scan`` says
-what and where.
+This module checks what :func:`scan` checks, but for many frames at once with numpy. Only a SHA-256
+and two CRCs remain to be computed per frame. When a check fails, ``scan`` finds what and where.
 """
 
 from __future__ import annotations
@@ -39,11 +38,8 @@ _SIZE_START: Final = HEADERS.fields["payload_bytes"][1]
 
 
 @attrs.frozen(eq=False)
-class Stretch:
-    """Frames that follow on one another, each sound.
-
-    ``data`` are their bytes, ``records`` how many they are.
-    """
+class FrameChunk:
+    """Consecutive sound frames: their bytes, and the number of their records and events."""
 
     data: memoryview
     records: int
@@ -55,7 +51,7 @@ class Stretch:
         return cls(scanned.frame, 1, scanned.header.event_count, scanned.next_place)
 
 
-def stretches(
+def scan_chunks(
     storage: Storage,
     fd: int,
     start: Place,
@@ -63,30 +59,30 @@ def stretches(
     end_bytes: int,
     ledger_id: bytes,
     chunk_bytes: int = _CHUNK_BYTES,
-) -> Iterator[Stretch]:
-    """All frames from ``start`` up to ``end_bytes``, some ``chunk_bytes`` at a time.
+) -> Iterator[FrameChunk]:
+    """The frames from ``start`` up to ``end_bytes``, about ``chunk_bytes`` at a time.
 
     Raises:
-        FrameBreak: as :func:`nostro.journal.reading.scan.scan` does, after what is sound before it.
+        FrameBreak: as :func:`nostro.journal.reading.scan.scan` does, after the sound frames.
     """
     place = start
     while place.offset_bytes < end_bytes:
         chunk_end = min(place.offset_bytes + chunk_bytes, end_bytes)
         data = storage.read(fd, chunk_end - place.offset_bytes, place.offset_bytes)
-        stretch = _sound(data, place, ledger_id)
-        if stretch is not None:
-            yield stretch
-            place = stretch.next_place
+        chunk = _sound_chunk(data, place, ledger_id)
+        if chunk is not None:
+            yield chunk
+            place = chunk.next_place
             continue
         for scanned in scan(storage, fd, place, end_bytes=end_bytes, ledger_id=ledger_id):
             place = scanned.next_place
-            yield Stretch.of(scanned)
+            yield FrameChunk.of(scanned)
             if place.offset_bytes >= chunk_end:
                 break
 
 
-def _sound(data: bytes, start: Place, ledger_id: bytes) -> Stretch | None:
-    """The whole frames that ``data`` begins with; None where there are none, or not all is well."""
+def _sound_chunk(data: bytes, start: Place, ledger_id: bytes) -> FrameChunk | None:
+    """The whole frames at the start of ``data``; None if there are none, or one is not sound."""
     heads, tails, header_crcs, payload_crcs, links = [], [], [], [], []
     view, offset, room = memoryview(data), 0, len(data)
     while offset + HEADER_BYTES <= room:
@@ -127,7 +123,7 @@ def _sound(data: bytes, start: Place, ledger_id: bytes) -> Stretch | None:
     if not are_sound.all() or headers["previous_sha256"].tobytes() != b"".join(expected):
         return None
     place = Place(start.offset_bytes + offset, end_position, links[-1])
-    return Stretch(view[:offset], len(heads), end_position - start.position, place)
+    return FrameChunk(view[:offset], len(heads), end_position - start.position, place)
 
 
 def _is_padding(payload_bytes: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:

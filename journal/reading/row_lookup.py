@@ -1,8 +1,8 @@
 """Rows by position: reads the blocks that hold them and nothing else.
 
-A reader walks, and so it checks the chain. A look-up jumps. It reads a frame whole the first time,
-checks its header and its payload's CRC, and remembers where its blocks stand, with a CRC of each;
-from then on it reads only the blocks that it needs, and checks those.
+A reader walks frame by frame, and checks the hash chain. A look-up jumps. It reads a frame whole
+the first time, checks its header and its payload's CRC, and keeps where each block begins and its
+CRC. From then on it reads only the blocks that it needs, and checks those.
 """
 
 from __future__ import annotations
@@ -33,46 +33,53 @@ from nostro.journal.storage.files import Storage
 
 Positions = npt.NDArray[np.int64]
 
-_BYTES_KEPT: Final = 8 * 1024 * 1024
-"""So much is remembered of frames: about 10,000 of 8,189 transfers, and more of small ones."""
+CACHE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Holds about 10,000 frames of 8,189 transfers, and more of small ones."""
 _FRAME_BYTES: Final = 700
-"""What one takes in memory besides its blocks and refusals, about."""
+"""Memory that one takes besides its blocks and refusals, about."""
 _CHUNK_BYTES: Final = 8 * 1024
 
 
 class TransferLookup:
-    """Transfers by position. Thread-safe."""
+    """Transfers by position. Thread-safe.
 
-    def __init__(self, path: Path, storage: Storage) -> None:
+    Args:
+        cache_bytes_max: memory for what is known of frames; the last one used always stays.
+    """
+
+    def __init__(
+        self, path: Path, storage: Storage, *, cache_bytes_max: int = CACHE_BYTES_MAX
+    ) -> None:
         self._reader = Reader(path, storage=storage)
         self._storage = storage
         self._lock = threading.Lock()
         self._head: Head | None = None
-        self._known: OrderedDict[int, _KnownFrame] = OrderedDict()
-        """By the first position of each; the one that was used last is the last."""
-        self._firsts: list[int] = []
-        """The same positions, rising."""
-        self._known_bytes = 0
-        self._opened: tuple[_KnownFrame, int, OpenBlock] | None = None
-        """The block that was opened last: its frame and its number there."""
+        self._cache: OrderedDict[int, _CachedFrame] = OrderedDict()
+        """By first position; the frame used last comes last."""
+        self._cached_positions: list[int] = []
+        """The same positions, in order."""
+        self._cache_bytes = 0
+        self._cache_bytes_max = cache_bytes_max
+        self._last_block: tuple[_CachedFrame, int, OpenBlock] | None = None
+        """The block opened last, with its frame and its number there."""
 
     def row(self, position: int) -> tuple[Rows, bool]:
-        """``TRANSFER[1]``, what stands at a durable ``position``, and whether it took effect.
+        """``TRANSFER[1]``, the transfer at a durable ``position``, and whether it took effect.
 
         Raises:
             Damage: the journal cannot be read there.
         """
         with self._lock, self._segments() as segments:
-            known = self._frame(position, segments)
-            number, within = divmod(position - known.position_first, BLOCK_ROWS)
-            fd = self._segment(known.path, segments)
-            row = self._block(known, number, fd).rows([within])
-            return np.frombuffer(row, TRANSFER), not known.refused([position]).any()
+            cached = self._frame(position, segments)
+            number, within = divmod(position - cached.position_first, BLOCK_ROWS)
+            fd = self._segment(cached.path, segments)
+            row = self._block(cached, number, fd).rows([within])
+            return np.frombuffer(row, TRANSFER), not cached.refused([position]).any()
 
     def rows(self, positions: Positions) -> tuple[Rows, npt.NDArray[np.bool_]]:
         """``TRANSFER[n]`` of durable positions that rise, and which of them took effect.
 
-        What is no transfer has a row of zeros, and took none.
+        A position that holds no transfer gets a row of zeros, and False.
 
         Raises:
             Damage: the journal cannot be read there.
@@ -83,27 +90,27 @@ class TransferLookup:
         done = 0
         with self._lock, self._segments() as segments:
             while done < len(wanted):
-                known = self._frame(wanted[done], segments)
-                end = bisect_right(wanted, known.position_last, done)
-                if not known.holds_transfers:
+                cached = self._frame(wanted[done], segments)
+                end = bisect_right(wanted, cached.position_last, done)
+                if not cached.holds_transfers:
                     found.append(bytes((end - done) * ROW_BYTES))
                     took_effect[done:end] = False
                 else:
-                    fd = self._segment(known.path, segments)
-                    found += self._rows(known, wanted[done:end], fd)
-                    if len(known.refusals):
-                        took_effect[done:end] = ~known.refused(wanted[done:end])
+                    fd = self._segment(cached.path, segments)
+                    found += self._rows(cached, wanted[done:end], fd)
+                    if len(cached.refusals):
+                        took_effect[done:end] = ~cached.refused(wanted[done:end])
                 done = end
         return np.frombuffer(b"".join(found), TRANSFER), took_effect
 
-    def _rows(self, known: _KnownFrame, wanted: Sequence[int], fd: int) -> Iterator[bytes]:
+    def _rows(self, cached: _CachedFrame, wanted: Sequence[int], fd: int) -> Iterator[bytes]:
         """The rows of positions that rise, block by block."""
         done = 0
         while done < len(wanted):
-            number = (wanted[done] - known.position_first) // BLOCK_ROWS
-            first = known.position_first + number * BLOCK_ROWS
+            number = (wanted[done] - cached.position_first) // BLOCK_ROWS
+            first = cached.position_first + number * BLOCK_ROWS
             end = bisect_left(wanted, first + BLOCK_ROWS, done)
-            block = self._block(known, number, fd)
+            block = self._block(cached, number, fd)
             yield block.rows([position - first for position in wanted[done:end]])
             done = end
 
@@ -126,26 +133,26 @@ class TransferLookup:
                 raise MissingSegment(path, 0, "the file is missing", int(path.stem)) from None
         return fd
 
-    def _block(self, known: _KnownFrame, number: int, fd: int) -> OpenBlock:
-        if self._opened is not None and self._opened[:2] == (known, number):
-            return self._opened[2]
-        data = self._storage.read(fd, known.sizes[number], known.starts[number])
-        if zlib.crc32(data) != known.crcs[number]:
-            raise known.damage("a block is no longer what it was")
+    def _block(self, cached: _CachedFrame, number: int, fd: int) -> OpenBlock:
+        if self._last_block is not None and self._last_block[:2] == (cached, number):
+            return self._last_block[2]
+        data = self._storage.read(fd, cached.sizes[number], cached.starts[number])
+        if zlib.crc32(data) != cached.crcs[number]:
+            raise cached.damage("a block fails its CRC: it changed since it was first read")
         try:
-            block = codec.open_block(data, known.row_count(number))
+            block = codec.open_block(data, cached.row_count(number))
         except DecodeError as error:
-            raise known.damage(error.reason) from None
-        self._opened = known, number, block
+            raise cached.damage(error.reason) from None
+        self._last_block = cached, number, block
         return block
 
-    def _frame(self, position: int, segments: dict[Path, int]) -> _KnownFrame:
-        at = bisect_right(self._firsts, position) - 1
+    def _frame(self, position: int, segments: dict[Path, int]) -> _CachedFrame:
+        at = bisect_right(self._cached_positions, position) - 1
         if at >= 0:
-            known = self._known[self._firsts[at]]
-            if position <= known.position_last:
-                self._known.move_to_end(known.position_first)
-                return known
+            cached = self._cache[self._cached_positions[at]]
+            if position <= cached.position_last:
+                self._cache.move_to_end(cached.position_first)
+                return cached
         if self._head is None or self._head.position < position:
             self._head = self._reader.head()
         if self._head.position < position:
@@ -153,22 +160,24 @@ class TransferLookup:
         path, place, end_bytes = self._reader.place_before(position, self._head)
         fd = self._segment(path, segments)
         window = Window(self._storage, fd, end_bytes, chunk_bytes=_CHUNK_BYTES)
-        known = _read_frame(window, path, place, position)
-        self._remember(known)
-        return known
+        cached = _read_frame(window, path, place, position)
+        self._add_to_cache(cached)
+        return cached
 
-    def _remember(self, known: _KnownFrame) -> None:
-        self._known[known.position_first] = known
-        self._firsts.insert(bisect_left(self._firsts, known.position_first), known.position_first)
-        self._known_bytes += known.memory_bytes
-        while self._known_bytes > _BYTES_KEPT and len(self._known) > 1:
-            first, forgotten = self._known.popitem(last=False)
-            self._firsts.pop(bisect_left(self._firsts, first))
-            self._known_bytes -= forgotten.memory_bytes
+    def _add_to_cache(self, cached: _CachedFrame) -> None:
+        self._cache[cached.position_first] = cached
+        self._cached_positions.insert(
+            bisect_left(self._cached_positions, cached.position_first), cached.position_first
+        )
+        self._cache_bytes += cached.memory_bytes
+        while self._cache_bytes > self._cache_bytes_max and len(self._cache) > 1:
+            first, forgotten = self._cache.popitem(last=False)
+            self._cached_positions.pop(bisect_left(self._cached_positions, first))
+            self._cache_bytes -= forgotten.memory_bytes
 
 
 @attrs.frozen(eq=False)
-class _KnownFrame:
+class _CachedFrame:
     """A frame that was sound when it was read."""
 
     path: Path
@@ -200,7 +209,7 @@ class _KnownFrame:
         return CorruptFrame(self.path, self.offset_bytes, cause, self.position_first)
 
 
-def _read_frame(window: Window, path: Path, place: Place, position: int) -> _KnownFrame:
+def _read_frame(window: Window, path: Path, place: Place, position: int) -> _CachedFrame:
     """Hop from ``place`` to the frame that holds ``position``."""
     at, first = place.offset_bytes, place.position
     try:
@@ -212,19 +221,19 @@ def _read_frame(window: Window, path: Path, place: Place, position: int) -> _Kno
                 break
             at, first = at + header.frame_bytes, header.position_last + 1
         payload = frame.decode_payload(window.view(at, header.frame_bytes), header)
-        return _known_frame(path, at, header, *codec.view_payload(payload))
+        return _cached_frame(path, at, header, *codec.view_payload(payload))
     except BadFrame as bad:
         raise CorruptFrame(path, at, bad.cause, first) from None
     except DecodeError as error:
         raise CorruptFrame(path, at, error.reason, first) from None
 
 
-def _known_frame(
+def _cached_frame(
     path: Path, offset_bytes: int, header: FrameHeader, payload: Payload, starts: Sequence[int]
-) -> _KnownFrame:
+) -> _CachedFrame:
     if payload.event_count != header.event_count:
         raise DecodeError("the payload holds another number of events than its frame says")
-    return _KnownFrame(
+    return _CachedFrame(
         path,
         offset_bytes,
         header.position_first,

@@ -1,4 +1,4 @@
-"""Making a whole directory so that it is there complete, or not at all."""
+"""Making a whole directory: it appears complete, or not at all."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from pathlib import Path
 from typing import Final
 
 from nostro.journal.errors import DestinationTaken, LedgerLocked
-from nostro.journal.storage.copying import told
+from nostro.journal.storage.copying import as_copy_failed
 from nostro.journal.storage.files import Storage, is_at, make_directories
 
 _UNFINISHED: Final = ".unfinished"
 
 
 @contextlib.contextmanager
-def building(storage: Storage, destination: Path) -> Iterator[Path]:
+def atomic_directory(storage: Storage, destination: Path) -> Iterator[Path]:
     """A directory to fill; at the end it is ``destination``, durably. After an exception it is not.
 
-    It stands beside ``destination`` meanwhile, as ``NAME.unfinished``. One that a kill has left is
-    cleared away by the next to build there.
+    Meanwhile it stands beside ``destination``, as ``NAME.unfinished``. The next call removes one
+    that a killed process left.
 
     Raises:
         DestinationTaken: ``destination`` is there, and is no empty directory.
-        LedgerLocked: another process is building it.
+        LedgerLocked: another process is making it.
         CopyFailed: the system refuses.
     """
     check_free(storage, destination)
     destination = destination.resolve()
     temporary = destination.with_name(destination.name + _UNFINISHED)
-    with told(destination):
+    with as_copy_failed(destination):
         if not storage.exists(destination.parent):
             make_directories(storage, destination.parent)
         if not storage.exists(temporary):
@@ -38,12 +38,12 @@ def building(storage: Storage, destination: Path) -> Iterator[Path]:
     try:
         if not storage.try_lock(fd) or not is_at(fd, temporary):
             raise LedgerLocked(temporary)
-        with told(temporary):
+        with as_copy_failed(temporary):
             clear_directory(storage, temporary)
         try:
             yield temporary
             check_free(storage, destination)
-            with told(destination):
+            with as_copy_failed(destination):
                 storage.sync_directory(temporary)
                 storage.rename(temporary, destination)
         except BaseException:
@@ -51,7 +51,7 @@ def building(storage: Storage, destination: Path) -> Iterator[Path]:
                 clear_directory(storage, temporary)
                 storage.remove_directory(temporary)
             raise
-        with told(destination):
+        with as_copy_failed(destination):
             storage.sync_directory(destination.parent)
     finally:
         storage.close(fd)

@@ -1,4 +1,4 @@
-"""Copying one file so that the copy is known to be what it should be, or is not there.
+"""Copying one file: the copy is proven right, or it is not there.
 
 A copy is read back from the disk and hashed before it gets its name.
 """
@@ -19,68 +19,68 @@ from nostro.journal.storage.files import Storage, replacing
 CHUNK_BYTES: Final = 1024 * 1024
 
 Count = Callable[[int], None]
-"""Called after each piece, with how many bytes of the part it brought: none when reading back."""
+"""Called after each piece with the number of bytes it copied: 0 when reading back."""
 
 
 @attrs.frozen
-class Part:
-    """The first ``size_bytes`` of a file, and what they hash to."""
+class FilePrefix:
+    """The first ``size_bytes`` of a file, and their SHA-256."""
 
     path: Path
     size_bytes: int
     sha256: bytes
 
 
-def holds(storage: Storage, path: Path, part: Part, count: Count) -> bool:
-    """Whether the file at ``path`` is exactly ``part``; every byte of it is read."""
+def holds(storage: Storage, path: Path, prefix: FilePrefix, count: Count) -> bool:
+    """Whether the file at ``path`` is exactly ``prefix``; every byte of it is read."""
     try:
         fd = storage.open_read(path)
     except FileNotFoundError:
         return False
     try:
-        if storage.size(fd) != part.size_bytes:
+        if storage.size(fd) != prefix.size_bytes:
             return False
         storage.read_once(fd)
-        return sha256_of(storage, fd, part.size_bytes, count) == part.sha256
+        return sha256_of(storage, fd, prefix.size_bytes, count) == prefix.sha256
     finally:
         storage.close(fd)
 
 
-def copy(storage: Storage, part: Part, path: Path, count: Count) -> None:
-    """Put a copy of ``part`` at ``path``, whole or not at all, durably and read back.
+def copy(storage: Storage, prefix: FilePrefix, path: Path, count: Count) -> None:
+    """Put a copy of ``prefix`` at ``path``, whole or not at all, durably and read back.
 
     Raises:
-        CorruptSegment: ``part`` is not what it hashes to.
+        CorruptSegment: ``prefix`` does not have this SHA-256.
         CopyFailed: the copy could not be written or does not read back.
     """
-    source = storage.open_read(part.path)
+    source = storage.open_read(prefix.path)
     try:
         storage.read_once(source)
-        with told(path), replacing(storage, path) as fd:
-            _copy_bytes(storage, source, fd, part, count)
+        with as_copy_failed(path), replacing(storage, path) as fd:
+            _copy_bytes(storage, source, fd, prefix, count)
             storage.sync(fd)
             storage.forget(fd)
-            if sha256_of(storage, fd, part.size_bytes, lambda _: count(0)) != part.sha256:
+            if sha256_of(storage, fd, prefix.size_bytes, lambda _: count(0)) != prefix.sha256:
                 raise CopyFailed(path, "what was written reads back differently")
             storage.forget(fd)
     finally:
         storage.close(source)
 
 
-def link(storage: Storage, part: Part, path: Path, count: Count) -> None:
-    """Give all of ``part``'s file a second name, ``path``, after reading every byte of it.
+def link(storage: Storage, prefix: FilePrefix, path: Path, count: Count) -> None:
+    """Give all of the file a second name, ``path``, after reading every byte of it.
 
     Raises:
-        CorruptSegment: ``part`` is not what it hashes to.
+        CorruptSegment: ``prefix`` does not have this SHA-256.
         CopyFailed: the file system does not do that, or ``path`` lies on another one.
     """
-    if not holds(storage, part.path, part, count):
-        raise _altered(part)
+    if not holds(storage, prefix.path, prefix, count):
+        raise _altered(prefix)
     temporary = path.with_name(path.name + ".tmp")
-    with told(path):
+    with as_copy_failed(path):
         if storage.exists(temporary):
             storage.unlink(temporary)
-        storage.link(part.path, temporary)
+        storage.link(prefix.path, temporary)
         storage.rename(temporary, path)
         storage.sync_directory(path.parent)
 
@@ -96,25 +96,25 @@ def sha256_of(storage: Storage, fd: int, size_bytes: int, count: Count) -> bytes
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Turn what the system refuses into :class:`CopyFailed`, which names the file."""
+def as_copy_failed(path: Path) -> Iterator[None]:
+    """Raise each OSError as :class:`CopyFailed`, which names the file."""
     try:
         yield
     except OSError as failure:
         raise CopyFailed(path, failure.strerror or str(failure)) from failure
 
 
-def _copy_bytes(storage: Storage, source: int, fd: int, part: Part, count: Count) -> None:
+def _copy_bytes(storage: Storage, source: int, fd: int, prefix: FilePrefix, count: Count) -> None:
     digest = hashlib.sha256()
-    for offset in range(0, part.size_bytes, CHUNK_BYTES):
-        data = storage.read(source, min(CHUNK_BYTES, part.size_bytes - offset), offset)
+    for offset in range(0, prefix.size_bytes, CHUNK_BYTES):
+        data = storage.read(source, min(CHUNK_BYTES, prefix.size_bytes - offset), offset)
         digest.update(data)
         storage.write(fd, data, offset)
         storage.begin_sync(fd, offset, len(data))  # little by little, and not all at the sync
         count(len(data))
-    if digest.digest() != part.sha256:
-        raise _altered(part)
+    if digest.digest() != prefix.sha256:
+        raise _altered(prefix)
 
 
-def _altered(part: Part) -> CorruptSegment:
-    return CorruptSegment(part.path, 0, "its SHA-256 is not the one that vouches for it")
+def _altered(prefix: FilePrefix) -> CorruptSegment:
+    return CorruptSegment(prefix.path, 0, "its SHA-256 is not the one that vouches for it")

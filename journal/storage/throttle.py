@@ -1,4 +1,4 @@
-"""How fast long work on a journal goes while somebody writes to it: at a share of the time."""
+"""A limit on the share of time that long work takes while a writer is active."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Final
 
 from nostro.journal.errors import InvalidField
 
-PACE: Final = 0.1
-"""The share that leaves a writer about nine tenths of its speed or more (docs/performance.md)."""
+PACE_DEFAULT: Final = 0.1
+"""A writer then keeps nine tenths of its speed or more (docs/performance.md)."""
 
 _PIECE_SECONDS: Final = 0.002
 _PAUSE_SECONDS_MAX: Final = 0.5
 
 
-class Pace:
-    """Works so that at most a share of the time is spent at work, and pauses for the rest.
+class Throttle:
+    """Pauses between pieces of work, to spend at most ``share`` of the time at work.
 
     Raises:
         InvalidField: the share is not above 0 and at most 1.
@@ -28,7 +28,7 @@ class Pace:
         self._resumed = time.perf_counter()
 
     def pause(self) -> None:
-        """To be called after each piece of work; returns when the next may begin."""
+        """Call after each piece of work; returns when the next may begin."""
         if not self._pause_per_second:
             return
         worked = time.perf_counter() - self._resumed

@@ -29,11 +29,11 @@ from nostro.journal.errors import (
     OtherLedger,
 )
 from nostro.journal.format.head import Head, encode_slots
-from nostro.journal.reading.bulk_scan import stretches
+from nostro.journal.reading.bulk_scan import scan_chunks
 from nostro.journal.reading.reader import Reader
 from nostro.journal.reading.scan import FrameBreak, Place, segment_start
 from nostro.journal.storage import copying
-from nostro.journal.storage.copying import Part
+from nostro.journal.storage.copying import FilePrefix
 from nostro.journal.storage.directory import (
     Directory,
     Lock,
@@ -50,7 +50,7 @@ from nostro.journal.storage.files import (
     make_directories,
     replace_file,
 )
-from nostro.journal.storage.throttle import PACE, Pace
+from nostro.journal.storage.throttle import PACE_DEFAULT, Throttle
 from nostro.journal.upkeep.verification import Progress
 from nostro.journal.writing.manifest import sealed_segments, write_manifest
 
@@ -82,7 +82,7 @@ def backup(
     destination: Path | str,
     *,
     link: bool = False,
-    pace: float = PACE,
+    pace: float = PACE_DEFAULT,
     progress: Progress | None = None,
     storage: Storage | None = None,
 ) -> BackupReport:
@@ -105,7 +105,7 @@ def backup(
         CopyFailed: of the destination. It holds the backup before.
     """
     began = time.perf_counter()
-    moderate = Pace(pace)
+    throttle = Throttle(pace)
     storage = storage or Storage()
     origin, target = Directory(Path(source)), Directory(Path(destination))
     require_ledger(origin)
@@ -115,14 +115,20 @@ def backup(
     if not storage.exists(target.lock):
         _survey(storage, origin, target, head, files)  # before LOCK is made
     if not storage.exists(target.path):
-        with copying.told(target.path):
+        with copying.as_copy_failed(target.path):
             make_directories(storage, target.path)
-    with copying.told(target.lock):
+    with copying.as_copy_failed(target.lock):
         lock = Lock(storage, target)
     try:
         before = _survey(storage, origin, target, head, files)
         run = _Backup(
-            storage, target, head, files, progress, Pace(1) if head.closed else moderate, link=link
+            storage,
+            target,
+            head,
+            files,
+            progress,
+            Throttle(1) if head.closed else throttle,
+            link=link,
         )
         run.run()
         return run.report(before, time.perf_counter() - began)
@@ -150,7 +156,7 @@ class _Backup:
         head: Head,
         files: list[SegmentFile],
         progress: Progress | None,
-        pace: Pace,
+        throttle: Throttle,
         *,
         link: bool,
     ) -> None:
@@ -159,24 +165,26 @@ class _Backup:
         self._head = head
         self._files = files
         self._progress = progress
-        self._pace = pace
+        self._throttle = throttle
         self._link = link
         self._total = sum(file.size_bytes for file in files[:-1]) + head.offset_bytes
         self._done = self._copied = self._linked = self._bytes_copied = 0
 
     def run(self) -> None:
         storage, target = self._storage, self._target
-        with copying.told(target.path):
+        with copying.as_copy_failed(target.path):
             for folder in target.folders:
                 if not storage.exists(folder):
                     storage.make_directory(folder)
             storage.sync_directory(target.path)
         for file, sealed in zip(self._files, sealed_segments(self._files), strict=False):
-            self._place(Part(file.path, sealed.size_bytes, sealed.sha256), link=self._link)
-        self._place(_durable_part(storage, self._files[-1], self._head, self._pace), link=False)
-        with copying.told(target.head):
+            self._place(FilePrefix(file.path, sealed.size_bytes, sealed.sha256), link=self._link)
+        self._place(
+            _durable_prefix(storage, self._files[-1], self._head, self._throttle), link=False
+        )
+        with copying.as_copy_failed(target.head):
             replace_file(storage, target.head, encode_slots(self._head._replace(closed=True)))
-        with copying.told(target.manifest):
+        with copying.as_copy_failed(target.manifest):
             write_manifest(
                 storage, target, ledger_id=self._head.ledger_id,
                 sealed=sealed_segments(self._files),
@@ -198,27 +206,27 @@ class _Backup:
             seconds=seconds,
         )
 
-    def _place(self, part: Part, *, link: bool) -> None:
-        """Have ``part`` in the destination under its own name."""
-        path = self._target.segments / part.path.name
+    def _place(self, prefix: FilePrefix, *, link: bool) -> None:
+        """Have ``prefix`` in the destination under its own name."""
+        path = self._target.segments / prefix.path.name
         start = self._done
-        with copying.told(path):
-            if copying.holds(self._storage, path, part, self._count):
+        with copying.as_copy_failed(path):
+            if copying.holds(self._storage, path, prefix, self._count):
                 return
         self._done = start  # what was read was something else
         self._copied += 1
         if link:
-            copying.link(self._storage, part, path, self._count)
+            copying.link(self._storage, prefix, path, self._count)
             self._linked += 1
         else:
-            copying.copy(self._storage, part, path, self._count)
-            self._bytes_copied += part.size_bytes
+            copying.copy(self._storage, prefix, path, self._count)
+            self._bytes_copied += prefix.size_bytes
 
     def _count(self, count: int) -> None:
         self._done += count
         if count and self._progress is not None:
             self._progress(self._done, self._total)
-        self._pace.pause()
+        self._throttle.pause()
 
 
 def _vouched_for(storage: Storage, origin: Directory, head: Head) -> list[SegmentFile]:
@@ -238,18 +246,20 @@ def _vouched_for(storage: Storage, origin: Directory, head: Head) -> list[Segmen
     return files
 
 
-def _durable_part(storage: Storage, file: SegmentFile, head: Head, pace: Pace) -> Part:
+def _durable_prefix(
+    storage: Storage, file: SegmentFile, head: Head, throttle: Throttle
+) -> FilePrefix:
     """What HEAD vouches for of the segment it names, each frame checked."""
     fd = storage.open_read(file.path)
     try:
         place = segment_start(file.header)
         digest = hashlib.sha256(storage.read(fd, place.offset_bytes, 0))
-        for stretch in stretches(
+        for chunk in scan_chunks(
             storage, fd, place, end_bytes=head.offset_bytes, ledger_id=head.ledger_id
         ):
-            digest.update(stretch.data)
-            place = stretch.next_place
-            pace.pause()
+            digest.update(chunk.data)
+            place = chunk.next_place
+            throttle.pause()
     except FrameBreak as broken:
         raise broken.damage(file.path) from None
     finally:
@@ -258,7 +268,7 @@ def _durable_part(storage: Storage, file: SegmentFile, head: Head, pace: Pace) -
         raise CorruptFrame(
             file.path, place.offset_bytes, "HEAD names another frame as the last", place.position
         )
-    return Part(file.path, head.offset_bytes, digest.digest())
+    return FilePrefix(file.path, head.offset_bytes, digest.digest())
 
 
 # --- what is there already ---

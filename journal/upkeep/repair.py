@@ -23,8 +23,8 @@ from nostro.journal.format.events import LedgerRepaired
 from nostro.journal.format.frame import ALIGNMENT_BYTES, GENESIS_SHA256, HEADER_BYTES, BadFrame
 from nostro.journal.format.segment import SEGMENT_HEADER_BYTES, SUFFIX
 from nostro.journal.reading.scan import FrameBreak, Place, ScannedFrame, scan
-from nostro.journal.storage.atomic_directory import building, check_free
-from nostro.journal.storage.copying import CHUNK_BYTES, told
+from nostro.journal.storage.atomic_directory import atomic_directory, check_free
+from nostro.journal.storage.copying import CHUNK_BYTES, as_copy_failed
 from nostro.journal.storage.directory import (
     Directory,
     Lock,
@@ -34,7 +34,7 @@ from nostro.journal.storage.directory import (
 )
 from nostro.journal.storage.files import Storage, replacing
 from nostro.journal.upkeep.backup import check_apart
-from nostro.journal.upkeep.rewriting import Carried, write_anew
+from nostro.journal.upkeep.rewriting import SourceRecord, rewrite_journal
 from nostro.journal.upkeep.verification import Progress, check_payload, verify
 from nostro.journal.writing.recovery import Witness, examine, written_end
 
@@ -139,12 +139,12 @@ def repair(
         plan = _plan(storage, directory, witnesses)
         if plan.events_lost != lose:
             raise OtherLoss(directory.path, plan.events_lost, lose)
-        with building(storage, destination) as unfinished:
+        with atomic_directory(storage, destination) as unfinished:
             origin = plan.ledger_id, plan.position_kept, plan.frame_sha256
-            made = write_anew(
+            made = rewrite_journal(
                 storage,
                 unfinished,
-                _carried(storage, directory, plan, progress),
+                _kept_records(storage, directory, plan, progress),
                 lambda at: LedgerRepaired(0, at, *origin, plan.events_lost, _cause(plan.damage)),
             )
             quarantine = Directory(unfinished).quarantine
@@ -311,14 +311,14 @@ def _positions_in(storage: Storage, dropped: Dropped, ledger_id: bytes) -> Itera
                 at = data.find(frame.MAGIC, at + 1)
 
 
-def _carried(
+def _kept_records(
     storage: Storage, directory: Directory, plan: RepairPlan, progress: Progress | None
-) -> Iterator[Carried]:
+) -> Iterator[SourceRecord]:
     done = 0
     for scanned in _Walk(storage, directory, plan.ledger_id).frames():
         if scanned.header.position_last > plan.position_kept:
             return
-        yield Carried(scanned.header, bytes(scanned.payload))
+        yield SourceRecord(scanned.header, bytes(scanned.payload))
         done += len(scanned.frame)
         if progress is not None:
             progress(done, plan.bytes_kept)
@@ -326,7 +326,11 @@ def _carried(
 
 def _keep(storage: Storage, dropped: Dropped, path: Path) -> None:
     """Copy dropped bytes to ``path``."""
-    with _reading(storage, dropped.path) as source, told(path), replacing(storage, path) as fd:
+    with (
+        _reading(storage, dropped.path) as source,
+        as_copy_failed(path),
+        replacing(storage, path) as fd,
+    ):
         for start in range(0, dropped.size_bytes, CHUNK_BYTES):
             count = min(CHUNK_BYTES, dropped.size_bytes - start)
             storage.write(fd, storage.read(source, count, dropped.offset_bytes + start), start)

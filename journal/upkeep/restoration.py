@@ -17,11 +17,11 @@ import attrs
 from nostro.journal.errors import InvalidField, OutOfRange
 from nostro.journal.format.events import LedgerRestored
 from nostro.journal.reading.reader import Cursor, Reader
-from nostro.journal.storage.atomic_directory import building, check_free
+from nostro.journal.storage.atomic_directory import atomic_directory, check_free
 from nostro.journal.storage.directory import Directory, require_ledger
 from nostro.journal.storage.files import Storage
 from nostro.journal.upkeep.backup import backup, check_apart
-from nostro.journal.upkeep.rewriting import Carried, write_anew
+from nostro.journal.upkeep.rewriting import SourceRecord, rewrite_journal
 from nostro.journal.upkeep.verification import Progress, verify
 
 
@@ -86,7 +86,7 @@ def restore(
     reader = Reader(source, storage=storage)
     position, inside = _end(reader, before.position, until_position, until_timestamp)
     last = reader.record_at(position) if position else None
-    with building(storage, destination) as unfinished:
+    with atomic_directory(storage, destination) as unfinished:
         if position == before.position and not new_identity:
             position = backup(
                 source, unfinished, progress=_half(progress, 1), storage=storage
@@ -94,10 +94,10 @@ def restore(
             after = verify(unfinished, storage=storage)
         else:
             origin = before.ledger_id, position, last.sha256 if last is not None else bytes(32)
-            after = write_anew(
+            after = rewrite_journal(
                 storage,
                 unfinished,
-                _carried(reader, position, before.size_bytes, _half(progress, 1)),
+                _kept_records(reader, position, before.size_bytes, _half(progress, 1)),
                 lambda timestamp: LedgerRestored(0, timestamp, *origin),
             )
     return RestoreReport(
@@ -134,14 +134,14 @@ def _end(
     return record.position_first - 1, (record.position_first, record.position_last)
 
 
-def _carried(
+def _kept_records(
     reader: Reader, position_last: int, size_bytes: int, progress: Progress
-) -> Iterator[Carried]:
+) -> Iterator[SourceRecord]:
     done = 0
     for record in reader.records():
         if record.position_first > position_last:
             return
-        yield Carried(record.header, record.encoded)
+        yield SourceRecord(record.header, record.encoded)
         done += record.header.frame_bytes
         progress(done, size_bytes)
 

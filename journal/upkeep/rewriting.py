@@ -1,9 +1,9 @@
-"""Writing a journal anew under an identity of its own: the same payloads, another chain.
+"""Rewriting a journal under a new identity: the same payloads, another hash chain.
 
-What is left out of a journal must not be confused with it: a follower, a checkpoint or a mirror
-that has seen more would take what comes next for what it has seen. So a shortened journal is
-another ledger. Positions, times and the requests' borders stay; identity, hash chain and segments
-are new; and the first event after what was kept says where it comes from.
+A shortened journal must not be confused with the whole one: a follower, a checkpoint or a mirror
+that has read further would take new events for the old ones at the same positions. A shortened
+journal is therefore another ledger. Positions, times and the limits of each request stay;
+identity, hash chain and segments are new. The first event after the kept ones names the origin.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from nostro.journal.format import codec
 from nostro.journal.format.events import DomainEvent, encode_domain_event
 from nostro.journal.format.frame import FrameHeader
 from nostro.journal.reading.reader import Reader
-from nostro.journal.storage.copying import told
+from nostro.journal.storage.copying import as_copy_failed
 from nostro.journal.storage.files import Storage
 from nostro.journal.upkeep.verification import VerifyReport, verify
-from nostro.journal.writing.writer import Ticket, Writer
+from nostro.journal.writing.writer import QueuedRecord, Writer
 
 _GROUP_BYTES: Final = 4 * 1024 * 1024
-"""So much is written before it is synced."""
+"""Bytes that share one sync."""
 
 
 @attrs.frozen
-class Carried:
-    """One record on its way from a journal to another."""
+class SourceRecord:
+    """A record of another journal, to be written into the new one."""
 
     header: FrameHeader
     payload: bytes
 
 
-def write_anew(
+def rewrite_journal(
     storage: Storage,
     path: Path,
-    records: Iterable[Carried],
+    records: Iterable[SourceRecord],
     last: Callable[[int], DomainEvent] | None,
 ) -> VerifyReport:
-    """Make a new journal of ``records`` at ``path``, an empty directory, and read it back.
+    """Write ``records`` as a new journal into the empty directory ``path``, and verify it.
 
     Args:
-        last: makes the event that comes after them from its timestamp; None for no such event.
+        last: makes the event that follows them, given its timestamp; None for no such event.
 
     Raises:
         CopyFailed, JournalFull, WriterPoisoned: the disk is full or broken.
         Damage: it does not read back.
     """
     digest = hashlib.sha256()
-    with told(path):
+    with as_copy_failed(path):
         writer = Writer.open(path, storage=storage)
         try:
             _write(writer, records, last, digest.update)
@@ -61,26 +61,26 @@ def write_anew(
             writer.close()
     report = verify(path, storage=storage)
     if _digest(storage, path) != digest.digest():
-        raise AssertionError("what was written anew is not what was to be written")
+        raise AssertionError("the rewritten journal does not hold the payloads it was given")
     return report
 
 
 def _write(
     writer: Writer,
-    records: Iterable[Carried],
+    records: Iterable[SourceRecord],
     last: Callable[[int], DomainEvent] | None,
     note: Callable[[bytes], object],
 ) -> None:
-    ticket, waiting_bytes = None, 0
+    queued, waiting_bytes = None, 0
     for record in records:
         note(record.payload)
-        ticket = _append(writer, record.header, record.payload)
+        queued = _append(writer, record.header, record.payload)
         waiting_bytes += len(record.payload)
         if waiting_bytes >= _GROUP_BYTES:
-            writer.wait(ticket)
+            writer.wait(queued)
             waiting_bytes = 0
-    if ticket is not None:
-        writer.wait(ticket)
+    if queued is not None:
+        writer.wait(queued)
     if last is not None:
         timestamp = max(time.time_ns(), writer.head.timestamp + 1)
         payload = codec.encode_domain_events([encode_domain_event(last(timestamp))])
@@ -89,16 +89,16 @@ def _write(
         writer.wait(_append(writer, header, payload))
 
 
-def _append(writer: Writer, header: FrameHeader, payload: bytes) -> Ticket:
-    ticket = writer.append(
+def _append(writer: Writer, header: FrameHeader, payload: bytes) -> QueuedRecord:
+    queued = writer.append(
         payload,
         event_count=header.event_count,
         timestamp_min=header.timestamp_min,
         timestamp_max=header.timestamp_max,
         generation=writer.generation,
     )
-    assert ticket is not None  # nobody else writes, so nothing was refused
-    return ticket
+    assert queued is not None  # no one else writes here: nothing was refused
+    return queued
 
 
 def _digest(storage: Storage, path: Path) -> bytes:

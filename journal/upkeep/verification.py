@@ -23,7 +23,7 @@ from nostro.journal.errors import (
 from nostro.journal.format import codec
 from nostro.journal.format.events import events_of
 from nostro.journal.format.head import Head
-from nostro.journal.reading.bulk_scan import Stretch, stretches
+from nostro.journal.reading.bulk_scan import FrameChunk, scan_chunks
 from nostro.journal.reading.scan import FrameBreak, Place, ScannedFrame, scan, segment_start
 from nostro.journal.storage.copying import sha256_of
 from nostro.journal.storage.directory import (
@@ -129,16 +129,16 @@ def _run(checks: list[_SegmentCheck], progress: Progress | None) -> None:
             for check, future in zip(checks, futures, strict=True):
                 check.follows(place)
                 while not wait([future], _POLL_SECONDS).done:
-                    _tell(checks, total, progress)
+                    _report_progress(checks, total, progress)
                 place = future.result()
-                _tell(checks, total, progress)
+                _report_progress(checks, total, progress)
         finally:
             for check in checks:
                 check.is_wanted = False
             pool.shutdown(cancel_futures=True)
 
 
-def _tell(checks: list[_SegmentCheck], total: int, progress: Progress | None) -> None:
+def _report_progress(checks: list[_SegmentCheck], total: int, progress: Progress | None) -> None:
     if progress is not None:
         progress(sum(check.done_bytes for check in checks), total)
 
@@ -247,21 +247,21 @@ class _SegmentCheck:
         start = self.place
         digest = hashlib.sha256(self._storage.read(fd, start.offset_bytes, 0))
         self.done_bytes += start.offset_bytes
-        for stretch in self._stretches(fd, start, end_bytes):
-            digest.update(stretch.data)
-            self.place = stretch.next_place
-            self.records += stretch.records
-            self.events += stretch.events
-            self.done_bytes += len(stretch.data)
+        for chunk in self._chunks(fd, start, end_bytes):
+            digest.update(chunk.data)
+            self.place = chunk.next_place
+            self.records += chunk.records
+            self.events += chunk.events
+            self.done_bytes += len(chunk.data)
             if not self.is_wanted:
                 break
         return digest.digest()
 
-    def _stretches(self, fd: int, start: Place, end_bytes: int) -> Iterator[Stretch]:
+    def _chunks(self, fd: int, start: Place, end_bytes: int) -> Iterator[FrameChunk]:
         """The frames, many at a time, or one by one and decoded."""
         storage, ledger_id = self._storage, self._head.ledger_id
         if not self._decode:
-            yield from stretches(storage, fd, start, end_bytes=end_bytes, ledger_id=ledger_id)
+            yield from scan_chunks(storage, fd, start, end_bytes=end_bytes, ledger_id=ledger_id)
             return
         for scanned in scan(storage, fd, start, end_bytes=end_bytes, ledger_id=ledger_id):
             place = scanned.place
@@ -271,7 +271,7 @@ class _SegmentCheck:
                 raise Damage(
                     self.file.path, place.offset_bytes, error.reason, place.position
                 ) from None
-            yield Stretch.of(scanned)
+            yield FrameChunk.of(scanned)
 
 
 def _bytes_past_head(storage: Storage, head: Head, last: SegmentFile) -> int:

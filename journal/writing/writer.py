@@ -1,13 +1,13 @@
 """The one writer of a journal: append, group commit, rotation, and what happens when it fails.
 
-``append`` puts a frame in line and returns a ticket; ``wait`` returns once the frame is durable.
-The first in line is written at once, so that the disk works on it before anybody waits.
-Whoever waits first writes everything in line, so callers that arrive meanwhile share the next
-sync. The order never changes: write the group, sync it, write HEAD, release the callers.
+``append`` queues a record and returns it; ``wait`` returns once the record is durable. A record
+that is alone in the queue is written at once, and the disk works on it before a caller waits. The
+first caller that waits leads: it writes the whole queue. Records that arrive meanwhile share the
+next sync. The order never changes: write the group, sync it, write HEAD, release the callers.
 
-When the disk is full, the group and all that stands in line behind it are refused and the journal
-is as it was. When a write or a sync fails, nothing is retried: the writer is *poisoned*, and what
-became of the group is known after reopening.
+When the disk is full, the writer refuses the group and everything queued behind it, and the journal
+stays as it was. When a write or a sync fails, the writer retries nothing: it is *poisoned*.
+Reopening the journal shows whether the group survived.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ HEAD_SYNC_SECONDS_MAX: Final = 1.0
 
 
 @attrs.define(eq=False)
-class Ticket:
-    """A frame in line; ``error`` says why it was not written, if it was not."""
+class QueuedRecord:
+    """An appended record that waits to be durable; ``error`` says why it was refused."""
 
     position_last: int
     timestamp_max: int
@@ -62,11 +62,11 @@ class Ticket:
     sha256: bytes
     durable: bool = False
     error: JournalError | None = None
-    waiting: list[threading.Lock] = attrs.field(factory=list)
-    """One held lock for each caller that sleeps until this ticket is settled."""
+    waiters: list[threading.Lock] = attrs.field(factory=list)
+    """One held lock for each caller that sleeps until this record is durable or refused."""
 
     @property
-    def is_settled(self) -> bool:
+    def is_done(self) -> bool:
         return self.durable or self.error is not None
 
 
@@ -146,14 +146,14 @@ class Writer:
         )
         self._mutex = threading.RLock()
         self._idle = threading.Condition(self._mutex)
-        self._line: list[Ticket] = []
+        self._queue: list[QueuedRecord] = []
         self._position_next = place.position
         self._chain = self._head.frame_sha256
         self._writing = False
-        self._elected: threading.Lock | None = None
+        self._next_leader: threading.Lock | None = None
         self._failure: JournalError | None = None
         self.generation = 0
-        """Goes up when frames in line were refused: what was decided on top of them is void."""
+        """Goes up when queued records are refused: decisions made on top of them are void."""
         self._head_dirty = threading.Event()
         self._closed = False
         self._closing = threading.Event()
@@ -184,8 +184,8 @@ class Writer:
         timestamp_min: int,
         timestamp_max: int,
         generation: int,
-    ) -> Ticket | None:
-        """Put one record in line; None if ``generation`` is no longer the writer's.
+    ) -> QueuedRecord | None:
+        """Queue one record; None if ``generation`` is no longer the writer's.
 
         Raises:
             WriterPoisoned, LedgerClosed: nothing can be appended any more.
@@ -209,60 +209,60 @@ class Writer:
             try:
                 if self._may_begin(len(data)):  # and let the disk work while the caller does
                     self._file.begin(data, self.segment_bytes_max)
-                ticket = Ticket(header.position_last, timestamp_max, data, frame_sha256(data))
-                self._line.append(ticket)
-                self._chain = ticket.sha256
+                queued = QueuedRecord(header.position_last, timestamp_max, data, frame_sha256(data))
+                self._queue.append(queued)
+                self._chain = queued.sha256
                 self._position_next = header.position_last + 1
             except BaseException as cause:
-                self.poison(cause)  # the file may hold what is not in line
+                self.poison(cause)  # the file may hold what is not queued
                 raise
-            return ticket
+            return queued
 
     def _may_begin(self, frame_bytes: int) -> bool:
-        """Whether a frame can go to the file at once: nothing is being written or before it."""
-        if self._writing or self._line:
+        """Whether a frame can go to the file at once: nothing is being written or queued."""
+        if self._writing or self._queue:
             return False
         return not self._file.is_full(0, frame_bytes, self.segment_bytes_max)
 
-    def wait(self, ticket: Ticket) -> None:
-        """Return once the ticket's frame is durable; write what is in line if nobody else does.
+    def wait(self, queued: QueuedRecord) -> None:
+        """Return once the record is durable; write the queue if no other caller does.
 
         Raises:
-            JournalFull: no room; the frame was refused and is not in the journal.
-            WriterPoisoned: the disk failed; whether the frame survives is unknown.
+            JournalFull: no room; the record was refused and is not in the journal.
+            WriterPoisoned: the disk failed; whether the record survives is unknown.
         """
         sleep: threading.Lock | None = None
         leads = False
         with self._mutex:
-            if not ticket.is_settled:
+            if not queued.is_done:
                 leads = not self._writing
                 self._writing = True
                 if not leads:
                     sleep = threading.Lock()
                     sleep.acquire()
-                    ticket.waiting.append(sleep)
+                    queued.waiters.append(sleep)
         if sleep is not None:
-            leads = self._sleep(ticket, sleep)
+            leads = self._sleep(queued, sleep)
         if leads:
             self._lead()
-        if ticket.error is not None:
-            raise ticket.error
+        if queued.error is not None:
+            raise queued.error
 
-    def _sleep(self, ticket: Ticket, sleep: threading.Lock) -> bool:
-        """Sleep until the ticket is settled, or until its caller is to lead the next group."""
+    def _sleep(self, queued: QueuedRecord, sleep: threading.Lock) -> bool:
+        """Sleep until the record is done; True if this caller is to lead the next group."""
         try:
             sleep.acquire()
-        except BaseException:  # a signal: somebody else must lead
+        except BaseException:  # a signal: another caller must lead
             with self._mutex:
-                if sleep in ticket.waiting:
-                    ticket.waiting.remove(sleep)
-                elif self._elected is sleep:
-                    self._hand_over()
+                if sleep in queued.waiters:
+                    queued.waiters.remove(sleep)
+                elif self._next_leader is sleep:
+                    self._appoint_leader()
             raise
-        return self._elected is sleep
+        return self._next_leader is sleep
 
     def close(self) -> None:
-        """Write what is in line, cut the reserved room off, mark HEAD closed, release the lock."""
+        """Write the queue, cut the reserved room off, mark HEAD closed, release the lock."""
         if self.is_in_child:
             return
         with self._mutex:
@@ -270,7 +270,7 @@ class Writer:
                 return
             self._closed = True
         try:
-            self._finish_line()
+            self._drain_queue()
             if self._failure is None:
                 self._file.cut()
                 head = self._head._replace(sequence=self._head.sequence + 1, closed=True)
@@ -285,16 +285,16 @@ class Writer:
                 opened.callback(self._storage.close, self._head_fd)
                 opened.callback(self._file.close)
 
-    def _finish_line(self) -> None:
-        """Write what is in line; from then on nothing can be appended."""
+    def _drain_queue(self) -> None:
+        """Write the queue; from then on nothing can be appended."""
         while True:
             with self._mutex:
-                while self._writing and not self._line:
+                while self._writing and not self._queue:
                     self._idle.wait()
-                if not self._line:
+                if not self._queue:
                     self._closing.set()
                     return
-                last = self._line[-1]
+                last = self._queue[-1]
             self.wait(last)
 
     def sync_head(self) -> None:
@@ -314,14 +314,14 @@ class Writer:
     # --- the leader of a group ---
 
     def _lead(self) -> None:
-        """Write what is in line, in as many steps as segments demand; settle every ticket."""
+        """Write the queue, in as many steps as segments demand, and finish every record."""
         with self._mutex:
-            group, self._line, self._elected = self._line, [], None
+            group, self._queue, self._next_leader = self._queue, [], None
         error: JournalError | None = None
         try:
             self._write_group(group)
         except OSError as failure:
-            error = self._settle_failure(failure, group)
+            error = self._fail_group(failure, group)
         except BaseException as failure:
             error = WriterPoisoned(self._file.path, "writing", f"interrupted by {failure!r}")
             self._poison(error)
@@ -331,44 +331,44 @@ class Writer:
                 if error is not None:
                     self._refuse(error, group)
                 _wake(group)
-                self._hand_over()
+                self._appoint_leader()
 
-    def _hand_over(self) -> None:
-        """Let one caller of those in line lead the next group.
+    def _appoint_leader(self) -> None:
+        """Let one waiting caller lead the next group.
 
-        Waking all of them to find out who does would cost more than the group itself.
+        Waking all of them to choose one would cost more than the group itself.
         """
-        for ticket in self._line:
-            if ticket.waiting:
-                self._elected = ticket.waiting.pop()
-                self._elected.release()
+        for queued in self._queue:
+            if queued.waiters:
+                self._next_leader = queued.waiters.pop()
+                self._next_leader.release()
                 return
         self._writing = False
         self._idle.notify_all()
 
-    def _write_group(self, group: list[Ticket]) -> None:
-        flock: list[Ticket] = []
+    def _write_group(self, group: list[QueuedRecord]) -> None:
+        fitting: list[QueuedRecord] = []
         size = 0
-        for ticket in group:
-            if self._file.is_full(size, len(ticket.frame), self.segment_bytes_max):
-                self._flush(flock)
+        for queued in group:
+            if self._file.is_full(size, len(queued.frame), self.segment_bytes_max):
+                self._flush(fitting)
                 self._rotate()
-                flock, size = [], 0
-            flock.append(ticket)
-            size += len(ticket.frame)
-        self._flush(flock)
+                fitting, size = [], 0
+            fitting.append(queued)
+            size += len(queued.frame)
+        self._flush(fitting)
 
-    def _flush(self, tickets: list[Ticket]) -> None:
-        """Write, sync, tell HEAD, and only then call the tickets durable."""
-        if not tickets:
+    def _flush(self, records: list[QueuedRecord]) -> None:
+        """Write, sync, write HEAD, and only then call the records durable."""
+        if not records:
             return
-        end_bytes = self._file.write([ticket.frame for ticket in tickets], self.segment_bytes_max)
-        last, head = tickets[-1], self._head
+        end_bytes = self._file.write([queued.frame for queued in records], self.segment_bytes_max)
+        last, head = records[-1], self._head
         head = Head(
             head.ledger_id,
             sequence=head.sequence + 1,
             position=last.position_last,
-            timestamp=max([head.timestamp, *[ticket.timestamp_max for ticket in tickets]]),
+            timestamp=max([head.timestamp, *[queued.timestamp_max for queued in records]]),
             segment_position=self._file.header.position_first,
             offset_bytes=end_bytes,
             frame_sha256=last.sha256,
@@ -378,9 +378,9 @@ class Writer:
         self._file.sync()
         self._write_head(head, slot, sync=self._strict)
         with self._mutex:
-            for ticket in tickets:
-                ticket.durable = True
-                ticket.frame = b""
+            for queued in records:
+                queued.durable = True
+                queued.frame = b""
 
     def _rotate(self) -> None:
         """Seal the active segment and begin the next."""
@@ -457,10 +457,10 @@ class Writer:
         if self._closing.is_set():
             raise LedgerClosed(self.directory.path)
 
-    def _settle_failure(self, failure: OSError, group: list[Ticket]) -> JournalError:
+    def _fail_group(self, failure: OSError, group: list[QueuedRecord]) -> JournalError:
         """No room is a refusal, if the file can be put back as it was; all else poisons."""
         if isinstance(failure, NoRoom) and self._file.put_back():
-            waiting = sum(len(ticket.frame) for ticket in group if not ticket.durable)
+            waiting = sum(len(queued.frame) for queued in group if not queued.durable)
             return JournalFull(self.directory.path, waiting)
         error = WriterPoisoned(
             self._file.path, self._file.operation, failure.strerror or str(failure)
@@ -469,7 +469,7 @@ class Writer:
         return error
 
     def poison(self, cause: BaseException) -> None:
-        """Append nothing more: what the caller made of the last records is not whole."""
+        """Append nothing more: the caller did not finish its work on the last records."""
         self._poison(WriterPoisoned(self._file.path, "a request", f"interrupted by {cause!r}"))
 
     def _poison(self, error: JournalError) -> None:
@@ -477,19 +477,19 @@ class Writer:
             self._failure = self._failure or error
             self._refuse(error, [])
 
-    def _refuse(self, error: JournalError, group: list[Ticket]) -> None:
-        for ticket in (*group, *self._line):
-            if not ticket.durable:
-                ticket.error = ticket.error or error
-        _wake(self._line)
-        self._line = []
+    def _refuse(self, error: JournalError, group: list[QueuedRecord]) -> None:
+        for queued in (*group, *self._queue):
+            if not queued.durable:
+                queued.error = queued.error or error
+        _wake(self._queue)
+        self._queue = []
         self._position_next = self._head.position + 1
         self._chain = self._head.frame_sha256
         self.generation += 1
 
 
-def _wake(tickets: list[Ticket]) -> None:
-    for ticket in tickets:
-        for sleep in ticket.waiting:
+def _wake(records: list[QueuedRecord]) -> None:
+    for queued in records:
+        for sleep in queued.waiters:
             sleep.release()
-        ticket.waiting = []
+        queued.waiters = []

@@ -89,18 +89,18 @@ class CombiningQueue:
 
     def _decide(self, joined: CreateRequest, own: CreateRequest) -> None:
         try:
-            results, ticket = self._pipeline.decide(joined.kind, joined.rows, joined.applied)
+            results, queued = self._pipeline.decide(joined.kind, joined.rows, joined.applied)
         finally:
             with self._lock:
                 self._hand_over()
         joined.deliver(results)
         own.prepare()  # while the disk is at work
-        self._pipeline.complete(ticket)
+        self._pipeline.complete(queued)
 
     def _alone(self, request: CreateRequest) -> None:
         try:
-            results, ticket = self._pipeline.decide(request.kind, request.rows, request.applied)
-            self._pipeline.complete(ticket)
+            results, queued = self._pipeline.decide(request.kind, request.rows, request.applied)
+            self._pipeline.complete(queued)
             request.deliver(results)
         except Exception as cause:  # noqa: BLE001 - it is the caller's, perhaps in another thread
             request.fail(cause)

@@ -29,7 +29,7 @@ from nostro.journal.errors import JournalFull, LedgerClosed, OutOfRange, WriterP
 from nostro.journal.format import codec
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import BATCH_EVENTS_MAX, CREATE_RESULT, TIMESTAMP_MAX, Rows
-from nostro.journal.writing.writer import Ticket, Writer
+from nostro.journal.writing.writer import QueuedRecord, Writer
 from nostro.projections.checkpoints.checkpointer import Checkpointer
 from nostro.projections.checkpoints.index_set import Indexes
 from nostro.projections.deciding.decision import Decision, decide_accounts, decide_transfers
@@ -49,7 +49,7 @@ class _InFlightRefused(Exception):
 
 
 class _InFlight(NamedTuple):
-    ticket: Ticket
+    queued: QueuedRecord
     kind: RecordKind
     decision: Decision | Expiry
     draft: Draft
@@ -118,14 +118,14 @@ class Pipeline:
 
     def decide(
         self, kind: RecordKind, rows: Rows, applied: list[AppliedTransfer] | None = None
-    ) -> tuple[npt.NDArray[np.void], Ticket | None]:
+    ) -> tuple[npt.NDArray[np.void], QueuedRecord | None]:
         """Decide a request and put what happened in line for the journal.
 
         Args:
             applied: takes the transfers that took effect and their accounts after each.
 
         Returns:
-            ``CREATE_RESULT[n]``, and the ticket to complete before it may be given out.
+            ``CREATE_RESULT[n]``, and the queued record to complete before it may be given out.
 
         Raises:
             LedgerClosed, WriterPoisoned: nothing was decided.
@@ -152,13 +152,13 @@ class Pipeline:
                 if not len(decision.rows):
                     # The answer may rest on a record in flight: give it out no sooner.
                     return decision.answer(), self._last_in_flight()
-                ticket = self._append(kind, decision)
-                if ticket is None:
+                queued = self._append(kind, decision)
+                if queued is None:
                     continue  # what this was decided on top of has just been refused
-                self._take(_InFlight(ticket, kind, decision, draft, applied))
+                self._take(_InFlight(queued, kind, decision, draft, applied))
                 self._frontier.timestamp = first + len(rows) - 1
                 self.fold_durable()  # those before it, while the disk is at work
-                return decision.answer(), ticket
+                return decision.answer(), queued
 
     def interrupted(self, cause: BaseException) -> WriterPoisoned:
         """What those are told whose requests were in the hands of a caller who was interrupted."""
@@ -175,29 +175,29 @@ class Pipeline:
         if last is not None:
             self._writer.wait(last)
 
-    def complete(self, ticket: Ticket | None) -> None:
-        """Return once what was decided with ``ticket`` may be given out.
+    def complete(self, queued: QueuedRecord | None) -> None:
+        """Return once what was decided with ``queued`` may be given out.
 
         Raises:
             JournalFull, WriterPoisoned: it may not.
         """
-        if ticket is None:
+        if queued is None:
             return
-        self._writer.wait(ticket)
-        if not self._may_stay_unfolded(ticket):
+        self._writer.wait(queued)
+        if not self._may_stay_unfolded(queued):
             self.fold_durable()
 
-    def _may_stay_unfolded(self, ticket: Ticket) -> bool:
+    def _may_stay_unfolded(self, queued: QueuedRecord) -> bool:
         try:
             (last,) = self._in_flight
         except (ValueError, RuntimeError):  # none or several, or they have just changed
             return False
         return (
-            last.ticket is ticket
+            last.queued is queued
             and last.applied is None
             and isinstance(last.decision, Decision)
             and last.decision.may_stay_unfolded
-            and not self._checkpointer.is_waiting_for(ticket.position_last)
+            and not self._checkpointer.is_waiting_for(queued.position_last)
         )
 
     def _wait_for_all(self) -> None:
@@ -217,7 +217,7 @@ class Pipeline:
     def _take(self, taken: _InFlight) -> None:
         """A record was put in line: it counts for the requests after it."""
         try:
-            self._frontier.take(taken.draft, taken.ticket.position_last)
+            self._frontier.take(taken.draft, taken.queued.position_last)
             self._in_flight.append(taken)
         except BaseException as cause:
             self._writer.poison(cause)  # in line for the journal, but not for the state
@@ -252,15 +252,15 @@ class Pipeline:
                 return
             draft = Draft(self._frontier)
             expiry = expire(ids, draft, timestamp_first=now)
-            ticket = writer.append(
+            queued = writer.append(
                 codec.encode_domain_events(expiry.encoded()),
                 event_count=len(ids),
                 timestamp_min=expiry.timestamp_min,
                 timestamp_max=expiry.timestamp_max,
                 generation=self._generation,
             )
-            if ticket is not None:
-                self._take(_InFlight(ticket, RecordKind.EVENTS, expiry, draft, None))
+            if queued is not None:
+                self._take(_InFlight(queued, RecordKind.EVENTS, expiry, draft, None))
                 self._frontier.timestamp = expiry.timestamp_max
                 if len(ids) < BATCH_EVENTS_MAX:
                     return
@@ -297,7 +297,7 @@ class Pipeline:
             rows, frontier, timestamp_first=timestamp_first, wait_for_all=self._wait_for_all
         )
 
-    def _append(self, kind: RecordKind, decision: Decision) -> Ticket | None:
+    def _append(self, kind: RecordKind, decision: Decision) -> QueuedRecord | None:
         return self._writer.append(
             codec.encode_rows(kind, decision.rows, decision.statuses),
             event_count=len(decision.rows),
@@ -306,19 +306,19 @@ class Pipeline:
             generation=self._generation,
         )
 
-    def _last_in_flight(self) -> Ticket | None:
+    def _last_in_flight(self) -> QueuedRecord | None:
         try:
-            return self._in_flight[-1].ticket
+            return self._in_flight[-1].queued
         except IndexError:  # none, or another thread has just folded the last
             return None
 
     def reached(self) -> tuple[int, int]:
         """Position and highest timestamp of what is durable, folded in or not. Takes no lock."""
         position, timestamp = self._state.position, self._state.timestamp
-        for ticket in (item.ticket for item in self._in_flight.copy()):
-            if ticket.durable:
-                position = max(position, ticket.position_last)
-                timestamp = max(timestamp, ticket.timestamp_max)
+        for queued in (item.queued for item in self._in_flight.copy()):
+            if queued.durable:
+                position = max(position, queued.position_last)
+                timestamp = max(timestamp, queued.timestamp_max)
         return position, timestamp
 
     @property
@@ -326,7 +326,7 @@ class Pipeline:
         """Whether something durable is not in the state yet."""
         in_flight = self._in_flight
         try:
-            return bool(in_flight) and in_flight[0].ticket.durable
+            return bool(in_flight) and in_flight[0].queued.durable
         except IndexError:  # another thread has just folded the last
             return False
 
@@ -343,20 +343,20 @@ class Pipeline:
                 raise
 
     def _fold(self, done: _InFlight) -> None:
-        decision, ticket = done.decision, done.ticket
+        decision, queued = done.decision, done.queued
         if isinstance(decision, Expiry):
             self._state.expire(
                 decision.transfer_ids,
                 positions=range(
-                    ticket.position_last - len(decision.transfer_ids) + 1, ticket.position_last + 1
+                    queued.position_last - len(decision.transfer_ids) + 1, queued.position_last + 1
                 ),
                 timestamps=range(decision.timestamp_min, decision.timestamp_max + 1),
             )
         else:
-            self._apply(done.kind, decision, ticket.position_last, done.applied)
-        self._frontier.drop(done.draft, ticket.position_last)
+            self._apply(done.kind, decision, queued.position_last, done.applied)
+        self._frontier.drop(done.draft, queued.position_last)
         self._in_flight.popleft()
-        self._checkpointer.advance(ticket.position_last, ticket.sha256)
+        self._checkpointer.advance(queued.position_last, queued.sha256)
 
     def _apply(
         self,

@@ -92,15 +92,15 @@ def test_any_prefix_of_the_journal_is_a_ledger(tmp_path: Path, seed: int) -> Non
             path = tmp_path / str(count)
             writer = Writer.open(path)
             for record in records[:count]:
-                ticket = writer.append(
+                queued = writer.append(
                     record.encoded,
                     event_count=record.event_count,
                     timestamp_min=record.timestamp_min,
                     timestamp_max=record.timestamp_max,
                     generation=writer.generation,
                 )
-                assert ticket is not None
-                writer.wait(ticket)
+                assert queued is not None
+                writer.wait(queued)
             writer.close()
             position = records[count - 1].position_last if count else 0
             clock.now = records[count - 1].timestamp_max + 1 if count else 1

@@ -226,15 +226,15 @@ def test_events_that_do_not_follow_from_each_other_are_damage(
         (RecordKind.ACCOUNTS, accounts),
         *[(RecordKind.TRANSFERS, one) for one in transfers],
     ):
-        ticket = writer.append(
+        queued = writer.append(
             codec.encode_rows(kind, rows, None),
             event_count=len(rows),
             timestamp_min=1,
             timestamp_max=4,
             generation=writer.generation,
         )
-        assert ticket is not None
-        writer.wait(ticket)
+        assert queued is not None
+        writer.wait(queued)
     writer.close()
     for call in (audit, Ledger.open):
         with pytest.raises(CorruptFrame, match="do not follow") as caught:

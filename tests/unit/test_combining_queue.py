@@ -26,7 +26,7 @@ from nostro import (
 )
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.rows import transfer_rows
-from nostro.journal.writing.writer import Ticket
+from nostro.journal.writing.writer import QueuedRecord
 from nostro.projections.pipeline.combining_queue import CombiningQueue
 from nostro.projections.pipeline.create_request import JOINED_ROWS_MAX, CreateRequest, take_joined
 from tests.ledgers import pipeline
@@ -143,8 +143,8 @@ def test_an_answer_is_of_what_became_durable(
     complete = type(pipeline(ledger)).complete
     rooms = iter([True, False])
 
-    def one_refusal(ticket: Ticket | None) -> None:
-        complete(pipeline(ledger), ticket)
+    def one_refusal(queued: QueuedRecord | None) -> None:
+        complete(pipeline(ledger), queued)
         if not next(rooms, True):
             raise JournalFull(ledger.path, 128)
 
@@ -186,8 +186,8 @@ def test_what_stops_the_leader_stops_nobody_else(
     complete = type(pipeline(ledger)).complete
     interruptions = iter([False, True])
 
-    def interrupted_once(ticket: Ticket | None) -> None:
-        complete(pipeline(ledger), ticket)
+    def interrupted_once(queued: QueuedRecord | None) -> None:
+        complete(pipeline(ledger), queued)
         if next(interruptions, False):
             raise Stop
 

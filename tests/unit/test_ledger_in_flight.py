@@ -485,9 +485,9 @@ def test_the_table_may_grow_while_a_request_is_decided(
     """Accounts that settle in another thread just then are found in the table they are in."""
     many = [Account(id=100 + n, ledger=1, code=1) for n in range(2_000)]
     requests = pipeline(ledger)
-    _, ticket = requests.decide(RecordKind.ACCOUNTS, account_rows(many))
-    assert ticket is not None
-    requests._writer.wait(ticket)
+    _, queued = requests.decide(RecordKind.ACCOUNTS, account_rows(many))
+    assert queued is not None
+    requests._writer.wait(queued)
 
     class SettledMeanwhile:
         @staticmethod

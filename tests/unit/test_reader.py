@@ -52,15 +52,15 @@ def many(path: Path) -> Path:
 
 
 def commit_at(writer: Writer, timestamp_min: int, timestamp_max: int) -> None:
-    ticket = writer.append(
+    queued = writer.append(
         codec.encode_rows(RecordKind.TRANSFERS, transfers(1), None),
         event_count=1,
         timestamp_min=timestamp_min,
         timestamp_max=timestamp_max,
         generation=writer.generation,
     )
-    assert ticket is not None
-    writer.wait(ticket)
+    assert queued is not None
+    writer.wait(queued)
 
 
 def starts(records: Iterator[Record]) -> list[int]:
@@ -242,16 +242,16 @@ def test_a_payload_that_no_writer_writes_is_damage(path: Path) -> None:
     """A sound frame around a malformed payload is refused by file, offset and position."""
     writer = open_writer(path)
     commit(writer, 1)
-    ticket = writer.append(
+    queued = writer.append(
         b"\x00", event_count=1, timestamp_min=2, timestamp_max=2, generation=writer.generation
     )
-    assert ticket is not None
-    writer.wait(ticket)
+    assert queued is not None
+    writer.wait(queued)
     wrong_count = codec.encode_rows(RecordKind.TRANSFERS, transfers(3), None)
-    ticket = writer.append(
+    queued = writer.append(
         wrong_count, event_count=2, timestamp_min=3, timestamp_max=3, generation=writer.generation
     )
-    assert ticket is not None
+    assert queued is not None
     writer.close()
     reader = Reader(path)
     for position in (2, 3):

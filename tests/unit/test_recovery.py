@@ -69,8 +69,8 @@ def commit_one_by_one(writer: Writer) -> None:
 
 def commit_as_one_group(writer: Writer) -> None:
     """None of the frames knows of another that it was durable."""
-    tickets = [append(writer, first, count=100) for first in (2, 102, 202)]
-    writer.wait(tickets[-1])
+    records = [append(writer, first, count=100) for first in (2, 102, 202)]
+    writer.wait(records[-1])
 
 
 def with_a_hole(content: bytes, offset_bytes: int) -> bytes:

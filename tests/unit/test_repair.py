@@ -282,12 +282,12 @@ def test_a_payload_that_is_none_ends_what_is_kept(tmp_path: Path) -> None:
     writer = open_writer(tmp_path / "ledger")
     commit(writer, 1)
     for payload, first in ((b"no payload", 2), (codec_payload(3), 3)):
-        ticket = writer.append(
+        queued = writer.append(
             payload, event_count=1, timestamp_min=first * 10, timestamp_max=first * 10,
             generation=writer.generation,
         )  # fmt: skip
-        assert ticket is not None
-        writer.wait(ticket)
+        assert queued is not None
+        writer.wait(queued)
     writer.close()
     plan = plan_repair(tmp_path / "ledger")
     assert (plan.position_kept, plan.events_lost) == (1, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
 from pathlib import Path
 
 import attrs
@@ -14,12 +14,7 @@ from nostro.journal.format.segment import (
     SEGMENT_HEADER_BYTES,
     decode_segment_header,
     encode_segment_header,
-    segment_name,
 )
-from nostro.journal.reading.bulk_scan import Stretch, stretches
-from nostro.journal.reading.scan import Place
-from nostro.journal.storage.files import Storage
-from nostro.journal.upkeep import verification
 from tests.journals import commit, open_writer, segment_names
 from tests.ledgers import write_ledger
 
@@ -68,15 +63,15 @@ def test_what_was_written_but_cannot_be_decoded(tmp_path: Path, position: int) -
         if number != position:
             commit(writer, number)
             continue
-        ticket = writer.append(
+        queued = writer.append(
             b"no payload",
             event_count=1,
             timestamp_min=number,
             timestamp_max=number,
             generation=writer.generation,
         )
-        assert ticket is not None
-        writer.wait(ticket)
+        assert queued is not None
+        writer.wait(queued)
     writer.close()
     report = verify(path)
     assert (report.events, report.segments > 1) == (61, True)
@@ -106,19 +101,17 @@ def test_quick_finds_what_a_walk_finds(path: Path) -> None:
             file.write_bytes(content)
 
 
-def test_quick_walks_no_sealed_segment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the last one, which nothing but HEAD vouches for."""
-    walked: list[int] = []
-
-    def noted(
-        storage: Storage, fd: int, start: Place, *, end_bytes: int, ledger_id: bytes
-    ) -> Iterator[Stretch]:
-        walked.append(start.position)
-        return stretches(storage, fd, start, end_bytes=end_bytes, ledger_id=ledger_id)
-
-    monkeypatch.setattr(verification, "stretches", noted)
+def test_quick_trusts_the_hash_of_a_sealed_segment(path: Path) -> None:
+    """A broken frame passes if its successor names the file's new hash; a full check finds it."""
+    *_, sealed, last = (path / "segments" / name for name in segment_names(path))
+    flip(sealed, 600)
+    header = decode_segment_header(last.read_bytes(), path=last)
+    forged = attrs.evolve(header, previous_file_sha256=hashlib.sha256(sealed.read_bytes()).digest())
+    last.write_bytes(encode_segment_header(forged) + last.read_bytes()[SEGMENT_HEADER_BYTES:])
+    (path / "MANIFEST").unlink()  # derived; it names the old hash
     verify(path, quick=True)
-    assert [segment_name(position) for position in walked] == segment_names(path)[-1:]
+    with pytest.raises(Damage, match="CRC"):
+        verify(path)
 
 
 def test_quick_decodes_nothing(path: Path) -> None:

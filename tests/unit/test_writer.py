@@ -15,7 +15,7 @@ from nostro.journal.storage.directory import Directory, list_segments, read_head
 from nostro.journal.storage.files import Storage
 from nostro.journal.upkeep.verification import verify
 from nostro.journal.writing.active_file import ALLOCATION_BYTES
-from nostro.journal.writing.writer import Ticket
+from nostro.journal.writing.writer import QueuedRecord
 from tests.journals import (
     append,
     commit,
@@ -35,8 +35,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger"
 
 
-def _is_durable(ticket: Ticket) -> bool:
-    return ticket.durable
+def _is_durable(queued: QueuedRecord) -> bool:
+    return queued.durable
 
 
 # --- the order of things --------------------------------------------------------------------------
@@ -101,17 +101,17 @@ def test_nothing_is_acknowledged_or_shown_before_the_sync(path: Path) -> None:
     """While the sync is under way the record is neither durable nor readable, for anybody."""
     storage = GatedStorage()
     writer = open_writer(path, storage=storage)
-    ticket = append(writer, 1)
-    threads = wait_in_threads(writer, [ticket])
+    queued = append(writer, 1)
+    threads = wait_in_threads(writer, [queued])
     try:
         assert storage.arrived.wait(60)
-        assert not _is_durable(ticket)
+        assert not _is_durable(queued)
         assert writer.head.position == Reader(path).head().position == 0
         assert ids_in(path) == []
     finally:
         storage.gate.set()
         threads[0].join()
-    assert _is_durable(ticket)
+    assert _is_durable(queued)
     assert ids_in(path) == [1]
     writer.close()
 
@@ -164,9 +164,9 @@ def test_a_frame_says_what_was_durable_when_it_was_written(path: Path) -> None:
     """Frames of one group know the same durable position: the last one of the group before."""
     writer = open_writer(path)
     commit(writer, 1)
-    tickets = [append(writer, first) for first in (2, 3, 4)]
-    writer.wait(tickets[0])
-    assert all(ticket.durable for ticket in tickets)
+    records = [append(writer, first) for first in (2, 3, 4)]
+    writer.wait(records[0])
+    assert all(queued.durable for queued in records)
     commit(writer, 5)
     writer.close()
     durable = [record.header.position_durable for record in Reader(path).records()]
@@ -182,12 +182,12 @@ def test_callers_that_arrive_during_a_sync_share_the_next_one(path: Path) -> Non
     writer = open_writer(path, storage=storage, segment_bytes_max=1 << 20)
     threads = wait_in_threads(writer, [append(writer, 1)])
     assert storage.arrived.wait(60)
-    tickets = [append(writer, first) for first in range(2, 52)]
-    threads += wait_in_threads(writer, tickets)
+    records = [append(writer, first) for first in range(2, 52)]
+    threads += wait_in_threads(writer, records)
     storage.gate.set()
     for thread in threads:
         thread.join()
-    assert all(ticket.durable for ticket in tickets)
+    assert all(queued.durable for queued in records)
     assert storage.count("sync_data", path / "segments" / SEGMENT) == 2
     assert storage.count("write", path / "segments" / SEGMENT) == 2
     writer.close()
@@ -209,9 +209,9 @@ def test_many_threads_write_one_unbroken_journal(path: Path) -> None:
                 first = next(following, None)
                 if first is None:
                     return
-                ticket = append(writer, first)
-            writer.wait(ticket)
-            assert ticket.durable
+                queued = append(writer, first)
+            writer.wait(queued)
+            assert queued.durable
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:

@@ -66,10 +66,10 @@ def test_what_stands_behind_a_refused_batch_is_refused_with_it(path: Path) -> No
     commit(writer, 1)
     generation = writer.generation
     storage.only = {"write"}
-    tickets = [append(writer, first) for first in (2, 3, 4)]
-    for ticket in tickets:
+    records = [append(writer, first) for first in (2, 3, 4)]
+    for queued in records:
         with pytest.raises(JournalFull):
-            writer.wait(ticket)
+            writer.wait(queued)
     assert writer.generation > generation
     stale = writer.append(
         b"", event_count=1, timestamp_min=1, timestamp_max=1, generation=generation
@@ -145,10 +145,10 @@ def test_a_failed_sync_poisons_and_is_never_tried_again(path: Path, code: int) -
     writer = open_writer(path, storage=storage, segment_bytes_max=ALLOCATION_BYTES)
     commit(writer, 1)
     storage.only = SYNCS
-    tickets = [append(writer, first) for first in (2, 3)]
-    for ticket in tickets:
+    records = [append(writer, first) for first in (2, 3)]
+    for queued in records:
         with pytest.raises(WriterPoisoned, match="fdatasync") as caught:
-            writer.wait(ticket)
+            writer.wait(queued)
         assert caught.value.path == path / SEGMENT
         assert caught.value.reason == os.strerror(code)
     for use in (lambda: append(writer, 4), writer.sync_head):
@@ -172,18 +172,18 @@ def test_all_who_wait_learn_of_a_failed_sync(path: Path) -> None:
 
     def work(first: int) -> None:
         try:
-            writer.wait(tickets[first])
+            writer.wait(records[first])
         except WriterPoisoned as error:
             errors.append(error)
 
-    tickets = [append(writer, first) for first in range(1, 9)]
+    records = [append(writer, first) for first in range(1, 9)]
     threads = [threading.Thread(target=work, args=(first,)) for first in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(errors) == 8
-    assert not any(ticket.durable for ticket in tickets)
+    assert not any(queued.durable for queued in records)
     writer.close()
 
 
@@ -201,10 +201,10 @@ def acknowledged_by(path: Path, storage: FaultyStorage, *, written: int) -> tupl
     try:
         while durable < RECORDS:
             try:
-                tickets = [append(writer, durable + 1 + behind) for behind in range(3)]
+                records = [append(writer, durable + 1 + behind) for behind in range(3)]
                 attempted = max(attempted, durable + 3)
-                for ticket in tickets:
-                    writer.wait(ticket)
+                for queued in records:
+                    writer.wait(queued)
                     durable += 1
             except JournalFull:
                 storage.repair()

@@ -164,10 +164,10 @@ def test_a_place_that_holds_something_else_is_refused(tmp_path: Path) -> None:
 def test_closing_finishes_what_is_in_line_and_may_be_repeated(path: Path) -> None:
     """What was appended is durable once the writer is closed; then nothing can be appended."""
     writer = open_writer(path)
-    tickets = [append(writer, first) for first in (1, 2, 3)]
+    records = [append(writer, first) for first in (1, 2, 3)]
     writer.close()
     writer.close()
-    assert all(ticket.durable for ticket in tickets)
+    assert all(queued.durable for queued in records)
     assert ids_in(path) == [1, 2, 3]
     assert Reader(path).head().closed
     with pytest.raises(LedgerClosed):
@@ -225,7 +225,7 @@ def test_who_is_interrupted_while_waiting_holds_nobody_up(path: Path) -> None:
             raise _Interrupted
 
     def send() -> None:
-        while not waited_for.waiting:
+        while not waited_for.waiters:
             pass
         while not interrupted.wait(0.01):  # a signal just before a lock is waited for is not seen
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)

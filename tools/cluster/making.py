@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from nostro.journal import DestinationTaken, LedgerLocked
-from nostro.journal.storage.atomic_directory import building
+from nostro.journal.storage.atomic_directory import atomic_directory
 from nostro.journal.storage.files import Storage
 from nostro.tools.cluster.description import Description, check_directory, write_description
 from nostro.tools.cluster.errors import BeingMade, DataFileMissing, FormatFailed, NotACluster
@@ -30,7 +30,7 @@ def make_cluster(directory: Path, description: Description, binary: Path) -> Non
     if directory.is_dir():
         check_directory(directory)
     try:
-        with building(Storage(), directory) as unfinished:
+        with atomic_directory(Storage(), directory) as unfinished:
             for replica in range(description.replica_count):
                 _format(description, unfinished, replica, binary)
             write_description(unfinished, description)

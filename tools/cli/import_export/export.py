@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from nostro import journal
-from nostro.journal.storage.atomic_directory import building, check_free
+from nostro.journal.storage.atomic_directory import atomic_directory, check_free
 from nostro.journal.storage.files import Storage, replacing
 from nostro.journal.upkeep.backup import check_apart
 from nostro.tools.cli.terminal import parameters, screen
@@ -106,7 +106,7 @@ def _write(
         with _file(storage, out) as write:
             return export_json_lines(reader, write, selection, progress=progress)
     check_free(storage, out)
-    with building(storage, out) as folder:
+    with atomic_directory(storage, out) as folder:
         if form == "csv":
             return export_csv(reader, folder, selection, progress=progress)
         try:

@@ -9,7 +9,7 @@ import click
 
 from nostro import journal
 from nostro.journal import BackupReport
-from nostro.journal.storage.throttle import PACE
+from nostro.journal.storage.throttle import PACE_DEFAULT
 from nostro.tools.cli.running.background import in_background
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
@@ -38,7 +38,7 @@ from nostro.tools.times import format_plain, format_rfc3339
 @click.option(
     "--pace",
     type=click.FloatRange(0, 1, min_open=True),
-    default=PACE,
+    default=PACE_DEFAULT,
     show_default=True,
     help="The share of the time to be at work while the ledger is written to; 1 is full speed.",
 )

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from nostro.journal.errors import CorruptFrame, MissingSegment
 from nostro.journal.format import codec
 from nostro.journal.format.codec import BLOCK_ROWS, CREATED, RecordKind, encode_domain_events
+from nostro.journal.format.frame import HEADER_BYTES, decode_header
+from nostro.journal.format.segment import SEGMENT_HEADER_BYTES
 from nostro.journal.model import TRANSFER, CreateTransferStatus, Rows
-from nostro.journal.reading import row_lookup as lookup
 from nostro.journal.reading.row_lookup import TransferLookup
 from nostro.journal.storage.files import Storage
 from tests.journals import open_writer, transfers
@@ -45,7 +46,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         statuses = np.full(count, CREATED, np.uint32)
         if first in REFUSED:
             statuses[REFUSED[first]] = CreateTransferStatus.EXCEEDS_CREDITS
-        ticket = writer.append(
+        queued = writer.append(
             codec.encode_rows(RecordKind.TRANSFERS, transfers(first, count), statuses)
             if count
             else encode_domain_events([{"t": "nothing", "v": 1}]),
@@ -54,9 +55,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
             timestamp_max=first,
             generation=0,
         )
-        assert ticket is not None
-        writer.wait(ticket)
-        first = ticket.position_last + 1
+        assert queued is not None
+        writer.wait(queued)
+        first = queued.position_last + 1
     writer.close()
     return path
 
@@ -110,21 +111,40 @@ def test_many_rows_at_once(path: Path, step: int) -> None:
     assert took_effect.tolist() == TOOK_EFFECT[::step]
 
 
-def test_little_is_remembered_of_frames(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was used longest ago is forgotten, and read again when it is asked for."""
-    monkeypatch.setattr(lookup, "_BYTES_KEPT", 2_000)
-    found = TransferLookup(path, Storage())
+def test_a_small_cache_answers_alike(path: Path) -> None:
+    """Dropping frames from the cache changes no answer."""
+    found = TransferLookup(path, Storage(), cache_bytes_max=2_000)
     rng = np.random.default_rng(1)
     for position in rng.integers(1, len(ROWS) + 1, 200).tolist():
         rows, _ = found.rows(np.array([position]))
         assert rows.tobytes() == ROWS[position - 1].tobytes()
-        assert len(found._known) == len(found._firsts) <= 2
-        assert found._known_bytes == sum(known.memory_bytes for known in found._known.values())
-    assert sorted(found._known) == found._firsts
 
 
-def test_a_known_frame_is_not_read_whole_again(path: Path) -> None:
-    """Only the block that a row stands in is."""
+def test_the_cache_is_bounded(path: Path) -> None:
+    """The frame used longest ago is dropped, and read whole when a look-up needs it again."""
+    storage = Counting()
+    found = TransferLookup(path, storage, cache_bytes_max=2_000)  # room for two frames
+
+    def bytes_read_for(position: int) -> int:
+        storage.bytes_read = 0
+        found.rows(np.array([position]))
+        return storage.bytes_read
+
+    last = len(ROWS)
+    whole = bytes_read_for(last)
+    bytes_read_for(1)
+    assert bytes_read_for(last - BLOCK_ROWS) < whole / 2
+    bytes_read_for(5)
+    bytes_read_for(last)  # used again, so frame 5 is the next to go
+    bytes_read_for(1)
+    assert bytes_read_for(last - BLOCK_ROWS) < whole / 2
+    for position in (1, 5):
+        bytes_read_for(position)
+    assert bytes_read_for(last) > whole / 2
+
+
+def test_a_cached_frame_is_not_read_whole_again(path: Path) -> None:
+    """A look-up reads only the block that holds the row."""
     storage = Counting()
     found = TransferLookup(path, storage)
     found.rows(np.array([len(ROWS)]))
@@ -138,25 +158,30 @@ def test_a_block_that_is_no_longer_what_it_was_is_damage(tmp_path: Path) -> None
     path = tmp_path / "journal"
     writer = open_writer(path)
     rows = transfers(1, 600)
-    ticket = writer.append(
+    queued = writer.append(
         codec.encode_rows(RecordKind.TRANSFERS, rows, None),
         event_count=600, timestamp_min=1, timestamp_max=1, generation=0,
     )  # fmt: skip
-    assert ticket is not None
-    writer.wait(ticket)
+    assert queued is not None
+    writer.wait(queued)
     writer.close()
     found = TransferLookup(path, Storage())
     found.rows(np.array([600]))
     [segment] = (path / "segments").iterdir()
     sound = segment.read_bytes()
-    known = found._known[1]
-    for at in (known.starts[0], known.starts[0] + 100, known.starts[0] + known.sizes[0] - 1):
+    frame_start = SEGMENT_HEADER_BYTES
+    header = decode_header(memoryview(sound)[frame_start:])
+    payload_start = frame_start + HEADER_BYTES
+    payload = memoryview(sound)[payload_start : payload_start + header.payload_bytes]
+    encoded, [block_start, *_] = codec.view_payload(payload)
+    start = payload_start + block_start
+    for at in (start, start + 100, start + len(encoded.blocks[0]) - 1):
         segment.write_bytes(sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :])
         for call in (lambda: found.rows(np.array([1])), lambda: found.row(1)):
-            with pytest.raises(CorruptFrame, match="no longer what it was") as damage:
+            with pytest.raises(CorruptFrame, match="its CRC") as damage:
                 call()
             assert (damage.value.path, damage.value.offset_bytes) == (segment, 512)
-    segment.write_bytes(sound[: known.starts[0] + 10])
+    segment.write_bytes(sound[: start + 10])
     with pytest.raises(CorruptFrame):
         found.rows(np.array([1]))
     segment.unlink()

@@ -1,4 +1,4 @@
-"""Objects made by way of a twin are those that their class makes."""
+"""An object filled in as a mutable class and then frozen equals one that its class makes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pickle
 import attrs
 import pytest
 
-from nostro.journal.fast_frozen import twin
+from nostro.journal.fast_frozen import mutable_class
 from nostro.journal.model import Account, Transfer
 from nostro.journal.rows import account_rows, accounts_from_rows, transfer_rows, transfers_from_rows
 
@@ -21,7 +21,7 @@ class Pair:
 
 def test_an_object_filled_in_is_one_of_the_frozen_class() -> None:
     """What was filled in equals, hashes, prints, copies and pickles as if made by the class."""
-    made = twin(Pair)()
+    made = mutable_class(Pair)()
     made.first, made.second = 1, 2
     made.__class__ = Pair
     assert type(made) is Pair
@@ -31,7 +31,7 @@ def test_an_object_filled_in_is_one_of_the_frozen_class() -> None:
         setattr(made, "first", 3)  # noqa: B010 - as mypy sees it, this is still to be filled in
 
 
-def test_a_class_that_cannot_have_a_twin_is_refused_at_once() -> None:
+def test_a_class_of_another_layout_is_refused_at_once() -> None:
     """A slot for weak references would keep the class from being changed."""
 
     @attrs.frozen
@@ -39,7 +39,7 @@ def test_a_class_that_cannot_have_a_twin_is_refused_at_once() -> None:
         first: int
 
     with pytest.raises(TypeError, match="layout differs"):
-        twin(Referable)
+        mutable_class(Referable)
 
 
 def test_what_is_looked_up_is_frozen() -> None:
