@@ -376,11 +376,9 @@ def _rows_decoder(folder: Path, form: str) -> Callable[[bytes], object]:
         mapping_path.write_bytes(content)
         mapping = read_mapping(mapping_path)
         if form == "jsonl":
-            mapping = attrs.evolve(
-                mapping, file=FileRule("jsonl", ",", '"', "utf-8", (), trim=True)
-            )
+            mapping = attrs.evolve(mapping, file=FileRule("jsonl"))
         elif mapping.file.format == "jsonl":
-            mapping = attrs.evolve(mapping, file=FileRule("csv", ",", '"', "utf-8", (), trim=True))
+            mapping = attrs.evolve(mapping, file=FileRule("csv"))
         mappings.append((mapping_path, mapping))
 
     def decode(data: bytes) -> object:

@@ -20,18 +20,12 @@ import pytest
 
 from nostro import Ledger
 from nostro.tools.amounts import parse_amount
-from nostro.tools.importing import (
-    Importer,
-    Options,
-    Outcome,
-    RawRow,
-    Report,
-    RowReader,
-    Source,
-    Timeline,
-    postings,
-    read_mapping,
-)
+from nostro.tools.importing.dates import Timeline
+from nostro.tools.importing.importer import Importer, Options
+from nostro.tools.importing.mapping_file import read_mapping
+from nostro.tools.importing.report import Outcome, Report
+from nostro.tools.importing.rows import RowReader, postings
+from nostro.tools.importing.source import RawRow, Source
 from nostro.tools.times import DAY_NS, nanoseconds
 
 ROOT: Final = Path(__file__).resolve().parents[2]

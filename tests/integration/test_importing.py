@@ -11,20 +11,12 @@ import pytest
 
 from nostro import Ledger
 from nostro.projections import LedgerPreview
-from nostro.tools.importing import (
-    BadRow,
-    Importer,
-    Options,
-    Outcome,
-    RawRow,
-    Report,
-    RowReader,
-    Source,
-    Target,
-    Timeline,
-    postings,
-    read_mapping,
-)
+from nostro.tools.importing.dates import Timeline
+from nostro.tools.importing.importer import Importer, Options, Target
+from nostro.tools.importing.mapping_file import read_mapping
+from nostro.tools.importing.report import Outcome, Report
+from nostro.tools.importing.rows import BadRow, RowReader, postings
+from nostro.tools.importing.source import RawRow, Source
 
 MAPPING = """\
 namespace = "shop"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nostro.tools.importing.dates import SLOT_NS, DateReader, Timeline, has_time_of_day
 from nostro.tools.importing.errors import RowRefused
-from nostro.tools.importing.mapping import DateRule
+from nostro.tools.importing.mapping import DateFormat, DateRule, Name
 from nostro.tools.times import DAY_NS, format_day, format_rfc3339, parse_instant, parse_rfc3339
 
 DAY = 725_846_400_000_000_000  # 1993-01-01
@@ -18,7 +18,7 @@ NOW = 1_700_000_000_000_000_000
 
 
 def rule(form: str) -> DateRule:
-    return DateRule(column="date", format=form, sort=False)
+    return DateRule(column=Name("date"), format=DateFormat(form))
 
 
 @pytest.mark.parametrize(

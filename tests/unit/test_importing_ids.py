@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nostro import AMOUNT_MAX
+from nostro.tools.ids import parse_id
 from nostro.tools.importing import ids
-from nostro.tools.importing.ids import derived_id, parse_id
+from nostro.tools.importing.ids import derived_id
 
 
 def test_an_id_is_the_first_128_bits_of_a_sha256_that_anybody_can_compute() -> None:

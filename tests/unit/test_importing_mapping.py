@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from nostro import AccountFlags
-from nostro.tools.importing import MappingError, check_columns, read_mapping
+from nostro.tools.importing.errors import MappingError
 from nostro.tools.importing.mapping import AccountRule, Counters
+from nostro.tools.importing.mapping_file import check_columns, read_mapping
 
 MINIMAL = """\
 namespace = "shop"
@@ -55,14 +56,13 @@ def problems(tmp_path: Path, text: str) -> list[str]:
 def test_what_is_not_said_has_a_plain_meaning(tmp_path: Path) -> None:
     """Comma-separated UTF-8 with a header, no dates, integer ids, no flags."""
     mapping = read_mapping(write(tmp_path, MINIMAL))
-    assert (mapping.file.format, mapping.file.delimiter, mapping.file.quote) == ("csv", ",", '"')
+    assert (mapping.file.format, mapping.file.csv_marks) == ("csv", (",", '"'))
     assert mapping.date is None
     assert mapping.transfer.key == ("id",)
     assert mapping.direction.credit == {"in"}
     assert mapping.customer.flags == AccountFlags.NONE
     assert isinstance(mapping.counter, Counters)
-    assert mapping.counter.default is not None
-    assert mapping.counter.default.name == "cash"
+    assert mapping.counter.default == "cash"
 
 
 def test_the_mapping_of_the_guide_is_right() -> None:
@@ -131,7 +131,7 @@ def test_the_other_side_may_be_a_column(tmp_path: Path) -> None:
         (
             'credit = "in"',
             'credit = "out"',
-            "m.toml:19: the value 'out' stands under both direction.credit and .debit",
+            "m.toml:19: direction.credit and direction.debit must not both hold 'out'",
         ),
         (
             'default = "cash"',
@@ -146,7 +146,43 @@ def test_the_other_side_may_be_a_column(tmp_path: Path) -> None:
         (
             "code = 10",
             'code = 10\nflags = ["histroy"]',
-            "m.toml:15: unknown account flag 'histroy' (did you mean 'history'?)",
+            (
+                "m.toml:15: customer.flags must be one of history, debits_must_not_exceed_credits,"
+                " credits_must_not_exceed_debits; not 'histroy' (did you mean 'history'?)"
+            ),
+        ),
+        (
+            "code = 10",
+            (
+                'code = 10\nflags = ["debits_must_not_exceed_credits",'
+                ' "credits_must_not_exceed_debits"]'
+            ),
+            "m.toml:15: customer.flags must hold one of the two limits at most",
+        ),
+        (
+            "code = 7",
+            'code = { column = "c", values = { A = 0 } }',
+            "m.toml:6: transfer.code.values.A must be an integer from 1 to 65535, not 0",
+        ),
+        (
+            "[counter.accounts]",
+            '[[counter.rules]]\nwhen = { kind = 5 }\naccount = "cash"\n[counter.accounts]',
+            "m.toml:25: counter.rules.when.kind must be text, not 5",
+        ),
+        (
+            "[counter.accounts]",
+            '[[counter.rules]]\nwhen = {}\naccount = "cash"\n[counter.accounts]',
+            "m.toml:25: a rule without a condition matches every row: use counter.default",
+        ),
+        (
+            'namespace = "shop"',
+            'namespace = "shop"\nfile = "csv"',
+            "m.toml:2: file must be a table, not 'csv'",
+        ),
+        (
+            'credit = "in"',
+            'credit = "in"\nfrom_sign = true',
+            "m.toml:17: direction.column and direction.from_sign exclude each other",
         ),
         (
             "code = 10",
@@ -286,3 +322,11 @@ def test_counter_accounts_keep_their_ids_apart(tmp_path: Path) -> None:
         "cash = { code = 20 }", "cash = { id = 5, code = 20 }\nbank = { id = 5, code = 21 }"
     )
     assert "m.toml:26: the accounts 'cash' and 'bank' have the same id" in problems(tmp_path, text)
+
+
+def test_a_given_id_needs_one_ledger(tmp_path: Path) -> None:
+    """An account belongs to one ledger, so its id cannot stand for accounts in several."""
+    text = MINIMAL.replace("ledger = 1", 'ledger = { column = "l", values = { A = 1 } }')
+    text = text.replace("{ code = 20 }", "{ id = 5, code = 20 }")
+    (problem,) = problems(tmp_path, text)
+    assert problem.startswith("m.toml:25: an account belongs to one ledger: leave the id out")

@@ -7,16 +7,11 @@ from pathlib import Path
 import pytest
 
 from nostro import AccountFlags
-from nostro.tools.importing import (
-    BadRow,
-    Posting,
-    RowReader,
-    Source,
-    SourceError,
-    postings,
-    read_mapping,
-)
+from nostro.tools.importing.errors import SourceError
 from nostro.tools.importing.ids import derived_id
+from nostro.tools.importing.mapping_file import read_mapping
+from nostro.tools.importing.rows import BadRow, Posting, RowReader, postings
+from nostro.tools.importing.source import Source
 
 MAPPING = """\
 namespace = "shop"

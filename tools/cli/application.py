@@ -16,7 +16,7 @@ import click
 
 from nostro.tools.cli.terminal.failures import tell_failure
 from nostro.tools.cli.terminal.help_examples import write_examples
-from nostro.tools.importing.toml_table import nearest
+from nostro.tools.nearest_name import nearest
 
 EXIT_INTERRUPTED: Final = 1
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 
-from nostro.tools.importing.toml_table import Problem
+from nostro.tools.importing.toml_lines import Problem
 
 
 class ImportingError(Exception):

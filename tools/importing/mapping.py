@@ -1,180 +1,252 @@
-"""What a mapping file says, once it has been read: which column means what.
+"""What a mapping file says: which column means what.
 
-Every class is one table of the file; docs/guides/import.md explains each key with an example.
+Every class is one table of the file, and every field one of its keys; docs/guides/import.md
+explains each with an example. A key that Python reserves has an underscore at its end here. The
+types say what a key may hold; ``faults`` finds keys that do not fit each other.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator
-from collections.abc import Mapping as ReadOnlyMapping
-from typing import Literal
+from typing import Generic, Literal, NewType, TypeVar
 
 import attrs
 
 from nostro.journal import AccountFlags
+from nostro.tools.nearest_name import nearest
 
+Name = NewType("Name", str)
+"""Text that is not empty: a column, a namespace."""
+Character = NewType("Character", str)
+"""One character that can stand between or around cells."""
+Mark = NewType("Mark", str)
+"""A :data:`Character`, or empty for none."""
+Encoding = NewType("Encoding", str)
+"""An encoding of text that Python knows."""
+DateFormat = NewType("DateFormat", str)
+"""A strptime pattern, or one of rfc3339, unix_s, unix_ms, unix_ns."""
+LedgerNumber = NewType("LedgerNumber", int)
+Code = NewType("Code", int)
+Scale = NewType("Scale", int)
+AccountId = NewType("AccountId", int)
 
-class IdRule(enum.Enum):
-    """How a cell becomes a 128-bit id."""
-
-    INTEGER = "integer"
-    HASH = "hash"
-
-
-class DataRule(enum.Enum):
-    """How a cell becomes a user_data number."""
-
-    INTEGER = "integer"
-    HASH = "hash"
-    TEXT = "text"
+Number = TypeVar("Number", LedgerNumber, Code)
+Fault = tuple[tuple[str, ...], str]
+"""The path of a key below its table, and what is wrong with it."""
 
 
 @attrs.frozen
 class FileRule:
     """The shape of the file. ``columns`` is empty when its first line names them."""
 
-    format: Literal["csv", "jsonl"]
-    delimiter: str
-    quote: str | None
-    encoding: str
-    columns: tuple[str, ...]
-    trim: bool
+    format: Literal["csv", "jsonl"] = "csv"
+    delimiter: Character | None = None
+    quote: Mark | None = None
+    encoding: Encoding = Encoding("utf-8")
+    columns: tuple[Name, ...] = ()
+    trim: bool = True
+
+    @property
+    def csv_marks(self) -> tuple[str, str]:
+        """The delimiter, and the quote or an empty text."""
+        return self.delimiter or ",", '"' if self.quote is None else self.quote
+
+    def faults(self) -> Iterator[Fault]:
+        if self.format == "jsonl":
+            given = {"delimiter": self.delimiter, "quote": self.quote, "columns": self.columns}
+            for key, value in given.items():
+                if value not in (None, ()):
+                    yield (key,), f"file.{key} is for CSV; JSON Lines has none"
+        delimiter, quote = self.csv_marks
+        if delimiter == quote:
+            yield ("quote",), "file.quote must not be the delimiter"
 
 
 @attrs.frozen
-class NumberRule:
-    """A constant, or a number per value of a column. ``constant`` is also the default then."""
+class NumberRule(Generic[Number]):
+    """A number for each value of a column. Without a default, other values have none."""
 
-    constant: int | None
-    column: str | None = None
-    values: ReadOnlyMapping[str, int] = attrs.field(factory=dict)
-
-    @property
-    def varies(self) -> bool:
-        return self.column is not None
+    column: Name
+    values: dict[str, Number]
+    default: Number | None = None
 
 
 @attrs.frozen
 class UserDataRule:
-    column: str
-    rule: DataRule
-    bits: Literal[128, 64, 32]
+    """A column that a transfer carries along, and how its cells become numbers."""
 
-
-@attrs.frozen
-class DateRule:
-    """``format`` is a strptime pattern, ``rfc3339``, ``unix_s``, ``unix_ms`` or ``unix_ns``."""
-
-    column: str
-    format: str
-    sort: bool
-
-
-@attrs.frozen
-class AmountRule:
-    column: str
-    scale: int
-    decimal_mark: str
-    group_mark: str
-
-
-@attrs.frozen
-class AccountRule:
-    """The accounts that a column names: the customers', or the other side's."""
-
-    column: str
-    id: IdRule
-    code: int
-    flags: AccountFlags
-
-
-@attrs.frozen
-class DirectionRule:
-    """Which values credit the customer account and which debit it.
-
-    Without a column the sign of the amount decides: negative debits.
-    """
-
-    column: str | None
-    credit: frozenset[str]
-    debit: frozenset[str]
-
-
-@attrs.frozen
-class CounterAccount:
-    """One named account of the other side; ``id`` is derived from the name when None."""
-
-    name: str
-    id: int | None
-    code: int
-    flags: AccountFlags
-
-
-@attrs.frozen
-class CounterRule:
-    """Posts to ``account`` when every column of ``when`` holds one of its values."""
-
-    when: tuple[tuple[str, frozenset[str]], ...]
-    account: CounterAccount
-
-
-@attrs.frozen
-class Counters:
-    """The rules of the other side, first match first, and what is used when none matches."""
-
-    rules: tuple[CounterRule, ...]
-    default: CounterAccount | None
-    accounts: tuple[CounterAccount, ...]
+    column: Name
+    as_: Literal["integer", "hash", "text"] = "integer"
 
 
 @attrs.frozen
 class TransferRule:
     """What identifies a row, and the fields its transfer carries."""
 
-    key: tuple[str, ...]
-    ledger: NumberRule
-    code: NumberRule
-    user_data: tuple[UserDataRule, ...]
+    key: tuple[Name, ...]
+    ledger: LedgerNumber | NumberRule[LedgerNumber]
+    code: Code | NumberRule[Code]
+    user_data_128: UserDataRule | None = None
+    user_data_64: UserDataRule | None = None
+    user_data_32: UserDataRule | None = None
+
+    @property
+    def ledger_varies(self) -> bool:
+        """Whether rows of one file may belong to different ledgers."""
+        return isinstance(self.ledger, NumberRule)
+
+    def faults(self) -> Iterator[Fault]:
+        if not self.key:
+            yield ("key",), "transfer.key must name the columns that identify a row"
+
+
+@attrs.frozen
+class DateRule:
+    column: Name
+    format: DateFormat
+    sort: bool = False
+
+
+@attrs.frozen
+class AmountRule:
+    column: Name
+    scale: Scale
+    decimal_mark: Character = Character(".")
+    group_mark: Mark = Mark("")
+
+    def faults(self) -> Iterator[Fault]:
+        if str(self.group_mark) == self.decimal_mark:
+            yield ("group_mark",), "amount.group_mark must not be the decimal mark"
+
+
+@attrs.frozen
+class AccountRule:
+    """The accounts that a column names: the customers', or the other side's."""
+
+    column: Name
+    code: Code
+    id: Literal["integer", "hash"] = "integer"
+    flags: AccountFlags = AccountFlags.NONE
+
+
+@attrs.frozen
+class DirectionRule:
+    """Which values credit the customer account and which debit it.
+
+    With ``from_sign`` the sign of the amount decides instead: negative debits.
+    """
+
+    from_sign: bool = False
+    column: Name | None = None
+    credit: frozenset[str] = frozenset()
+    debit: frozenset[str] = frozenset()
+
+    def faults(self) -> Iterator[Fault]:
+        for key in ("column", "credit", "debit"):
+            if self.from_sign and getattr(self, key):
+                yield (key,), f"direction.{key} and direction.from_sign exclude each other"
+            elif not self.from_sign and not getattr(self, key):
+                yield (), f"direction.{key} is missing"
+        for value in sorted(self.credit & self.debit):
+            yield (
+                ("debit",),
+                f"direction.credit and direction.debit must not both hold {value!r}",
+            )
+
+
+@attrs.frozen
+class CounterAccount:
+    """One named account of the other side; without an ``id``, the id follows from the name."""
+
+    code: Code
+    id: AccountId | None = None
+    flags: AccountFlags = AccountFlags.NONE
+
+
+@attrs.frozen
+class CounterRule:
+    """Posts to ``account`` when every column of ``when`` holds one of its values."""
+
+    when: dict[str, frozenset[str]]
+    account: str
+
+    def faults(self) -> Iterator[Fault]:
+        if not self.when:
+            yield (
+                ("when",),
+                "a rule without a condition matches every row: use counter.default",
+            )
+
+
+@attrs.frozen
+class Counters:
+    """The rules of the other side, first match first, and what is used when none matches."""
+
+    accounts: dict[str, CounterAccount]
+    rules: tuple[CounterRule, ...] = ()
+    default: str | None = None
+
+    def faults(self) -> Iterator[Fault]:
+        named: list[tuple[tuple[str, ...], str]] = [
+            (("rules", str(at), "account"), one.account) for at, one in enumerate(self.rules)
+        ]
+        if self.default is not None:
+            named.append((("default",), self.default))
+        for place, name in named:
+            if name not in self.accounts:
+                hint = nearest(name, self.accounts)
+                yield place, f"no counter account is named {name!r}{hint}"
+        if not named:
+            yield (), "counter needs rules, a default, or a column"
+        owners: dict[int, str] = {}
+        for name, account in self.accounts.items():
+            if account.id is not None and owners.setdefault(account.id, name) != name:
+                both = f"{owners[account.id]!r} and {name!r}"
+                yield ("accounts", name, "id"), f"the accounts {both} have the same id"
 
 
 @attrs.frozen
 class Mapping:
     """A whole mapping file. ``date`` is None for rows that happen when they are imported."""
 
-    namespace: str
-    file: FileRule
+    namespace: Name
     transfer: TransferRule
-    date: DateRule | None
     amount: AmountRule
     customer: AccountRule
     direction: DirectionRule
     counter: Counters | AccountRule
+    file: FileRule = FileRule()
+    date: DateRule | None = None
+
+    @property
+    def given_counter_ids(self) -> dict[str, int]:
+        """The ids that the file gives to counter-accounts, by name."""
+        if isinstance(self.counter, AccountRule):
+            return {}
+        accounts = self.counter.accounts.items()
+        return {name: account.id for name, account in accounts if account.id is not None}
+
+    def faults(self) -> Iterator[Fault]:
+        if self.transfer.ledger_varies:
+            for name in self.given_counter_ids:
+                yield (
+                    ("counter", "accounts", name, "id"),
+                    "an account belongs to one ledger: leave the id out when the ledger varies",
+                )
 
     def columns(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Yield every column used, with the place in the mapping file that names it."""
+        """Yield every column used, with the path of the key that names it."""
         for key in self.transfer.key:
             yield key, ("transfer", "key")
-        yield from _number_columns(self.transfer.ledger, ("transfer", "ledger"))
-        yield from _number_columns(self.transfer.code, ("transfer", "code"))
-        for data in self.transfer.user_data:
-            yield data.column, ("transfer", f"user_data_{data.bits}")
-        if self.date is not None:
-            yield self.date.column, ("date", "column")
-        yield self.amount.column, ("amount", "column")
-        yield self.customer.column, ("customer", "column")
-        if self.direction.column is not None:
-            yield self.direction.column, ("direction", "column")
-        if isinstance(self.counter, AccountRule):
-            yield self.counter.column, ("counter", "column")
-            return
-        for number, rule in enumerate(self.counter.rules):
-            for column, _ in rule.when:
-                yield column, ("counter", "rules", str(number), "when", column)
-
-
-def _number_columns(
-    rule: NumberRule, place: tuple[str, ...]
-) -> Iterator[tuple[str, tuple[str, ...]]]:
-    if rule.column is not None:
-        yield rule.column, (*place, "column")
+        for field in ("ledger", "code", "user_data_128", "user_data_64", "user_data_32"):
+            rule = getattr(self.transfer, field)
+            if isinstance(rule, NumberRule | UserDataRule):
+                yield rule.column, ("transfer", field, "column")
+        for field in ("date", "amount", "customer", "direction", "counter"):
+            column = getattr(getattr(self, field), "column", None)
+            if column is not None:
+                yield column, (field, "column")
+        if isinstance(self.counter, Counters):
+            for number, rule in enumerate(self.counter.rules):
+                for column in rule.when:
+                    yield column, ("counter", "rules", str(number), "when", column)

@@ -6,32 +6,48 @@ import datetime
 import io
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, get_args, get_origin
 
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, make_mapping_structure_fn, override
+
+from nostro.journal import AMOUNT_MAX, AccountFlags
 from nostro.tools.amounts import SCALE_MAX
 from nostro.tools.importing.errors import MappingError
 from nostro.tools.importing.mapping import (
-    AmountRule,
-    DataRule,
-    DateRule,
-    DirectionRule,
-    FileRule,
+    AccountId,
+    AccountRule,
+    Character,
+    Code,
+    Counters,
+    DateFormat,
+    Encoding,
+    Fault,
+    LedgerNumber,
     Mapping,
+    Mark,
+    Name,
     NumberRule,
-    TransferRule,
-    UserDataRule,
+    Scale,
 )
-from nostro.tools.importing.mapping_accounts import U16_MAX, account_rule, other_side
-from nostro.tools.importing.toml_table import Document, Problem, Table, nearest
-
-U32_MAX: Final = 2**32 - 1
-
-_NO_MARKS: Final = ("\r", "\n", "\0")
-"""What ends a row, or nothing, keeps no cells apart."""
+from nostro.tools.importing.toml_lines import Problem, problems
+from nostro.tools.nearest_name import nearest
 
 INSTANT_FORMATS: Final = ("rfc3339", "unix_s", "unix_ms", "unix_ns")
+
+_BOUNDS: Final[dict[Any, tuple[int, int]]] = {
+    LedgerNumber: (1, 2**32 - 1),
+    Code: (1, 2**16 - 1),
+    Scale: (0, SCALE_MAX),
+    AccountId: (1, AMOUNT_MAX - 1),
+}
+_FlagName = Literal["history", "debits_must_not_exceed_credits", "credits_must_not_exceed_debits"]
+_Hook = Callable[[Any, Any], Any]
+"""Takes a value of the file and the type that the mapping has there."""
+_origin: Final[Callable[[Any], Any]] = get_origin
 
 
 def read_mapping(path: Path) -> Mapping:
@@ -47,10 +63,10 @@ def read_mapping(path: Path) -> Mapping:
         raise MappingError((Problem(path, None, str(error.strerror)),)) from None
     except (ValueError, RecursionError) as error:
         raise MappingError((Problem(path, None, f"not a TOML file: {error}"),)) from None
-    document = Document(path, text)
-    mapping = _mapping(Table(document, (), data))
-    _fail_on_problems(document)
-    return mapping
+    try:
+        return _converter().structure(data, Mapping)
+    except (cattrs.BaseValidationError, _TableError) as error:
+        raise MappingError(tuple(problems(path, text, _faults(error, ())))) from None
 
 
 def check_columns(path: Path, mapping: Mapping, columns: Iterable[str]) -> None:
@@ -60,132 +76,196 @@ def check_columns(path: Path, mapping: Mapping, columns: Iterable[str]) -> None:
         MappingError: naming each unknown column, its line in the mapping and the nearest name.
     """
     known = list(columns)
-    document = Document(path, path.read_text(encoding="utf-8"))
+    faults: list[Fault] = []
     for column, place in mapping.columns():
         if column not in known:
-            document.report(place, f"the file has no column {column!r}{nearest(column, known)}")
+            faults.append((place, f"the file has no column {column!r}{nearest(column, known)}"))
         elif known.count(column) > 1:
-            document.report(place, f"the file has more than one column {column!r}")
-    if document.problems:
-        document.report((), f"the file's columns are {', '.join(known)}")
-    _fail_on_problems(document)
+            faults.append((place, f"the file has more than one column {column!r}"))
+    if faults:
+        faults.append(((), f"the file's columns are {', '.join(known)}"))
+        raise MappingError(tuple(problems(path, path.read_text(encoding="utf-8"), faults)))
 
 
-def _fail_on_problems(document: Document) -> None:
-    if document.problems:
-        unique = dict.fromkeys(document.problems)
-        raise MappingError(
-            tuple(sorted(unique, key=lambda problem: problem.line or len(unique) + 10**6))
+class _TableError(ValueError):
+    """Keys of a table do not fit each other."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__(faults)
+        self.faults = faults
+
+
+def _faults(error: BaseException, place: tuple[str, ...]) -> Iterator[Fault]:
+    """Yield what is wrong at ``place`` and below it."""
+    name = ".".join(part for part in place if not part.isdecimal())
+    match error:
+        case cattrs.ClassValidationError() | cattrs.IterableValidationError():
+            noted, others = error.group_exceptions()
+            for cause, note in noted:
+                if isinstance(note, cattrs.AttributeValidationNote):
+                    yield from _faults(cause, (*place, note.name.rstrip("_")))
+                else:
+                    yield from _faults(cause, (*place, str(note.index)))
+            for cause in others:
+                yield from _faults(cause, place)
+        case cattrs.ForbiddenExtraKeysError():
+            known = [
+                field.name.rstrip("_") for field in attrs.fields(_origin(error.cl) or error.cl)
+            ]
+            for key in sorted(error.extra_fields):
+                table = name or "the file"
+                yield (*place, key), f"unknown key {key!r} in [{table}]{nearest(key, known)}"
+        case _TableError():
+            yield from (((*place, *below), message) for below, message in error.faults)
+        case KeyError():
+            is_table = len(place) == 1 and name != "namespace"
+            yield place, f"the table [{name}] is missing" if is_table else f"{name} is missing"
+        case _:
+            yield place, f"{name} {error}"
+
+
+def _converter() -> cattrs.Converter:
+    """Return what makes the classes of a mapping from the values of a TOML file."""
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    converter.register_structure_hook(str, _text)
+    converter.register_structure_hook(bool, _boolean)
+    for type_, bounds in _BOUNDS.items():
+        converter.register_structure_hook(type_, _integer(*bounds))
+    for type_, check in _TEXTS.items():
+        converter.register_structure_hook(type_, _checked(check))
+    converter.register_structure_hook_func(lambda t: _origin(t) is Literal, _choice)
+
+    def several(value: Any, type_: Any) -> Any:
+        items = value if isinstance(value, list) else [value]
+        item_type: Any = get_args(type_)[0]
+        return _origin(type_)(converter.structure(items, list[item_type]))
+
+    def number(value: Any, type_: Any) -> Any:
+        plain, by_column = get_args(type_)
+        return converter.structure(value, by_column if isinstance(value, dict) else plain)
+
+    def counter(value: Any, _: Any) -> Counters | AccountRule:
+        if isinstance(value, dict) and "column" in value:
+            return converter.structure(value, AccountRule)
+        return converter.structure(value, Counters)
+
+    def flags(value: Any, _: Any) -> AccountFlags:
+        names = converter.structure(value, tuple[_FlagName, ...])
+        found = AccountFlags.NONE
+        for name in names:
+            found |= AccountFlags[name.upper()]
+        if (found & ~AccountFlags.HISTORY).bit_count() > 1:
+            raise ValueError("must hold one of the two limits at most")
+        return found
+
+    converter.register_structure_hook_func(lambda t: _origin(t) in (tuple, frozenset), several)
+    for type_ in (LedgerNumber, Code):
+        union = type_ | NumberRule[type_]  # type: ignore[valid-type]
+        converter.register_structure_hook(union, number)
+    converter.register_structure_hook(Counters | AccountRule, counter)
+    converter.register_structure_hook(AccountFlags, flags)
+    converter.register_structure_hook_factory(
+        lambda t: attrs.has(t) or _origin(t) is dict, lambda t: _table(t, converter)
+    )
+    return converter
+
+
+def _table(cls: Any, converter: cattrs.Converter) -> _Hook:
+    if attrs.has(cls):
+        names = (field.name for field in attrs.fields(_origin(cls) or cls))
+        renamed: dict[str, Any] = {
+            name: override(rename=name[:-1]) for name in names if name.endswith("_")
+        }
+        read: _Hook = make_dict_structure_fn(
+            cls, converter, _cattrs_forbid_extra_keys=True, **renamed
         )
+    else:
+        read = make_mapping_structure_fn(cls, converter)
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError(f"must be a table, not {_shown(value)}")  # noqa: TRY004 - as others
+        table = read(value, cls)
+        faults = list(table.faults()) if hasattr(table, "faults") else []
+        if faults:
+            raise _TableError(faults)
+        return table
+
+    return structure
 
 
-def _mapping(root: Table) -> Mapping:
-    transfer = _transfer_rule(root.table("transfer"))
-    mapping = Mapping(
-        namespace=root.text("namespace"),
-        file=_file_rule(root.table("file", required=False)),
-        transfer=transfer,
-        date=_date_rule(root.table("date")) if root.has("date") else None,
-        amount=_amount_rule(root.table("amount")),
-        customer=account_rule(root.table("customer")),
-        direction=_direction_rule(root.table("direction")),
-        counter=other_side(root.table("counter"), transfer.ledger),
-    )
-    if root.has("namespace") and not mapping.namespace:
-        root.report("namespace", "namespace must not be empty")
-    root.raw("date")
-    root.finish()
-    return mapping
+def _text(value: Any, _: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be text, not {_shown(value)}")  # noqa: TRY004 - as the others
+    return value
 
 
-def _file_rule(table: Table) -> FileRule:
-    form = table.choice("format", ("csv", "jsonl"), "csv")
-    rule = FileRule(
-        format=cast(Literal["csv", "jsonl"], form),
-        delimiter=table.text("delimiter", ","),
-        quote=table.text("quote", '"') or None,
-        encoding=table.text("encoding", "utf-8"),
-        columns=table.texts("columns"),
-        trim=table.boolean("trim", default=True),
-    )
-    for key in ("delimiter", "quote", "columns"):
-        if form == "jsonl" and table.has(key):
-            table.report(key, f"file.{key} is for CSV; JSON Lines has none")
-    if len(rule.delimiter) != 1:
-        table.report("delimiter", f"file.delimiter must be one character, not {rule.delimiter!r}")
-    if rule.quote is not None and len(rule.quote) != 1:
-        table.report("quote", f"file.quote must be one character or empty, not {rule.quote!r}")
-    for key, mark in (("delimiter", rule.delimiter), ("quote", rule.quote)):
-        if mark in _NO_MARKS:
-            table.report(key, f"file.{key} must not be {mark!r}")
-    if rule.delimiter == rule.quote:
-        table.report("quote", "file.quote must not be the delimiter")
+def _boolean(value: Any, _: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {_shown(value)}")  # noqa: TRY004
+    return value
+
+
+def _integer(minimum: int, maximum: int) -> _Hook:
+    def read(value: Any, _: Any) -> int:
+        if type(value) is not int or not minimum <= value <= maximum:
+            raise ValueError(f"must be an integer from {minimum} to {maximum}, not {_shown(value)}")
+        return value
+
+    return read
+
+
+def _choice(value: Any, type_: Any) -> str:
+    options = get_args(type_)
+    text = _text(value, type_)
+    if text not in options:
+        hint = nearest(text, options)
+        raise ValueError(f"must be one of {', '.join(options)}; not {text!r}{hint}")
+    return text
+
+
+def _checked(check: Callable[[str], str]) -> _Hook:
+    """Return what reads text in which ``check`` finds nothing wrong."""
+
+    def read(value: Any, type_: Any) -> str:
+        text = _text(value, type_)
+        fault = check(text)
+        if fault:
+            raise ValueError(fault)
+        return text
+
+    return read
+
+
+def _name_fault(text: str) -> str:
+    return "" if text else "must not be empty"
+
+
+def _character_fault(text: str) -> str:
+    if len(text) != 1:
+        return f"must be one character, not {text!r}"
+    return f"must not be {text!r}" if text in "\r\n\0" else ""  # they end a row, or nothing
+
+
+def _mark_fault(text: str) -> str:
+    return _character_fault(text) if text else ""
+
+
+def _encoding_fault(text: str) -> str:
     try:
-        io.TextIOWrapper(io.BytesIO(), encoding=rule.encoding)  # as the file will be read
+        io.TextIOWrapper(io.BytesIO(), encoding=text)  # as the file will be read
     except (LookupError, ValueError):
-        table.report("encoding", f"file.encoding {rule.encoding!r} is not known to Python")
-    table.finish()
-    return rule
+        return f"{text!r} is not known to Python"
+    return ""
 
 
-def _transfer_rule(table: Table) -> TransferRule:
-    rule = TransferRule(
-        key=table.texts("key", required=True),
-        ledger=_number_rule(table, "ledger", U32_MAX),
-        code=_number_rule(table, "code", U16_MAX),
-        user_data=tuple(
-            _user_data_rule(table.table(f"user_data_{bits}"), bits)
-            for bits in (128, 64, 32)
-            if table.has(f"user_data_{bits}")
-        ),
+def _date_format_fault(text: str) -> str:
+    if text in INSTANT_FORMATS or _reads_dates(text):
+        return ""
+    return (
+        f"{text!r} is neither {', '.join(INSTANT_FORMATS)} nor a strptime pattern with year, month"
+        f" and day{nearest(text, INSTANT_FORMATS)}"
     )
-    if table.has("key") and not all(rule.key):
-        table.report("key", "transfer.key must name the column, or columns, that identify a row")
-    table.finish()
-    return rule
-
-
-def _number_rule(parent: Table, key: str, maximum: int) -> NumberRule:
-    """Read a constant, or ``{ column = ..., values = { A = 1 }, default = 2 }``."""
-    if not isinstance(parent.raw(key), dict):
-        return NumberRule(constant=parent.integer(key, 1, maximum))
-    table = parent.table(key)
-    values = table.table("values")
-    rule = NumberRule(
-        constant=table.integer("default", 1, maximum) if table.has("default") else None,
-        column=table.column(),
-        values={value: values.integer(value, 1, maximum) for value in values.keys()},  # noqa: SIM118 - a Table is no dict
-    )
-    table.finish()
-    return rule
-
-
-def _user_data_rule(table: Table, bits: int) -> UserDataRule:
-    rule = UserDataRule(
-        column=table.column(),
-        rule=DataRule(table.choice("as", tuple(rule.value for rule in DataRule), "integer")),
-        bits=cast(Literal[128, 64, 32], bits),
-    )
-    table.finish()
-    return rule
-
-
-def _date_rule(table: Table) -> DateRule:
-    rule = DateRule(
-        column=table.column(),
-        format=table.text("format"),
-        sort=table.boolean("sort", default=False),
-    )
-    if rule.format and rule.format not in INSTANT_FORMATS and not _reads_dates(rule.format):
-        listed = ", ".join(INSTANT_FORMATS)
-        hint = nearest(rule.format, INSTANT_FORMATS)
-        table.report(
-            "format",
-            f"date.format {rule.format!r} is neither {listed} nor a strptime pattern with year,"
-            f" month and day{hint}",
-        )
-    table.finish()
-    return rule
 
 
 def _reads_dates(pattern: str) -> bool:
@@ -198,34 +278,17 @@ def _reads_dates(pattern: str) -> bool:
     return read.date() == first.date()
 
 
-def _amount_rule(table: Table) -> AmountRule:
-    rule = AmountRule(
-        column=table.column(),
-        scale=table.integer("scale", 0, SCALE_MAX),
-        decimal_mark=table.text("decimal_mark", "."),
-        group_mark=table.text("group_mark", ""),
-    )
-    if len(rule.decimal_mark) != 1:
-        table.report("decimal_mark", "amount.decimal_mark must be one character")
-    if len(rule.group_mark) > 1 or rule.group_mark == rule.decimal_mark:
-        table.report("group_mark", "amount.group_mark must be one character, not the decimal mark")
-    table.finish()
-    return rule
+_TEXTS: Final[dict[Any, Callable[[str], str]]] = {
+    Name: _name_fault,
+    Character: _character_fault,
+    Mark: _mark_fault,
+    Encoding: _encoding_fault,
+    DateFormat: _date_format_fault,
+}
 
 
-def _direction_rule(table: Table) -> DirectionRule:
-    if table.boolean("from_sign", default=False):
-        for key in ("column", "credit", "debit"):
-            if table.raw(key) is not None:
-                table.report(key, f"direction.{key} and direction.from_sign exclude each other")
-        table.finish()
-        return DirectionRule(None, frozenset(), frozenset())
-    rule = DirectionRule(
-        column=table.column(),
-        credit=frozenset(table.texts("credit", required=True)),
-        debit=frozenset(table.texts("debit", required=True)),
-    )
-    for value in sorted(rule.credit & rule.debit):
-        table.report("debit", f"the value {value!r} stands under both direction.credit and .debit")
-    table.finish()
-    return rule
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "so long a number"

@@ -7,9 +7,10 @@ from typing import Final
 import attrs
 
 from nostro.journal import AccountFlags
+from nostro.tools.ids import parse_id
 from nostro.tools.importing.errors import RowRefused
-from nostro.tools.importing.ids import derived_id, parse_id
-from nostro.tools.importing.mapping import AccountRule, CounterAccount, Counters, IdRule, Mapping
+from nostro.tools.importing.ids import derived_id
+from nostro.tools.importing.mapping import AccountRule, Counters, Mapping
 
 _CACHED_MAX: Final = 50_000
 
@@ -30,8 +31,8 @@ class ColumnParties:
     def __init__(self, mapping: Mapping, rule: AccountRule, at: dict[str, int], kind: str) -> None:
         self._rule = rule
         self._at = at[rule.column]
-        self._hashed = rule.id is IdRule.HASH
-        self._varies = mapping.transfer.ledger.varies
+        self._hashed = rule.id == "hash"
+        self._varies = mapping.transfer.ledger_varies
         self._namespace = mapping.namespace
         self._kind = kind
         self._known: dict[tuple[str, int], Party] = {}
@@ -65,12 +66,13 @@ class RuledParties:
 
     def __init__(self, mapping: Mapping, rules: Counters, at: dict[str, int]) -> None:
         self._mapping = mapping
+        self._accounts = rules.accounts
         self._default = rules.default
         self._rules = [
-            ([(at[column], values) for column, values in rule.when], rule.account)
+            ([(at[column], values) for column, values in rule.when.items()], rule.account)
             for rule in rules.rules
         ]
-        columns = dict.fromkeys(column for rule in rules.rules for column, _ in rule.when)
+        columns = dict.fromkeys(column for rule in rules.rules for column in rule.when)
         self._columns = [(column, at[column]) for column in columns]
         self._known: dict[tuple[int, tuple[str, ...]], Party] = {}
 
@@ -78,15 +80,16 @@ class RuledParties:
         key = (ledger, tuple([cells[index] for _, index in self._columns]))
         known = self._known.get(key)
         if known is None:
-            account = self._match(cells)
-            identity = counter_id(self._mapping, account, ledger)
+            name = self._match(cells)
+            account = self._accounts[name]
+            identity = account.id or counter_id(self._mapping, name, ledger)
             known = Party(identity, ledger, account.code, account.flags)
             if len(self._known) >= _CACHED_MAX:
                 self._known.clear()
             self._known[key] = known
         return known
 
-    def _match(self, cells: list[str]) -> CounterAccount:
+    def _match(self, cells: list[str]) -> str:
         for conditions, account in self._rules:
             if all(cells[index] in values for index, values in conditions):
                 return account
@@ -96,20 +99,12 @@ class RuledParties:
         return self._default
 
 
-def counter_id(mapping: Mapping, account: CounterAccount, ledger: int) -> int:
-    """Return the account's id: as given, or derived from its name (and ledger, if that varies)."""
-    if account.id is not None:
-        return account.id
-    varies = mapping.transfer.ledger.varies
-    return _account_id(mapping.namespace, "counter", account.name, ledger, varies=varies)
+def counter_id(mapping: Mapping, name: str, ledger: int) -> int:
+    """Return the id that follows from a counter-account's name (and ledger, if that varies)."""
+    varies = mapping.transfer.ledger_varies
+    return _account_id(mapping.namespace, "counter", name, ledger, varies=varies)
 
 
 def _account_id(namespace: str, kind: str, text: str, ledger: int, *, varies: bool) -> int:
     # An account belongs to one ledger, so one name in two ledgers means two accounts.
     return derived_id(namespace, kind, text, *([str(ledger)] if varies else []))
-
-
-def given_counter_ids(mapping: Mapping) -> frozenset[int]:
-    if isinstance(mapping.counter, AccountRule):
-        return frozenset()
-    return frozenset(a.id for a in mapping.counter.accounts if a.id is not None)

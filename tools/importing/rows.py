@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -13,7 +13,7 @@ from nostro.tools.importing.dates import DateReader
 from nostro.tools.importing.errors import RowRefused
 from nostro.tools.importing.ids import derived_id
 from nostro.tools.importing.mapping import AccountRule, Mapping, NumberRule
-from nostro.tools.importing.parties import ColumnParties, Party, RuledParties, given_counter_ids
+from nostro.tools.importing.parties import ColumnParties, Party, RuledParties
 from nostro.tools.importing.source import RawRow
 from nostro.tools.importing.user_data import user_data_reader
 
@@ -65,10 +65,15 @@ class RowReader:
             if isinstance(mapping.counter, AccountRule)
             else RuledParties(mapping, mapping.counter, self._at)
         )
-        self._reserved = given_counter_ids(mapping)
-        data = {rule.bits: rule for rule in mapping.transfer.user_data}
+        self._reserved = frozenset(mapping.given_counter_ids.values())
+        transfer = mapping.transfer
         self._data = [
-            user_data_reader(mapping.namespace, data.get(bits), self._at) for bits in (128, 64, 32)
+            user_data_reader(mapping.namespace, rule, bits, self._at)
+            for rule, bits in (
+                (transfer.user_data_128, 128),
+                (transfer.user_data_64, 64),
+                (transfer.user_data_32, 32),
+            )
         ]
 
     def read(self, row: RawRow) -> Posting | BadRow:
@@ -140,9 +145,11 @@ class RowReader:
             return False
         raise RowRefused("direction is neither credit nor debit", f"{rule.column}={value!r}")
 
-    def _number(self, rule: NumberRule, cells: list[str], name: str) -> int:
-        value = "" if rule.column is None else cells[self._at[rule.column]]
-        number = rule.values.get(value, rule.constant) if rule.varies else rule.constant
+    def _number(self, rule: int | NumberRule[Any], cells: list[str], name: str) -> int:
+        if isinstance(rule, int):
+            return rule
+        value = cells[self._at[rule.column]]
+        number: int | None = rule.values.get(value, rule.default)
         if number is None:
             raise RowRefused(f"no {name} for this value", f"{rule.column}={value!r}")
         return number

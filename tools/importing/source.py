@@ -110,12 +110,12 @@ class Source:
         return RawRow(line, cells)
 
     def _csv(self) -> tuple[tuple[str, ...], Iterator[RawRow]]:
-        quote = self._rule.quote
+        delimiter, quote = self._rule.csv_marks
         reader = csv.reader(
             self._text,
-            delimiter=self._rule.delimiter,
-            quotechar=quote,
-            quoting=csv.QUOTE_NONE if quote is None else csv.QUOTE_MINIMAL,
+            delimiter=delimiter,
+            quotechar=quote or None,
+            quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
             strict=True,
         )
         rows = _csv_rows(reader)

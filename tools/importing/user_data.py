@@ -7,13 +7,13 @@ from typing import Final
 
 from nostro.tools.importing.errors import RowRefused
 from nostro.tools.importing.ids import derived_id
-from nostro.tools.importing.mapping import DataRule, UserDataRule
+from nostro.tools.importing.mapping import UserDataRule
 
 _DIGITS_MAX: Final = 39  # of 2**128
 
 
 def user_data_reader(
-    namespace: str, rule: UserDataRule | None, at: dict[str, int]
+    namespace: str, rule: UserDataRule | None, bits: int, at: dict[str, int]
 ) -> Callable[[list[str]], int]:
     """Return what reads the number out of a row's cells; 0 where there is no rule, or no text.
 
@@ -21,12 +21,12 @@ def user_data_reader(
     """
     if rule is None:
         return lambda _: 0
-    index, bits, name = at[rule.column], rule.bits, rule.column
-    if rule.rule is DataRule.HASH:
+    index, name = at[rule.column], rule.column
+    if rule.as_ == "hash":
         return lambda cells: (
             derived_id(namespace, "data", cells[index], bits=bits) if cells[index] else 0
         )
-    read = _integer_data if rule.rule is DataRule.INTEGER else _text_data
+    read = _integer_data if rule.as_ == "integer" else _text_data
     return lambda cells: read(cells[index], name, bits)
 
 

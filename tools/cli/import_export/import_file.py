@@ -22,22 +22,14 @@ from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.interruption import Interruption
 from nostro.tools.cli.terminal.meter import Meter, meter
 from nostro.tools.exporting import is_export
-from nostro.tools.importing import (
-    BATCH_ROWS_MAX,
-    BadRow,
-    Importer,
-    Mapping,
-    Options,
-    RawRow,
-    Report,
-    RowReader,
-    Source,
-    Target,
-    Timeline,
-    check_columns,
-    postings,
-    read_mapping,
-)
+from nostro.tools.importing.batch import BATCH_ROWS_MAX
+from nostro.tools.importing.dates import Timeline
+from nostro.tools.importing.importer import Importer, Options, Target
+from nostro.tools.importing.mapping import Mapping
+from nostro.tools.importing.mapping_file import check_columns, read_mapping
+from nostro.tools.importing.report import Report
+from nostro.tools.importing.rows import BadRow, RowReader, postings
+from nostro.tools.importing.source import RawRow, Source
 
 _METER_ROWS = 2_048
 

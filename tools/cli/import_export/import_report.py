@@ -9,7 +9,8 @@ import click
 
 from nostro.tools.cli.terminal import screen
 from nostro.tools.cli.terminal.failures import CHECK_FAILED, GOOD
-from nostro.tools.importing import BadRow, Outcome, Report, Tally
+from nostro.tools.importing.report import Outcome, Report, Tally
+from nostro.tools.importing.rows import BadRow
 from nostro.tools.times import format_day, format_rfc3339
 
 

@@ -20,7 +20,7 @@ from nostro.projections.tigerbeetle.errors import (
 )
 from nostro.tools.cluster import errors as cluster
 from nostro.tools.exporting import ExportDamaged, ExportUnfit
-from nostro.tools.importing import MappingError, SourceError
+from nostro.tools.importing.errors import MappingError, SourceError
 
 GOOD: Final = 0
 CHECK_FAILED: Final = 1

@@ -10,7 +10,7 @@ import attrs
 import click
 
 from nostro.tools.amounts import SCALE_MAX
-from nostro.tools.importing.ids import parse_id
+from nostro.tools.ids import parse_id
 from nostro.tools.times import parse_instant
 
 POSITION_MAX: Final = 10**14
