@@ -21,7 +21,8 @@ from typing import Final
 import attrs
 import click
 
-from tests.mutants.bugs import ROOT, Bug, bugs
+from tests.mutants.bugs import PACKAGE, ROOT, Bug, bugs
+from tests.mutants.source import Definition, definitions
 
 PARTS: Final = ("src", "journal", "projections", "tools", "tests", "docs", "pyproject.toml")
 """What the tests need of the tree."""
@@ -65,9 +66,10 @@ def main(pattern: str, jobs: int, test: str | None) -> None:
             click.echo(done.stdout[-4_000:] + done.stderr)
             raise SystemExit(2)
         chosen = list(_that_can_be_tried(chosen, _skipped(done.stdout)))
+        package = definitions(sound / PACKAGE)
         outcomes = []
         with ThreadPoolExecutor(jobs) as pool:
-            running = [pool.submit(_try, bug, sound, Path(folder)) for bug in chosen]
+            running = [pool.submit(_try, bug, package, sound, Path(folder)) for bug in chosen]
             try:
                 for future in as_completed(running):
                     outcomes.append(future.result())
@@ -112,19 +114,19 @@ def _copy_tree(target: Path) -> None:
             shutil.copy2(ROOT / part, target / part)
 
 
-def _try(bug: Bug, sound: Path, folder: Path) -> Outcome:
+def _try(bug: Bug, package: list[Definition], sound: Path, folder: Path) -> Outcome:
     """Run each test named for the bug, in a copy of its own that has it."""
     began = time.monotonic()
+    try:
+        path, changed = bug.applied_to(package)
+    except ValueError as error:
+        return Outcome(bug, [str(error)], 0.0)
     tree = folder / bug.name
     shutil.copytree(
         sound, tree, symlinks=True, ignore=shutil.ignore_patterns("tmp")
     )  # compiled modules too
     try:
-        file = tree / bug.file
-        try:
-            changed = bug.applied_to(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            return Outcome(bug, [str(error)], 0.0)
+        file = tree / path.relative_to(sound)
         file.write_text(changed, encoding="utf-8")
         for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
             compiled.unlink()

@@ -8,37 +8,42 @@ from typing import Any, Final
 
 import attrs
 
+from tests.mutants.source import Definition, find, replace_fragment
+
 ROOT: Final = Path(__file__).parents[2]
+PACKAGE: Final = Path("src", "nostro")
 TABLE: Final = Path(__file__).with_name("bugs.toml")
 
 
 @attrs.frozen
 class Bug:
-    """One change to one file of the source."""
+    """One change to one definition in the package."""
 
     name: str
     rule: int
-    """The promise it breaks, by its number in docs/reliability.md."""
+    """The number of the promise that it breaks, in docs/reliability.md."""
     what: str
     """What the program does wrong with it."""
-    file: str
-    before: str
-    """Whole lines, which stand in the file once."""
-    after: str
+    where: str
+    """A function, method or constant: `decode_frame`, `Writer.append`, `frame.decode_frame`."""
+    replace: str
+    """Code that the definition holds exactly once."""
+    by: str
+    """The code in its place."""
     caught_by: list[str]
     """Node ids of tests. Each must fail, by itself, with the bug in place."""
 
-    def applied_to(self, source: str) -> str:
-        """The source with the bug in it.
+    def applied_to(self, package: list[Definition]) -> tuple[Path, str]:
+        """The file that changes, and its source with the bug in it.
 
         Raises:
-            ValueError: the lines to change are not there, or not only once.
+            ValueError: the place or the code to replace is missing, or not unique.
         """
-        count = ("\n" + source).count("\n" + self.before)
-        if count != 1:
-            raise ValueError(f"{self.name}: its lines stand in {self.file} {count} times")
-        at = ("\n" + source).index("\n" + self.before)
-        return source[:at] + self.after + source[at + len(self.before) :]
+        try:
+            definition = find(package, self.where)
+            return definition.file, replace_fragment(definition, self.replace, self.by)
+        except ValueError as error:
+            raise ValueError(f"bug {self.name!r}: {error}") from None
 
 
 def bugs() -> list[Bug]:
