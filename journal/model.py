@@ -23,7 +23,10 @@ TIMESTAMP_MAX: Final = 2**63 - 1
 """Timestamps are nanoseconds since the Unix epoch, 1 to 2**63 - 1, both included."""
 
 BATCH_EVENTS_MAX: Final = 65_536
-"""The most accounts or transfers one request may hold. TigerBeetle's own bound is 8,189."""
+"""The most accounts or transfers one request may hold."""
+
+MESSAGE_EVENTS_MAX: Final = 8_189
+"""The most events or results one message of TigerBeetle's holds."""
 
 
 Rows: TypeAlias = npt.NDArray[np.void]
@@ -313,6 +316,13 @@ CREATE_RESULT: Final = np.dtype([("timestamp", "<u8"), ("status", "<u4"), ("rese
 """One result of a columnar request, 16 bytes."""
 
 ROW_BYTES: Final = 128
+
+FIELD_BITS: Final[dict[str, int]] = {
+    "account_id": 128, "timestamp_min": 64, "timestamp_max": 64, "limit": 32,
+    **{name: 8 * dtype[name].itemsize for dtype in (ACCOUNT, TRANSFER)
+       for name in dtype.names or () if name != "reserved"},
+}  # fmt: skip
+"""The width of each field of events and filters; fields of one name have one width."""
 
 if not (ACCOUNT.itemsize == TRANSFER.itemsize == ROW_BYTES and CREATE_RESULT.itemsize == 16):
     raise AssertionError("a row layout does not have TigerBeetle's size")

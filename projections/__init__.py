@@ -22,7 +22,7 @@ from nostro.projections.ledger.refusals import (
     raise_for_status,
 )
 from nostro.projections.pipeline.answers import TransferWithBalances
-from nostro.projections.queries.changes import ChangeEvent, ChangeEventType, change_events
+from nostro.projections.queries.change_events import ChangeEvent, ChangeEventType, change_events
 
 if TYPE_CHECKING:
     from nostro.projections.tigerbeetle.configuration import ClusterConfiguration

@@ -4,8 +4,8 @@ A program written for the ``tigerbeetle`` package runs after changing one import
 
     import nostro.dropin as tigerbeetle
 
-Names, numbers, arguments, results and errors are the package's; :mod:`client`
-says where the data lies. docs/guides/dropin.md lists what differs.
+Names, numbers, arguments, results and errors are the package's; :mod:`client` says where the data
+lies. docs/guides/dropin.md lists the differences.
 """
 
 from nostro.projections.dropin import bindings, client, lib

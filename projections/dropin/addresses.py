@@ -1,4 +1,4 @@
-"""Replica addresses: checked as TigerBeetle's client checks them, and then not used.
+"""Checks replica addresses as TigerBeetle's client does. Nothing connects to them.
 
 ::
 
@@ -6,8 +6,8 @@
     address   = [ip ":"] port | ip
     ip        = IPv4 | "[" IPv6 "]"
 
-Numbers are decimal without leading zeros; only the groups of an IPv6 address may have them. Names
-of hosts are no addresses.
+Numbers are decimal without leading zeros, which only the groups of an IPv6 address may have. Host
+names are not accepted.
 """
 
 from __future__ import annotations

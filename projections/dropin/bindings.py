@@ -1,16 +1,17 @@
 """The names of a request: enums, flags, the classes of events and results, the eight methods.
 
-The classes are mutable and have the original's defaults. A batch of them is packed by attribute
-names, so nothing is copied on the way to the ledger.
+The classes are mutable and have the original's defaults. The ledger packs them by attribute names
+and copies nothing.
 """
 
 from __future__ import annotations
 
 import ctypes
 import enum
-from collections.abc import Awaitable, Callable
+import functools
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import attrs
 
@@ -49,8 +50,11 @@ __all__ = [
     "StateMachineMixin",
     "Transfer",
     "TransferFlags",
-    "tb_client_init_parameters",
 ]
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class PacketStatus(enum.IntEnum):
@@ -177,11 +181,11 @@ class QueryFilter:
 
 
 LogHandler: Final = ctypes.CFUNCTYPE(None, ctypes.c_uint, ctypes.c_void_p, ctypes.c_uint)
-"""Makes a log handler of a function: (LogLevel, address of UTF-8 text, its length in bytes)."""
+"""Turns a function (LogLevel, address of UTF-8 text, its length in bytes) into a log handler."""
 
 
 class InitParameters(ctypes.Structure):
-    """What a client was made with."""
+    """The arguments of a client."""
 
     _fields_ = (
         ("cluster_id", c_uint128),
@@ -193,12 +197,12 @@ class InitParameters(ctypes.Structure):
 
 @attrs.define(eq=False)
 class InitialisedClient:
-    """What stands in the place of the native client."""
+    """Replaces the native client."""
 
     cluster_id: int
     client_id: int
     addresses: ctypes.Array[ctypes.c_char]
-    """Kept here, because InitParameters points at it."""
+    """InitParameters points at it, so it must stay alive."""
     is_open: bool = True
 
 
@@ -215,7 +219,7 @@ def tb_client_init_parameters(client: InitialisedClient, out_parameters: Any) ->
 
 
 class StateMachineMixin:
-    """The eight requests, each answered when it returns; ``_submit`` carries them out."""
+    """The eight requests as blocking methods; ``_submit`` carries them out."""
 
     _submit: Callable[[Operation, Any], list[Any]]
 
@@ -225,8 +229,8 @@ class StateMachineMixin:
         Raises:
             IntegerOverflowError, TypeError, AttributeError: a field is wrong; nothing was created.
             TooMuchDataError: there are more than 8,189; nothing was created.
-            ClientClosedError: the client is closed, or was while this request was under way: then
-                its outcome is not known.
+            ClientClosedError: the client is closed, or was closed during this request, whose
+                outcome is then unknown.
             journal.JournalFull, journal.WriterPoisoned: the disk is full, or has failed.
         """
         return self._submit(Operation.CREATE_ACCOUNTS, accounts)
@@ -260,39 +264,30 @@ class StateMachineMixin:
         return self._submit(Operation.QUERY_TRANSFERS, query_filter)
 
 
+def _awaited(
+    method: Callable[Concatenate[StateMachineMixin, P], T],
+) -> Callable[Concatenate[AsyncStateMachineMixin, P], Coroutine[Any, Any, T]]:
+    """``method`` as a coroutine: it awaits what ``_submit`` returns."""
+
+    @functools.wraps(method)
+    async def coroutine(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        waiting: Any = method(self, *args, **kwargs)
+        answer: T = await waiting
+        return answer
+
+    return coroutine
+
+
 class AsyncStateMachineMixin:
     """The requests of :class:`StateMachineMixin` as coroutines; the errors are the same."""
 
     _submit: Callable[[Operation, Any], Awaitable[list[Any]]]
 
-    async def create_accounts(self, accounts: list[Account]) -> list[CreateAccountResult]:
-        """See :meth:`StateMachineMixin.create_accounts`."""
-        return await self._submit(Operation.CREATE_ACCOUNTS, accounts)
-
-    async def create_transfers(self, transfers: list[Transfer]) -> list[CreateTransferResult]:
-        """See :meth:`StateMachineMixin.create_transfers`."""
-        return await self._submit(Operation.CREATE_TRANSFERS, transfers)
-
-    async def lookup_accounts(self, accounts: list[int]) -> list[Account]:
-        """See :meth:`StateMachineMixin.lookup_accounts`."""
-        return await self._submit(Operation.LOOKUP_ACCOUNTS, accounts)
-
-    async def lookup_transfers(self, transfers: list[int]) -> list[Transfer]:
-        """See :meth:`StateMachineMixin.lookup_transfers`."""
-        return await self._submit(Operation.LOOKUP_TRANSFERS, transfers)
-
-    async def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
-        """See :meth:`StateMachineMixin.get_account_transfers`."""
-        return await self._submit(Operation.GET_ACCOUNT_TRANSFERS, filter)
-
-    async def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
-        """See :meth:`StateMachineMixin.get_account_balances`."""
-        return await self._submit(Operation.GET_ACCOUNT_BALANCES, filter)
-
-    async def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
-        """See :meth:`StateMachineMixin.query_accounts`."""
-        return await self._submit(Operation.QUERY_ACCOUNTS, query_filter)
-
-    async def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
-        """See :meth:`StateMachineMixin.query_transfers`."""
-        return await self._submit(Operation.QUERY_TRANSFERS, query_filter)
+    create_accounts = _awaited(StateMachineMixin.create_accounts)
+    create_transfers = _awaited(StateMachineMixin.create_transfers)
+    lookup_accounts = _awaited(StateMachineMixin.lookup_accounts)
+    lookup_transfers = _awaited(StateMachineMixin.lookup_transfers)
+    get_account_transfers = _awaited(StateMachineMixin.get_account_transfers)
+    get_account_balances = _awaited(StateMachineMixin.get_account_balances)
+    query_accounts = _awaited(StateMachineMixin.query_accounts)
+    query_transfers = _awaited(StateMachineMixin.query_transfers)

@@ -1,10 +1,10 @@
 """The two clients, their errors, ids and logging.
 
-A cluster is a directory: ``nostro-<cluster_id>`` in the directory that the environment variable
-NOSTRO_DATA names, or else in the working directory, when the client is made. The replica addresses
-are checked as the original checks them, and not used.
+A cluster is the directory ``nostro-<cluster_id>``. It lies in the directory that the environment
+variable NOSTRO_DATA names when the client is made, otherwise in the working directory. Replica
+addresses are checked as the original checks them, and then ignored.
 
-Clients of one directory, in one process, share its ledger; the last to close releases it.
+Clients of one directory in one process share its ledger; the last one to close releases it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ import ctypes
 import logging
 import os
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable
 from itertools import count
 from typing import Any, ClassVar, Final, Self
 
@@ -37,9 +34,9 @@ from nostro.projections.dropin.bindings import (
     StateMachineMixin,
 )
 from nostro.projections.dropin.lib import c_uint128
-from nostro.projections.dropin.requests import OperationRequest, TooMuchDataError
+from nostro.projections.dropin.requests import CheckedRequest, TooMuchDataError
 from nostro.projections.dropin.shared import data_directory, open_ledgers
-from nostro.projections.pipeline.create_request import join
+from nostro.projections.ledger.request_thread import Call, RequestThread
 
 __all__ = [
     "AMOUNT_MAX",
@@ -60,17 +57,17 @@ __all__ = [
 logger: Final = logging.getLogger("tigerbeetle")
 
 _numbers: Final = count(1)
-"""Of clients and of requests; taking one is atomic."""
+"""Numbers of clients and requests; taking the next one is atomic."""
 
 
 class InitError(Exception):
-    """The replica addresses are refused; the argument is the :class:`InitStatus`."""
+    """The replica addresses are invalid; the argument is the :class:`InitStatus`."""
 
 
 class ClientClosedError(Exception):
     """The client is closed, or was closed while the request was under way.
 
-    What was under way may have taken effect: send it again with the same ids to find out.
+    A request under way may have taken effect: send it again with the same ids to find out.
     """
 
     def __init__(self) -> None:
@@ -78,43 +75,43 @@ class ClientClosedError(Exception):
 
 
 class ClientEvictedError(Exception):
-    """Never raised here: no cluster can turn a client out."""
+    """Never raised here: no cluster evicts a client."""
 
     def __init__(self) -> None:
         super().__init__("the client was evicted")
 
 
 class ClientReleaseTooLowError(Exception):
-    """Never raised here: there is no other release to disagree with."""
+    """Never raised here: the client and its ledger always have the same release."""
 
     def __init__(self) -> None:
         super().__init__("the client was evicted: its release is too old")
 
 
 class ClientReleaseTooHighError(Exception):
-    """Never raised here: there is no other release to disagree with."""
+    """Never raised here: the client and its ledger always have the same release."""
 
     def __init__(self) -> None:
         super().__init__("the client was evicted: its release is too new")
 
 
 class Client:
-    """What both clients share: opening, and knowing which requests are under way."""
+    """The part common to both clients: opening, and the requests under way."""
 
     _clients: ClassVar[dict[int, Any]] = {}
 
     def __init__(self, cluster_id: int, replica_addresses: str) -> None:
-        """Open the cluster's directory, making it if need be; see the module.
+        """Open the cluster's directory, or create it; see the module.
 
         Args:
             cluster_id: any integer, modulo 2**128.
-            replica_addresses: one to six, with commas between; checked, not used.
+            replica_addresses: one to six, separated by commas; checked, then ignored.
 
         Raises:
             InitError: an address is invalid, or there are more than six.
             TypeError, AttributeError, UnicodeEncodeError: an argument is of the wrong type.
             journal.JournalError, OSError: the directory cannot be opened, for instance
-                LedgerLocked, because another process has it open.
+                LedgerLocked: another process has it open.
         """
         self._client_key = next(_numbers)
         cluster = c_uint128.from_param(cluster_id).to_python()
@@ -134,7 +131,7 @@ class Client:
         _log(LogLevel.INFO, f"client {self._client_key}: cluster {cluster} is {self._ledger.path}")
 
     def _shut(self) -> None:
-        """Take no more requests. A client is shut once: the next time is a KeyError."""
+        """Accept no more requests; raises KeyError if that was done before."""
         with self._changed:
             del Client._clients[self._client_key]
             self._client.is_open = False
@@ -154,7 +151,7 @@ class ClientSync(Client, StateMachineMixin):
     """The client whose methods block. Any number of threads may use it at once."""
 
     def _submit(self, operation: Operation, argument: Any) -> list[Any]:
-        request = OperationRequest.of(operation, argument)
+        request = CheckedRequest.of(operation, argument)
         packet = _SyncPacket(threading.get_ident())
         key = next(_numbers)
         with self._changed:
@@ -174,9 +171,9 @@ class ClientSync(Client, StateMachineMixin):
         return answer
 
     def close(self) -> None:
-        """Release the ledger once requests of other threads, under way, have ended.
+        """Release the ledger once the requests of other threads have ended.
 
-        They raise ClientClosedError.
+        Those requests raise ClientClosedError.
 
         Raises:
             KeyError: the client is closed already.
@@ -189,7 +186,7 @@ class ClientSync(Client, StateMachineMixin):
         self._release()
 
     def _others_have_ended(self) -> bool:
-        """A signal handler may close the client within a request, which then ends after it."""
+        """Ignores this thread: a signal handler may close the client within a request."""
         this = threading.get_ident()
         return all(packet.thread_id == this for packet in self._inflight_packets.values())
 
@@ -200,90 +197,33 @@ class ClientSync(Client, StateMachineMixin):
         self.close()
 
 
-@attrs.frozen(eq=False)
-class _AsyncPacket:
-    request: OperationRequest
-    loop: asyncio.AbstractEventLoop
-    answer: asyncio.Future[list[Any]]
-
-    def settle(self, outcome: list[Any] | BaseException) -> None:
-        """Answer, from any thread; the first outcome stands."""
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits
-            self.loop.call_soon_threadsafe(self._settle, outcome)
-
-    def _settle(self, outcome: list[Any] | BaseException) -> None:
-        if self.answer.done():
-            return
-        if isinstance(outcome, BaseException):
-            self.answer.set_exception(outcome)
-        else:
-            self.answer.set_result(outcome)
-
-
 class ClientAsync(Client, AsyncStateMachineMixin):
     """The client whose methods are awaited. Any number of tasks may use it at once.
 
-    Requests are carried out in the order in which they were made, by one thread. Those that wait
-    for it to be free share one record and one sync, as far as that changes no answer.
+    One thread carries out the requests in the order of their calls. Requests that wait for it share
+    one record and one sync where that changes no answer.
     """
 
     def __init__(self, cluster_id: int, replica_addresses: str) -> None:
         """See :class:`Client`. Opening blocks until the ledger has been read."""
         super().__init__(cluster_id, replica_addresses)
-        self._waiting: deque[_AsyncPacket] = deque()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="nostro-client")
+        self._thread = RequestThread("nostro-client", self._ledger)
 
     async def _submit(self, operation: Operation, argument: Any) -> list[Any]:
-        request = OperationRequest.of(operation, argument)
-        loop = asyncio.get_running_loop()
-        packet = _AsyncPacket(request, loop, loop.create_future())
+        request = CheckedRequest.of(operation, argument)
         key = next(_numbers)
         with self._changed:
             if not self._client.is_open:
                 raise ClientClosedError
-            self._inflight_packets[key] = packet
-            self._waiting.append(packet)
-            self._worker.submit(self._carry_out_waiting)
+            waiting = self._thread.put(request.creation or Call(request.carry_out))
+            self._inflight_packets[key] = waiting
         try:
-            return await packet.answer
+            answer: list[Any] = await waiting.future
+        except LedgerClosed:  # the client was closed, or this is a forked process
+            raise ClientClosedError from None
         finally:
             self._inflight_packets.pop(key, None)
-
-    def _carry_out_waiting(self) -> None:
-        """In the worker: whatever is waiting. Called once a request, so often there is nothing."""
-        while packets := self._next_packets():
-            self._carry_out(packets)
-
-    def _next_packets(self) -> list[_AsyncPacket]:
-        """Those to be carried out next, as one request; none if none is waiting."""
-        packets: list[_AsyncPacket] = []
-        events = 0
-        with self._changed:
-            while self._waiting:
-                following = self._waiting[0].request
-                if packets and not packets[-1].request.takes_along(following, events):
-                    break
-                packets.append(self._waiting.popleft())
-                events += following.size
-        return packets
-
-    def _carry_out(self, packets: Sequence[_AsyncPacket]) -> None:
-        creations = [it.request.creation for it in packets if it.request.creation is not None]
-        try:
-            if not creations:
-                (packet,) = packets
-                packet.settle(packet.request.carry_out(self._ledger))
-                return
-            self._ledger.carry_out(join(creations))
-        except LedgerClosed:  # in a forked process
-            _settle_all(packets, ClientClosedError())
-        except BaseException as cause:  # noqa: BLE001 - it is the caller's, who waits in another thread
-            _settle_all(packets, cause)
-        else:
-            for packet, creation in zip(packets, creations, strict=True):
-                outcome = creation.outcome()
-                is_closed = isinstance(outcome, LedgerClosed)
-                packet.settle(ClientClosedError() if is_closed else outcome)
+        return answer
 
     async def close(self) -> None:
         """Release the ledger once the request that is being carried out has ended.
@@ -294,13 +234,13 @@ class ClientAsync(Client, AsyncStateMachineMixin):
             KeyError: the client is closed already.
         """
         self._shut()
-        with self._changed:
-            self._waiting.clear()
-            _settle_all(list(self._inflight_packets.values()), ClientClosedError())
+        self._thread.stop()
+        for waiting in list(self._inflight_packets.values()):
+            waiting.fail(ClientClosedError())
         await asyncio.get_running_loop().run_in_executor(None, self._finish)
 
     def _finish(self) -> None:
-        self._worker.shutdown()
+        self._thread.close()
         self._release()
 
     async def __aenter__(self) -> Self:
@@ -308,11 +248,6 @@ class ClientAsync(Client, AsyncStateMachineMixin):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-def _settle_all(packets: Sequence[_AsyncPacket], cause: BaseException) -> None:
-    for packet in packets:
-        packet.settle(cause)
 
 
 # --- logging ---
@@ -344,10 +279,10 @@ _logging: Final = _Logging(debug=True, handler=log_handler)
 def configure_logging(
     *, debug: bool, handler: Callable[[LogLevel, Any, int], None] = log_handler
 ) -> None:
-    """Say what becomes of messages.
+    """Choose how messages are logged.
 
     Args:
-        debug: whether there are messages of level DEBUG too.
+        debug: whether to log messages of level DEBUG too.
         handler: called with the level, the address of the UTF-8 text and its length in bytes.
     """
     _logging.debug = debug

@@ -1,4 +1,4 @@
-"""Integers as the wire has them: their widths are checked, and two halves make 128 bits."""
+"""Integers of TigerBeetle's protocol: checks of their widths, and 128-bit integers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MASK_64: Final = 2**64 - 1
 
 
 class NativeError(Exception):
-    """Raised by nothing here: there is no native library to load."""
+    """Never raised here: there is no native library to load."""
 
 
 class IntegerOverflowError(ValueError):
@@ -36,7 +36,7 @@ class c_uint128(ctypes.Structure):  # noqa: N801 - the original's name
 
     @classmethod
     def from_param(cls, obj: int) -> Self:
-        """Of any integer, modulo 2**128."""
+        """The value of any integer, modulo 2**128."""
         return cls(obj & _MASK_64, obj >> 64 & _MASK_64)
 
     def to_python(self) -> int:

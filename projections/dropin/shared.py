@@ -1,6 +1,6 @@
-"""The ledgers that clients have open: clients of one directory share one, the last closes it.
+"""The ledgers that clients have open. Clients of one directory share one; the last closes it.
 
-TigerBeetle's programs may open many clients to a cluster; a directory admits one writer.
+A program may open many clients to a cluster, but a directory admits only one writer.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import attrs
 from nostro.projections.ledger.ledger import Ledger
 
 DATA_VARIABLE: Final = "NOSTRO_DATA"
-"""The environment variable that names the directory in which the clusters' ledgers lie."""
+"""The environment variable that names the directory of all clusters."""
 
 
 def data_directory(cluster_id: int) -> Path:
-    """Where the data of that cluster lies: ``nostro-<cluster_id>`` in ``$NOSTRO_DATA`` or here."""
+    """The directory of a cluster, in ``$NOSTRO_DATA`` or else the working directory."""
     return Path(os.environ.get(DATA_VARIABLE) or ".") / f"nostro-{cluster_id}"
 
 
@@ -34,12 +34,12 @@ class _OpenLedgers:
         self.start_afresh()
 
     def start_afresh(self) -> None:
-        """Know of no ledger: in a forked process, those that are open are the parent's."""
+        """Forget every ledger: in a forked process, the open ones belong to the parent."""
         self._lock = threading.RLock()
         self._by_path: dict[str, _Shared] = {}
 
     def acquire(self, path: Path) -> Ledger:
-        """The ledger in ``path``, opened (and made) if no client has it open.
+        """The ledger in ``path``; opens or creates it if no client has it open.
 
         Raises:
             journal.JournalError, OSError: it cannot be opened; see :meth:`Ledger.open`.
@@ -53,12 +53,12 @@ class _OpenLedgers:
             return shared.ledger
 
     def release(self, ledger: Ledger) -> None:
-        """Give back what :meth:`acquire` gave; the last to do so closes it."""
+        """Return a ledger from :meth:`acquire`; the last client to do so closes it."""
         with self._lock:
             real = str(ledger.path)
             shared = self._by_path.get(real)
             if shared is None or shared.ledger is not ledger:
-                return  # the parent's, in a forked process
+                return  # in a forked process: the parent's
             shared.clients -= 1
             if shared.clients == 0:
                 del self._by_path[real]

@@ -72,16 +72,14 @@ from nostro.projections.pipeline.combining_queue import CombiningQueue
 from nostro.projections.pipeline.create_request import CreateRequest
 from nostro.projections.pipeline.pipeline import Pipeline
 from nostro.projections.pipeline.signals import uninterrupted
-from nostro.projections.queries.changes import ChangeEvent, change_events
-from nostro.projections.queries.past_balances import Moment, past_accounts
-from nostro.projections.queries.selection import (
-    Selection,
-    account_selection,
-    query_selection,
+from nostro.projections.queries.change_events import ChangeEvent, change_events
+from nostro.projections.queries.filters import Selection, account_selection, query_selection
+from nostro.projections.queries.index_search import (
     select_accounts,
     select_balances,
     select_transfers,
 )
+from nostro.projections.queries.past_balances import Moment, past_accounts
 from nostro.projections.rules.posting import AppliedTransfer
 from nostro.projections.rules.values import HISTORY
 from nostro.projections.state.archive import Archive

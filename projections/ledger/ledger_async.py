@@ -6,12 +6,10 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -29,10 +27,10 @@ from nostro.journal.model import (
 from nostro.projections.checkpoints.checkpoint import Checkpoint
 from nostro.projections.ledger.ledger import Ledger, OpenReport
 from nostro.projections.ledger.past import PastLedger
-from nostro.projections.ledger.request_thread import RequestThread, together
+from nostro.projections.ledger.request_thread import RequestThread
 from nostro.projections.pipeline.answers import TransferWithBalances
 from nostro.projections.pipeline.create_request import CreateRequest
-from nostro.projections.queries.changes import ChangeEvent
+from nostro.projections.queries.change_events import ChangeEvent
 
 if TYPE_CHECKING:
     from nostro.projections.tigerbeetle.mirror.process import MirrorProcess
@@ -68,7 +66,7 @@ class AsyncLedger:
         self._ledger = ledger
         self._pool = pool
         self._closed = False
-        self._creations = RequestThread("nostro-create", self._carry_out)
+        self._thread = RequestThread("nostro-create", ledger)
         self._following: set[threading.Event] = set()
 
     @overload
@@ -215,7 +213,7 @@ class AsyncLedger:
         try:
             self._ledger.close()
         finally:
-            self._creations.close()
+            self._thread.close()
             self._pool.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
@@ -232,40 +230,7 @@ class AsyncLedger:
     async def _create(self, request: CreateRequest) -> Any:
         if self._closed:
             raise LedgerClosed(self._ledger.path)
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(request, loop, loop.create_future())
-        try:
-            self._creations.put(waiting)
-        except RuntimeError:  # closed just now, from another loop
-            raise LedgerClosed(self._ledger.path) from None
-        return await waiting.future
-
-    def _carry_out(self, all_waiting: list[_Waiting]) -> None:
-        together(self._ledger, [waiting.request for waiting in all_waiting])
-        for loop in {waiting.loop for waiting in all_waiting}:
-            of_loop = [waiting for waiting in all_waiting if waiting.loop is loop]
-            with suppress(RuntimeError):  # the loop is closed, and nobody waits
-                loop.call_soon_threadsafe(_answer, of_loop)
-
-
-@attrs.frozen(eq=False)
-class _Waiting:
-    """A task that waits for its answer."""
-
-    request: CreateRequest
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-
-
-def _answer(all_waiting: list[_Waiting]) -> None:
-    """Answer tasks, in their loop."""
-    for waiting in all_waiting:
-        if waiting.future.done():
-            continue  # cancelled
-        try:
-            waiting.future.set_result(waiting.request.answer())
-        except BaseException as cause:  # noqa: BLE001 - it is the caller's
-            waiting.future.set_exception(cause)
+        return await self._thread.put(request).future
 
 
 def _close_again(opening: Future[Ledger]) -> None:

@@ -20,7 +20,7 @@ from nostro.journal.model import (
     Transfer,
 )
 from nostro.projections.pipeline.answers import TransferWithBalances
-from nostro.projections.queries.changes import ChangeEvent
+from nostro.projections.queries.change_events import ChangeEvent
 
 
 class LedgerClient(Protocol):

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nostro.journal.format.codec import RecordKind
-from nostro.journal.model import AccountFlags, Rows, TransferFlags
+from nostro.journal.model import MESSAGE_EVENTS_MAX, AccountFlags, Rows, TransferFlags
 from nostro.projections.rules.posting import AppliedTransfer
 
-JOINED_ROWS_MAX: Final = 8_189
+JOINED_ROWS_MAX: Final = MESSAGE_EVENTS_MAX
 """So many rows are joined at most."""
 
 _LINKED: Final = int(AccountFlags.LINKED)

@@ -11,7 +11,7 @@ from typing import Final, Self
 import attrs
 
 from nostro.journal.errors import InvalidField
-from nostro.journal.model import AMOUNT_MAX
+from nostro.journal.model import AMOUNT_MAX, MESSAGE_EVENTS_MAX
 from nostro.projections.tigerbeetle.errors import ClientMissing, HostUnknown
 
 CLUSTER_ID: Final = "TIGERBEETLE_CLUSTER_ID"
@@ -20,7 +20,7 @@ TIMEOUT_SECONDS: Final = "TIGERBEETLE_TIMEOUT_SECONDS"
 BATCH_EVENTS: Final = "TIGERBEETLE_BATCH_EVENTS"
 LINGER_SECONDS: Final = "TIGERBEETLE_LINGER_SECONDS"
 
-BATCH_EVENTS_MAX: Final = 8_189
+BATCH_EVENTS_MAX: Final = MESSAGE_EVENTS_MAX
 """What a message of TigerBeetle's holds."""
 REPLICAS_MAX: Final = 6
 PORT: Final = 3001

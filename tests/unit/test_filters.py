@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import numpy as np
 import pytest
 
-import nostro.projections.queries.selection
 from nostro import (
     AMOUNT_MAX,
+    BATCH_EVENTS_MAX,
     TIMESTAMP_MAX,
+    TRANSFER,
     Account,
     AccountFilter,
     AccountFilterFlags,
@@ -130,13 +132,17 @@ def test_a_field_that_does_not_fit_is_refused_by_name(
             assert caught.value.field == field
 
 
-def test_no_query_has_more_results_than_there_may_be(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A greater limit is answered with as many as a query may have."""
-    monkeypatch.setattr(nostro.projections.queries.selection, "RESULTS_MAX", 2)
-    assert len(ledger.query_transfers(QueryFilter(limit=2**32 - 1))) == 2
-    assert len(ledger.get_account_transfers(ALL_OF_1)) == 2
+def test_no_query_has_more_results_than_there_may_be(ledger: Ledger) -> None:
+    """A greater limit is answered with 65,536 results."""
+    rows = np.zeros(BATCH_EVENTS_MAX, TRANSFER)
+    rows["id"][:, 0] = np.arange(10_000, 10_000 + len(rows))
+    rows["debit_account_id"][:, 0], rows["credit_account_id"][:, 0] = 1, 2
+    rows["ledger"] = rows["code"] = rows["amount"][:, 0] = 1
+    ledger.create_transfers(rows)
+    assert ledger.transfer_count > BATCH_EVENTS_MAX
+    assert len(ledger.query_transfers(QueryFilter(limit=2**32 - 1))) == BATCH_EVENTS_MAX
+    of_1 = attrs.evolve(ALL_OF_1, limit=2**32 - 1)
+    assert len(ledger.get_account_transfers(of_1)) == BATCH_EVENTS_MAX
 
 
 def test_a_closed_ledger_is_not_asked(ledger: Ledger) -> None:

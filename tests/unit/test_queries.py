@@ -223,11 +223,11 @@ def small_parts() -> Iterator[None]:
         patch.setattr(nostro.projections.indexes.posting_index, "_SEARCHES_PAY", 2)
         patch.setattr(nostro.projections.indexes.posting_index, "_RUN_ROWS", 20)
         patch.setattr(nostro.projections.indexes.groups, "PIECE", 5)
-        patch.setattr(nostro.projections.queries.selection, "_STEP_MIN", 2)
-        patch.setattr(nostro.projections.queries.selection, "_STEP_MAX", 16)
+        patch.setattr(nostro.projections.queries.index_search, "_STEP_MIN", 2)
+        patch.setattr(nostro.projections.queries.index_search, "_STEP_MAX", 16)
         for module in (
             nostro.projections.indexes.posting_index,
-            nostro.projections.queries.selection,
+            nostro.projections.queries.index_search,
         ):
             patch.setattr(module, "RANGE_POSITIONS", 8)
         yield

@@ -21,6 +21,7 @@ from nostro import (
     Transfer,
     TransferFlags,
 )
+from nostro.journal.model import FIELD_BITS
 from nostro.tools.server import wire
 
 JAVASCRIPT_MAX: Final = 2**53 - 1
@@ -29,7 +30,7 @@ JAVASCRIPT_MAX: Final = 2**53 - 1
 def objects_of(kind: type, flags: type) -> st.SearchStrategy[object]:
     """Accounts or transfers, every field of any value that fits."""
     fields = {
-        field.name: st.integers(0, 2 ** wire.BITS[field.name] - 1)
+        field.name: st.integers(0, 2 ** FIELD_BITS[field.name] - 1)
         for field in attrs.fields(kind)
         if field.name != "flags"
     }
@@ -79,7 +80,7 @@ def test_only_integers_and_their_digits_are_integers(value: object) -> None:
 @pytest.mark.parametrize("name", [field.name for field in attrs.fields(Transfer)])
 def test_every_field_has_its_width(name: str) -> None:
     """The largest value fits, as a number and as a string; one more does not."""
-    largest = 2 ** wire.BITS[name] - 1
+    largest = 2 ** FIELD_BITS[name] - 1
     for value in (largest, str(largest)) if name != "flags" else (largest,):
         assert getattr(wire.read_object(Transfer, {name: value}), name) == largest
     with pytest.raises(InvalidField, match="does not fit"):

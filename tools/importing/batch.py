@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nostro.journal import ACCOUNT, TRANSFER, AccountFlags, TransferFlags
+from nostro.journal.model import MESSAGE_EVENTS_MAX
 from nostro.tools.importing.parties import Party
 from nostro.tools.importing.rows import Posting
 from nostro.tools.u128 import u128_column
 
-BATCH_ROWS_MAX: Final = 8_189
+BATCH_ROWS_MAX: Final = MESSAGE_EVENTS_MAX
 """TigerBeetle's own bound on one request, so that a journal can be mirrored batch by batch."""
 
 _DEBIT_BEFORE_NS: Final = 3

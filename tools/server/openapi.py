@@ -17,6 +17,7 @@ from nostro.journal import (
     QueryFilter,
     Transfer,
 )
+from nostro.journal.model import FIELD_BITS, MESSAGE_EVENTS_MAX
 from nostro.tools.flag_names import flag_names
 from nostro.tools.server import wire
 from nostro.tools.server.errors import OUTCOMES
@@ -207,7 +208,7 @@ def _result_schema(kind: type) -> Schema:
 
 
 def _number(name: str) -> Schema:
-    return {"type": "integer", "minimum": 0, "maximum": 2 ** wire.BITS[name] - 1}
+    return {"type": "integer", "minimum": 0, "maximum": 2 ** FIELD_BITS[name] - 1}
 
 
 def _flag_names(kind: type) -> list[str]:
@@ -225,7 +226,7 @@ def _shape(shape: Shape, *, request: bool = False) -> Schema:
         return {
             "type": "array",
             "items": _shape(shape.kind, request=request),
-            "maxItems": wire.EVENTS_MAX,
+            "maxItems": MESSAGE_EVENTS_MAX,
         }
     assert shape is not None, "operations without a body have no schema"
     if shape is int:

@@ -23,6 +23,7 @@ from nostro.journal import (
     QueryFilter,
     Transfer,
 )
+from nostro.journal.model import MESSAGE_EVENTS_MAX
 from nostro.projections import AsyncLedger
 from nostro.tools.server import wire
 from nostro.tools.server.errors import ApiError, api_error
@@ -264,7 +265,7 @@ def _account_filter(call: Call) -> AccountFilter:
 
 
 def _limited(chosen: _Filter) -> _Filter:
-    return attrs.evolve(chosen, limit=min(chosen.limit, wire.EVENTS_MAX))
+    return attrs.evolve(chosen, limit=min(chosen.limit, MESSAGE_EVENTS_MAX))
 
 
 def _shown(items: list[Any]) -> list[dict[str, Any]]:

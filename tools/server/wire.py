@@ -16,8 +16,6 @@ from typing import Any, Final, NoReturn, TypeVar
 import attrs
 
 from nostro.journal import (
-    ACCOUNT,
-    TRANSFER,
     Account,
     AccountBalance,
     AccountFilter,
@@ -32,11 +30,9 @@ from nostro.journal import (
     Transfer,
     TransferFlags,
 )
+from nostro.journal.model import FIELD_BITS, MESSAGE_EVENTS_MAX
 from nostro.tools.flag_names import flag_names
 from nostro.tools.times import parse_instant
-
-EVENTS_MAX: Final = 8_189
-"""The most events, ids or results of one request: what a message of TigerBeetle's holds."""
 
 FLAGS: Final[dict[type, type[IntFlag]]] = {
     Account: AccountFlags,
@@ -44,14 +40,9 @@ FLAGS: Final[dict[type, type[IntFlag]]] = {
     AccountFilter: AccountFilterFlags,
     QueryFilter: QueryFilterFlags,
 }
-BITS: Final[dict[str, int]] = {
-    "account_id": 128, "timestamp_min": 64, "timestamp_max": 64, "limit": 32,
-    **{name: 8 * dtype[name].itemsize for dtype in (ACCOUNT, TRANSFER)
-       for name in dtype.names or () if name != "reserved"},
-}  # fmt: skip
-"""The width of each field; fields of one name have one width everywhere."""
 _ENDS: Final[dict[type, dict[str, int]]] = {
-    kind: {field.name: 1 << BITS[field.name] for field in attrs.fields(kind)} for kind in FLAGS
+    kind: {field.name: 1 << FIELD_BITS[field.name] for field in attrs.fields(kind)}
+    for kind in FLAGS
 }
 """The first integer that does not fit, for each field."""
 _DIGITS: Final = re.compile(r"[0-9]{1,39}", re.ASCII)
@@ -62,7 +53,7 @@ T = TypeVar("T")
 
 def is_wide(name: str) -> bool:
     """Whether answers show the field as a string."""
-    return BITS[name] > 32
+    return FIELD_BITS[name] > 32
 
 
 _SHOWN: Final[dict[type, tuple[tuple[str, bool], ...]]] = {
@@ -215,8 +206,8 @@ def _made(kind: type[T], fields: dict[str, Any], row: int | None) -> T:
 def _rows(name: str, value: object) -> list[object]:
     if type(value) is not list:
         raise InvalidField(name, value, "must be a list")
-    if len(value) > EVENTS_MAX:
-        raise BatchTooLarge(len(value), EVENTS_MAX)
+    if len(value) > MESSAGE_EVENTS_MAX:
+        raise BatchTooLarge(len(value), MESSAGE_EVENTS_MAX)
     return value
 
 

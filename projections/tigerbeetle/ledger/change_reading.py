@@ -17,7 +17,7 @@ import numpy as np
 from nostro.journal.errors import LedgerClosed
 from nostro.journal.model import TIMESTAMP_MAX, Rows
 from nostro.projections.pipeline.answers import Balances
-from nostro.projections.queries.changes import ChangeEvent
+from nostro.projections.queries.change_events import ChangeEvent
 from nostro.projections.tigerbeetle.operations import Operation
 from nostro.projections.tigerbeetle.rows.change_events import (
     CHANGE_EVENT,

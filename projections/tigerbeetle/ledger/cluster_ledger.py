@@ -25,7 +25,7 @@ from nostro.journal.model import (
     Transfer,
 )
 from nostro.projections.pipeline.answers import TransferWithBalances
-from nostro.projections.queries.changes import ChangeEvent, check_reading
+from nostro.projections.queries.change_events import ChangeEvent, check_reading
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
 from nostro.projections.tigerbeetle.ledger.change_reading import ChangeReading
 from nostro.projections.tigerbeetle.ledger.requests import Requests

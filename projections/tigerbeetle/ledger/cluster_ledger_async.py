@@ -20,7 +20,7 @@ from nostro.journal.model import (
     Transfer,
 )
 from nostro.projections.pipeline.answers import TransferWithBalances
-from nostro.projections.queries.changes import ChangeEvent, check_reading
+from nostro.projections.queries.change_events import ChangeEvent, check_reading
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
 from nostro.projections.tigerbeetle.ledger.cluster_ledger import ClusterLedger
 from nostro.projections.tigerbeetle.session.effects import carry_out_async

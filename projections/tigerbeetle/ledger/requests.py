@@ -33,7 +33,7 @@ from nostro.projections.pipeline.answers import (
     transfer_results,
     with_balances,
 )
-from nostro.projections.queries.selection import account_selection, query_selection
+from nostro.projections.queries.filters import account_selection, query_selection
 from nostro.projections.tigerbeetle.errors import (
     BalancesUnknown,
     ClusterError,

@@ -10,7 +10,7 @@ import numpy as np
 from nostro.journal.model import ACCOUNT, TRANSFER, Account, Rows, Transfer
 from nostro.journal.rows import accounts_from_rows, field_ints, transfers_from_rows
 from nostro.projections.pipeline.answers import Balances
-from nostro.projections.queries.changes import ChangeEvent, ChangeEventType
+from nostro.projections.queries.change_events import ChangeEvent, ChangeEventType
 
 _ACCOUNT: Final[list[tuple[str, Any]]] = [
     ("id", ("<u8", (2,))),

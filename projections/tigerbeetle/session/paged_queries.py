@@ -20,7 +20,7 @@ from nostro.journal.model import (
     Rows,
 )
 from nostro.journal.rows import field_ints, u128_words
-from nostro.projections.queries.selection import Selection
+from nostro.projections.queries.filters import Selection
 from nostro.projections.tigerbeetle.configuration import BATCH_EVENTS_MAX
 from nostro.projections.tigerbeetle.operations import Operation
 from nostro.projections.tigerbeetle.session.cluster import (
