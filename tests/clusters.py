@@ -53,11 +53,12 @@ sys.exit(main(*sys.argv[1:]))
 """
 
 _CLIENT: Final = """
-import pathlib, time
+import os, pathlib, time
 
 class ClientSync:
     def __init__(self, cluster_id, replica_addresses):
         does = pathlib.Path({does!r}).read_text().split()
+        pathlib.Path({does!r}).with_name("client").write_text(str(os.getpid()))
         self.hangs, self.refuses = "unanswered" in does, "refused" in does
 
     def lookup_accounts(self, ids):
@@ -71,17 +72,22 @@ class ClientSync:
 
 @attrs.frozen
 class StandIn:
-    """A stand-in for the server, and what it is told to do."""
+    """A stand-in for the server and the client, with the file that says what they do."""
 
     binary: Path
 
     def does(self, *words: str) -> None:
-        """Replace what it is told, by words.
+        """Set what they do, by words.
 
         Of the server: ``dies-N``, ``deaf-N`` (to SIGTERM), ``mute-N`` (does not listen),
         ``format-fails-N``, ``odd-version``; of the client: ``unanswered``, ``refused``.
         """
         self.binary.with_name("does").write_text("\n".join(words))
+
+    def client_process(self) -> int | None:
+        """The id of the process in which the client was used last."""
+        path = self.binary.with_name("client")
+        return int(path.read_text() or 0) or None if path.exists() else None
 
 
 def make_stand_in(folder: Path) -> StandIn:

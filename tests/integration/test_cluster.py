@@ -19,9 +19,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nostro.tools.cli.application import application
-from nostro.tools.cluster import lookup, process_lock, supervisor
+from nostro.tools.cluster import lookup, process_lock
 from nostro.tools.cluster.description import read_description, replica_lock, supervisor_lock
 from nostro.tools.cluster.stopping import stop_cluster
+from nostro.tools.cluster.supervisor import Supervisor
 from tests.clusters import StandIn, make_client, make_stand_in
 from tests.documents import PACKAGE_PATH
 from tests.waiting import until
@@ -236,7 +237,7 @@ def test_a_directory_of_somebody_else_is_refused(
     Path("empty").mkdir()
     before = contents(Path("tb"))
     with monkeypatch.context() as patched:
-        patched.setattr(os, "geteuid", lambda: 12_345)
+        patched.setattr(os, "geteuid", lambda: 12_345)  # only root can give a directory away
         for arguments in (("up", "tb"), ("status", "tb"), ("down", "tb"), ("up", "empty")):
             assert "belongs to user" in refused(2, *arguments)
     assert contents(Path("tb")) == before
@@ -347,10 +348,14 @@ def test_a_lookup_that_hangs_is_ended(stand_in: StandIn) -> None:
     """Its process is gone when its time is up."""
     stand_in.does("unanswered")
     with lookup.Lookup(0, "127.0.0.1:1") as asked:
-        assert asked.poll() is None
-    assert asked._process.returncode == -signal.SIGKILL
+        until(stand_in.client_process)
+        assert asked.wait(0.1) is None
+    client = stand_in.client_process()
+    assert client is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(client, 0)
     assert lookup.look_up(0, "127.0.0.1:1", seconds=0.1) == lookup.Answer(
-        None, "no answer to a look-up in 0.1 s"
+        reason="no answer to a look-up in 0.1 s"
     )
 
 
@@ -358,9 +363,9 @@ def test_without_the_client_it_says_what_was_seen(
     stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ports only, and that this is all."""
-    monkeypatch.setattr(lookup, "PACKAGE", "no_such_package")
+    monkeypatch.setitem(sys.modules, "tigerbeetle", None)  # as if it were not installed
     stand_in.does("unanswered")
-    said = "no look-up was made: a port that is open shows that a process listens, not that"
+    said = "no look-up was made: an open port shows that a process listens, not that"
     assert said in good("up", "tb").stdout
     assert said in good("status", "tb").stdout
     assert status()["answers"] is None
@@ -375,10 +380,10 @@ def test_a_cluster_that_runs_is_left_as_it_is(stand_in: StandIn) -> None:
     processes = running()
     again = good("up", "tb", "--json", "--port", "0")
     assert {**json.loads(again.stdout), "answer_seconds": 0} == {**made, "answer_seconds": 0}
-    assert "run by process" in again.stderr
-    assert "runs it otherwise" in refused(2, "up", "tb", "--cache-grid", "128MiB")
-    assert "runs it otherwise" in refused(2, "up", "tb", "--port", "19999")
-    assert "run by process" in refused(2, "up", "tb", "--foreground")
+    assert "already runs this cluster" in again.stderr
+    assert "with other options" in refused(2, "up", "tb", "--cache-grid", "128MiB")
+    assert "with other options" in refused(2, "up", "tb", "--port", "19999")
+    assert "already runs this cluster" in refused(2, "up", "tb", "--foreground")
     assert running() == processes
 
 
@@ -392,32 +397,32 @@ def test_a_replica_that_dies_is_started_again(stand_in: StandIn) -> None:
     found = status()
     assert [replica["restarts"] for replica in found["replicas"]] == [0, 1, 0]
     assert found["replicas"][1]["ended"] == "was ended by SIGKILL"
-    assert "Replica 1 was ended by SIGKILL before" in good("status", "tb").stdout
+    assert "The last run of replica 1 was ended by SIGKILL" in good("status", "tb").stdout
     assert [running(count=3)[index] for index in (0, 2)] == [before[0], before[2]]
     good("up", "tb")
     log = Path("tb/supervisor.log").read_text()
-    assert "replica 1 was ended by SIGKILL; it is started again in 0.5 s" in log
+    assert "replica 1 was ended by SIGKILL; it restarts in 0.5 s" in log
 
 
-def test_what_keeps_dying_is_started_ever_more_slowly(
-    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_keeps_dying_is_started_ever_more_slowly(stand_in: StandIn) -> None:
     """The pause doubles up to its limit."""
     good("up", "tb")
     good("down", "tb")
-    monkeypatch.setattr(supervisor, "PAUSE_SECONDS_MAX", 0.04)
     stand_in.does("dies-0")
-    told: list[str] = []
+    lines: list[str] = []
     directory = Path("tb")
-    supervising = supervisor.Supervisor(
-        directory, read_description(directory), stand_in.binary, tell=told.append
+    supervising = Supervisor(
+        directory,
+        read_description(directory),
+        stand_in.binary,
+        log=lines.append,
+        pauses_seconds=(0.01, 0.04),
     )
-    supervising._replicas[0].pause_seconds = 0.01
     supervising.start()
 
     def pauses() -> list[str]:
-        supervising.look()
-        return [text.rpartition(" in ")[2] for text in told if "again" in text]
+        supervising.poll()
+        return [line.rpartition(" in ")[2] for line in lines if "restarts" in line]
 
     until(lambda: len(pauses()) == 4)
     supervising.stop()
@@ -441,16 +446,16 @@ def test_a_supervisor_kills_what_does_not_end(stand_in: StandIn) -> None:
     good("up", "tb")
     good("down", "tb")
     stand_in.does("deaf-0")
-    directory, told = Path("tb"), list[str]()
+    directory, lines = Path("tb"), list[str]()
     log = Path("tb/replica-0.log")
     log.unlink()
-    supervising = supervisor.Supervisor(
-        directory, read_description(directory), stand_in.binary, tell=told.append
+    supervising = Supervisor(
+        directory, read_description(directory), stand_in.binary, log=lines.append
     )
     supervising.start()
     until(log.read_text)  # by now it is deaf
     supervising.stop(seconds=0.2)
-    assert told[1:] == ["replica 0 did not end in 0.2 s: SIGKILL", "replica 0 is stopped"]
+    assert lines[1:] == ["replica 0 did not end in 0.2 s: SIGKILL", "replica 0 has stopped"]
     assert running() == [None]
 
 
@@ -474,7 +479,7 @@ def test_replicas_without_a_supervisor_are_found(stand_in: StandIn, command: str
     result = nostro("status", "tb")
     assert result.exit_code == 1
     assert "is degraded." in result.stdout
-    assert "what runs is not looked after" in result.stdout
+    assert "a replica that dies stays dead" in result.stdout
     result = good(command, "tb")
     if command == "down":
         assert running(count=3) == [None] * 3
@@ -535,7 +540,7 @@ def test_in_the_foreground_a_signal_stops_all(stand_in: StandIn, number: signal.
         process.send_signal(number)
         said = process.stderr.read()
         assert process.wait() == 0, said
-    assert "replica 0 is stopped" in said
+    assert "replica 0 has stopped" in said
     assert running() == [None]
 
 
@@ -561,5 +566,5 @@ def test_an_interruption_while_waiting_stops_what_was_started(stand_in: StandIn)
 def test_stopping_tells_how_many_processes_there_were(stand_in: StandIn) -> None:
     """From Python too."""
     good("up", "tb", "--replicas", "3")
-    assert stop_cluster(Path("tb"), tell=lambda _: None) == 4
-    assert stop_cluster(Path("tb"), tell=lambda _: None) == 0
+    assert stop_cluster(Path("tb"), log=lambda _: None) == 4
+    assert stop_cluster(Path("tb"), log=lambda _: None) == 0

@@ -37,7 +37,7 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     try:
         for lock in directory.glob("replica-*.lock"):
             process_lock.send(lock, signal.SIGCONT)
-        stop_cluster(directory, tell=print)
+        stop_cluster(directory, log=print)
     except NotACluster:
         return
     for path in directory.glob("*.tigerbeetle"):

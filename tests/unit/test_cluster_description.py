@@ -14,7 +14,7 @@ from nostro.tools.cluster.description import (
     read_description,
     write_description,
 )
-from nostro.tools.cluster.errors import BadDescription, NotACluster
+from nostro.tools.cluster.errors import ClusterDamaged, NotACluster
 
 THREE = Description(
     cluster_id=CLUSTER_ID_MAX,
@@ -65,7 +65,7 @@ def test_a_description_that_no_program_has_written_is_refused(
     """Each field is held to its type and bounds, and the file is named."""
     content = {**THREE.to_json(), field: value}
     (tmp_path / "cluster.json").write_text(json.dumps(content))
-    with pytest.raises(BadDescription, match=r"cluster\.json: "):
+    with pytest.raises(ClusterDamaged, match=r"cluster\.json: "):
         read_description(tmp_path)
 
 
@@ -75,7 +75,7 @@ def test_a_description_that_no_program_has_written_is_refused(
 def test_what_is_no_description_at_all_is_refused(tmp_path: Path, content: bytes) -> None:
     """Whatever bytes stand there, the error is the typed one."""
     (tmp_path / "cluster.json").write_bytes(content)
-    with pytest.raises(BadDescription):
+    with pytest.raises(ClusterDamaged):
         read_description(tmp_path)
 
 
@@ -84,7 +84,7 @@ def test_a_missing_field_is_refused(tmp_path: Path) -> None:
     for field in THREE.to_json():
         content = {name: value for name, value in THREE.to_json().items() if name != field}
         (tmp_path / "cluster.json").write_text(json.dumps(content))
-        with pytest.raises(BadDescription):
+        with pytest.raises(ClusterDamaged):
             read_description(tmp_path)
 
 
@@ -103,5 +103,5 @@ def test_a_description_is_not_read_through_a_link(tmp_path: Path) -> None:
     write_description(tmp_path, THREE)
     (tmp_path / "cluster.json").rename(tmp_path / "elsewhere")
     (tmp_path / "cluster.json").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(BadDescription):
+    with pytest.raises(ClusterDamaged):
         read_description(tmp_path)

@@ -50,7 +50,7 @@ def test_a_second_program_is_not_started(tmp_path: Path) -> None:
         until(lambda: process_lock.holder(lock))
         with launched(lock, "/bin/sleep", "600") as second:
             assert second.stderr is not None
-            assert b"held already" in second.stderr.read()
+            assert b"already running" in second.stderr.read()
             assert second.wait() == launch.LOCKED_EXIT
         assert process_lock.holder(lock) == first.pid
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 import attrs
 import click
 
-from nostro.tools.cli.terminal.failures import tell_failure
+from nostro.tools.cli.terminal.failures import report_failure
 from nostro.tools.cli.terminal.help_examples import write_examples
 from nostro.tools.nearest_name import nearest
 
@@ -125,7 +125,7 @@ class Application(click.Group):
             click.echo("nostro: interrupted", err=True)
             sys.exit(EXIT_INTERRUPTED)
         except Exception as error:  # noqa: BLE001 - told, or raised again when it is our bug
-            sys.exit(tell_failure(error))
+            sys.exit(report_failure(error))
         sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -1,4 +1,4 @@
-"""What a cluster is: the file ``cluster.json`` in its directory, and the names of the others."""
+"""The file ``cluster.json``, which describes a cluster, and the names of the files beside it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import attrs
+from attrs import validators
 
 from nostro.journal.storage.files import Storage, read_file, replace_file
-from nostro.tools.cluster.errors import BadDescription, NotACluster
+from nostro.tools.cluster.errors import ClusterDamaged, NotACluster
 
 NAME: Final = "cluster.json"
 CLUSTER_ID_MAX: Final = 2**128 - 1
 REPLICA_COUNTS: Final = (1, 3)
-"""An even number survives no more failures than the odd one below it."""
+"""An even number survives no more failures than the odd number below it."""
 CACHE_GRID_MIB_MIN: Final = 32
 CACHE_GRID_MIB_MAX: Final = 1024**2
 _VERSION: Final = 1
@@ -25,19 +26,35 @@ _BYTES_MAX: Final = 64 * 1024
 _ADDRESS: Final = re.compile(r"127\.0\.0\.1:([1-9][0-9]{0,4})")
 
 
+def _check_addresses(_: object, field: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+    ports = [_ADDRESS.fullmatch(address) for address in value]
+    if any(port is None or int(port[1]) > 65_535 for port in ports):
+        raise ValueError(f"{field.name} must have the form 127.0.0.1:PORT")
+    if len(value) not in REPLICA_COUNTS or len(set(value)) != len(value):
+        raise ValueError(f"{field.name} must be 1 or 3 different addresses")
+
+
 @attrs.frozen
 class Description:
-    """A cluster's facts. What concerns data files never changes: id and number of replicas."""
+    """The facts of a cluster. Its id and its number of replicas never change.
 
-    cluster_id: int
-    addresses: tuple[str, ...]
-    """``127.0.0.1:PORT`` of each replica; their order is the replicas' and the same for all."""
-    version: str
-    """Of the program that was started last."""
-    cache_grid_mib: int | None
-    """None: as small as the server chooses with --development."""
-    development: bool
-    """Small batches and caches, and no direct I/O asked of the disk."""
+    Raises:
+        ValueError, TypeError: a field is out of its range or of another type.
+    """
+
+    cluster_id: int = attrs.field(validator=[validators.ge(0), validators.le(CLUSTER_ID_MAX)])
+    addresses: tuple[str, ...] = attrs.field(validator=_check_addresses)
+    """``127.0.0.1:PORT`` of each replica, in the order that every server and client must use."""
+    version: str = attrs.field(validator=validators.instance_of(str))
+    """The version of the server that was started last."""
+    cache_grid_mib: int | None = attrs.field(
+        validator=validators.optional(
+            [validators.ge(CACHE_GRID_MIB_MIN), validators.le(CACHE_GRID_MIB_MAX)]
+        )
+    )
+    """None: the server chooses its smallest, with --development."""
+    development: bool = attrs.field(validator=validators.instance_of(bool))
+    """Small batches and caches, and no direct I/O."""
 
     @property
     def replica_count(self) -> int:
@@ -50,7 +67,7 @@ class Description:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What programs that use the cluster read."""
+        """The variables that name this cluster to programs."""
         return {
             "TIGERBEETLE_CLUSTER_ID": str(self.cluster_id),
             "TIGERBEETLE_REPLICAS": self.replicas,
@@ -60,7 +77,7 @@ class Description:
         return directory / f"{self.cluster_id}_{replica}.tigerbeetle"
 
     def to_json(self) -> dict[str, Any]:
-        """JSON holds no 128-bit numbers, so the id is text."""
+        """Return the object of ``cluster.json``. JSON holds no 128-bit numbers: the id is text."""
         return {
             "format": _VERSION,
             "cluster_id": str(self.cluster_id),
@@ -72,30 +89,24 @@ class Description:
         }
 
     @classmethod
-    def from_json(cls, value: object) -> Self:
-        """Raises ValueError with what is wrong."""
-        if not isinstance(value, dict) or value.get("format") != _VERSION:
-            raise ValueError(f"it is no description of a cluster in format {_VERSION}")
-        if set(value) != set(cls(0, (), "", None, False).to_json()):
-            raise ValueError("fields are missing, or there are others")
-        id_text, addresses, grid = value["cluster_id"], value["addresses"], value["cache_grid_mib"]
-        if not isinstance(id_text, str) or not re.fullmatch(r"0|[1-9][0-9]{0,38}", id_text):
-            raise ValueError("cluster_id is no decimal number in quotes")
-        if int(id_text) > CLUSTER_ID_MAX:
-            raise ValueError("cluster_id has more than 128 bits")
-        if not isinstance(addresses, list) or not all(_is_address(item) for item in addresses):
-            raise ValueError("addresses are not of the form 127.0.0.1:PORT")
-        if len(addresses) not in REPLICA_COUNTS or value["replica_count"] != len(addresses):
-            raise ValueError("replica_count is not the number of addresses, 1 or 3")
-        if len(set(addresses)) != len(addresses):
-            raise ValueError("two replicas have the same address")
-        if type(value["version"]) is not str or type(value["development"]) is not bool:
-            raise ValueError("version is no text, or development is not true or false")
-        if grid is not None and (
-            type(grid) is not int or not CACHE_GRID_MIB_MIN <= grid <= CACHE_GRID_MIB_MAX
-        ):
-            raise ValueError("cache_grid_mib is no size that a server takes")
-        return cls(int(id_text), tuple(addresses), value["version"], grid, value["development"])
+    def from_json(cls, value: Any) -> Self:  # noqa: ANN401 - as JSON gives it
+        """Return the description in a parsed ``cluster.json``.
+
+        Raises:
+            ValueError, TypeError, LookupError: it says what is wrong.
+        """
+        if value["format"] != _VERSION:
+            raise ValueError(f"format must be {_VERSION}")
+        found = cls(
+            cluster_id=int(value["cluster_id"]),
+            addresses=tuple(value["addresses"]),
+            version=value["version"],
+            cache_grid_mib=value["cache_grid_mib"],
+            development=value["development"],
+        )
+        if found.to_json() != value:
+            raise ValueError("it has other fields than `nostro cluster up` writes, or other forms")
+        return found
 
 
 def log_file(directory: Path, replica: int) -> Path:
@@ -114,41 +125,50 @@ def supervisor_log(directory: Path) -> Path:
     return directory / "supervisor.log"
 
 
+def open_log(path: Path) -> int:
+    """Open a log for appending, never through a symbolic link; return its descriptor."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    return os.open(path, flags, 0o600)
+
+
 def is_cluster(directory: Path) -> bool:
     return os.path.lexists(directory / NAME)
 
 
 def write_description(directory: Path, description: Description) -> None:
-    """Whole or not at all, and durably once this returns."""
+    """Replace the description atomically; it is durable when this returns."""
     text = json.dumps(description.to_json(), indent=2) + "\n"
     replace_file(Storage(), directory / NAME, text.encode())
 
 
 def read_description(directory: Path) -> Description:
-    """Return what stands in the directory of a cluster of this user's.
+    """Return the description of the cluster in a directory of this user.
 
     Raises:
-        NotACluster: it is none, or belongs to somebody else.
-        BadDescription: its description cannot be used.
+        NotACluster: there is none, or the directory belongs to another user.
+        ClusterDamaged: the description cannot be used.
     """
     check_directory(directory)
     path = directory / NAME
     if not is_cluster(directory):
-        raise NotACluster(directory, f"there is no {NAME} in it")
+        raise NotACluster(directory, f"it contains no {NAME}")
     try:
         status = os.lstat(path)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _BYTES_MAX:
-            raise BadDescription(path, "it is no regular file, or far too large")
+            raise ValueError(f"it must be a regular file of at most {_BYTES_MAX:,} bytes")
         return Description.from_json(json.loads(read_file(Storage(), path)))
-    except (ValueError, RecursionError) as error:
-        raise BadDescription(path, str(error)) from None
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise ClusterDamaged(
+            f"{path}: not a description of a cluster: {error.args[0]}",
+            hint="nothing was changed; restore cluster.json from a backup",
+        ) from None
 
 
 def check_directory(directory: Path) -> None:
-    """Refuse what is no directory, or not this user's.
+    """Refuse a path that is no directory, or belongs to another user.
 
     Raises:
-        NotACluster: it is not.
+        NotACluster: with the reason.
     """
     try:
         status = os.lstat(directory)
@@ -161,8 +181,3 @@ def check_directory(directory: Path) -> None:
             directory,
             f"it belongs to user {status.st_uid}, and this process runs as {os.geteuid()}",
         )
-
-
-def _is_address(value: object) -> bool:
-    match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
-    return match is not None and int(match[1]) < 65_536

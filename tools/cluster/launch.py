@@ -1,7 +1,7 @@
 """Become another program while holding a lock: ``python launch.py LOCK PROGRAM ARGUMENT…``.
 
-Run as a file and on the standard library alone, so that it takes no time to start. A record lock
-outlives exec(2), so whoever asks the kernel for its holder finds the program.
+It is run as a file and imports only the standard library, so it starts at once. A record lock
+outlives exec(2), so the kernel names the program as the lock's holder.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ def main(lock: str, program: str, *arguments: str) -> NoReturn:
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
-        sys.stderr.write(f"{lock}: held already: this replica is running\n")
+        sys.stderr.write(f"{lock}: another process holds it: this replica is already running\n")
         sys.exit(LOCKED_EXIT)
     os.set_inheritable(fd, True)
-    os.execv(program, [program, *arguments])  # noqa: S606 - what it is for
+    os.execv(program, [program, *arguments])  # noqa: S606 - the purpose of this file
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Whether a cluster answers: one real look-up through TigerBeetle's own client.
 
-The client tries for ever, and blocks: on a closed port, with a wrong cluster id, without a quorum.
-So it runs in a process of its own, which is killed when its time is up. A look-up registers a
-client session, of which a cluster keeps 64: it is made when somebody asks, never on a timer.
+The client retries for ever, and blocks: on a closed port, with a wrong cluster id, without a
+quorum. So it runs in its own process, which is killed at the deadline. Each look-up takes one of
+the cluster's 64 client sessions: make one on request, never on a timer.
 """
 
 from __future__ import annotations
@@ -19,48 +19,64 @@ from typing import Any, Final, Self
 
 import attrs
 
-PACKAGE: Final = "tigerbeetle"
+_PACKAGE: Final = "tigerbeetle"
 _ACCOUNT_ID: Final = 1
-"""Whether it is there does not matter: none found is an answer."""
-_POLL_SECONDS: Final = 0.02
+"""Any id will do: that there is no such account is an answer too."""
+NO_CLIENT: Final = (
+    "the package tigerbeetle is not installed, so no look-up was made: an open port shows that a"
+    " process listens, not that the cluster answers"
+)
 
 
 @attrs.frozen
 class Answer:
-    """What came of a look-up: the seconds it took, or why there was none."""
+    """The result of a look-up: how long it took, or why it failed."""
 
-    seconds: float | None
+    seconds: float | None = None
     reason: str = ""
+    tried: bool = True
+    """False when the client package is missing."""
 
     @property
     def came(self) -> bool:
         return self.seconds is not None
 
+    @property
+    def text(self) -> str:
+        """Return the result in words."""
+        return self.reason if self.seconds is None else f"answered in {1e3 * self.seconds:,.1f} ms"
 
-def client_is_installed() -> bool:
-    return importlib.util.find_spec(PACKAGE) is not None
+    @property
+    def failed(self) -> bool:
+        return self.tried and not self.came
 
 
 class Lookup:
-    """A look-up on its way. Use it as a context manager: leaving it ends it, answered or not."""
+    """A look-up that is running. Use it as a context manager: leaving it ends the look-up."""
 
     def __init__(self, cluster_id: int, replicas: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", __file__, str(cluster_id), replicas],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+        self._process: subprocess.Popen[bytes] | None = None
+        if importlib.util.find_spec(_PACKAGE) is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", __file__, str(cluster_id), replicas],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
 
-    def poll(self) -> Answer | None:
-        """Return the answer, or None as long as there is none."""
-        if self._process.poll() is None:
+    def wait(self, seconds: float) -> Answer | None:
+        """Return the answer; None when there is none after ``seconds``."""
+        if self._process is None:
+            return Answer(reason=NO_CLIENT, tried=False)
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
             return None
         assert self._process.stdout is not None
         try:
             return Answer(**json.loads(self._process.stdout.read()))
         except ValueError:
-            return Answer(None, f"the client ended with exit code {self._process.returncode}")
+            return Answer(reason=f"the client ended with exit code {code}")
 
     def __enter__(self) -> Self:
         return self
@@ -71,20 +87,16 @@ class Lookup:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.kill()
-        with self._process:  # closes the pipe and waits
-            pass
+        if self._process is not None:
+            self._process.kill()
+            with self._process:  # closes the pipe and waits
+                pass
 
 
 def look_up(cluster_id: int, replicas: str, *, seconds: float) -> Answer:
-    """Ask the cluster, and give up after that time."""
-    deadline = time.monotonic() + seconds
+    """Ask the cluster, and give up after ``seconds``."""
     with Lookup(cluster_id, replicas) as lookup:
-        while (answer := lookup.poll()) is None:
-            if time.monotonic() > deadline:
-                return Answer(None, no_answer(seconds))
-            time.sleep(_POLL_SECONDS)
-    return answer
+        return lookup.wait(seconds) or Answer(reason=no_answer(seconds))
 
 
 def no_answer(seconds: float) -> str:
@@ -92,14 +104,14 @@ def no_answer(seconds: float) -> str:
 
 
 def _main(cluster_id: str, replicas: str) -> None:
-    """Ask, write an answer as JSON, and end at once, whatever the client is still at."""
-    client_module: Any = importlib.import_module(PACKAGE)
+    """Ask, write the answer as JSON, and end at once, even if the client is still busy."""
+    client_module: Any = importlib.import_module(_PACKAGE)
     began = time.monotonic()
     try:
         client_module.ClientSync(int(cluster_id), replicas).lookup_accounts([_ACCOUNT_ID])
         answer = Answer(time.monotonic() - began)
-    except Exception as error:  # noqa: BLE001 - whatever the client says is what is told
-        answer = Answer(None, f"the client says: {error!r}")
+    except Exception as error:  # noqa: BLE001 - the user sees any failure of the client
+        answer = Answer(reason=f"the client says: {error!r}")
     sys.stdout.write(json.dumps(attrs.asdict(answer)))
     sys.stdout.flush()
     os._exit(0)

@@ -1,4 +1,4 @@
-"""Ports of this machine: free ones, taken ones, open ones."""
+"""Ports of this machine: free, taken, open."""
 
 from __future__ import annotations
 
@@ -9,46 +9,51 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from nostro.tools.cluster.errors import NoPortFree, PortTaken
+from nostro.tools.cluster.errors import ClusterRefused
 
 HOST: Final = "127.0.0.1"
 _CHOICE: Final = range(20_000, 32_000)
-"""Below what Linux and macOS give to outgoing connections, which could take a port meanwhile."""
+"""Below the ports that Linux and macOS give to outgoing connections."""
 _TRIES: Final = 1_000
 _LINGER_SECONDS: Final = 2.0
-"""A killed server's port is in use until the kernel has seen to its io_uring."""
+"""The port of a killed server stays in use until the kernel has ended its io_uring."""
 
 
 def choose_ports(count: int) -> list[int]:
-    """Return that many ports that nobody listens on now.
+    """Return ``count`` ports that are free now.
 
     Raises:
-        NoPortFree: there are not so many.
+        ClusterRefused: there are too few.
     """
     candidates = random.SystemRandom().sample(_CHOICE, _TRIES)
     free = (port for port in candidates if _is_free(port))
     chosen = [port for port, _ in zip(free, range(count), strict=False)]
     if len(chosen) < count:
-        raise NoPortFree(count)
+        raise ClusterRefused(
+            f"found no {count} free ports", hint="nothing was changed; name one with --port"
+        )
     return chosen
 
 
 def check_free(addresses: Sequence[str]) -> None:
-    """Refuse addresses that another program listens on, when it still does a moment later.
+    """Refuse an address on which another program listens, and still does a moment later.
 
     Raises:
-        PortTaken: the first of them.
+        ClusterRefused: names the first such address.
     """
     deadline = time.monotonic() + _LINGER_SECONDS
     for address in addresses:
         while not _is_free(port_of(address)):
             if time.monotonic() > deadline:
-                raise PortTaken(address)
+                raise ClusterRefused(
+                    f"{address}: another program listens there",
+                    hint="nothing was changed; --port 0 chooses free ports",
+                )
             time.sleep(0.1)
 
 
 def is_open(address: str, *, seconds: float = 1.0) -> bool:
-    """Whether somebody accepts connections there; that says nothing about who, or how they are."""
+    """Return whether any program accepts connections there."""
     try:
         socket.create_connection((HOST, port_of(address)), timeout=seconds).close()
     except OSError:

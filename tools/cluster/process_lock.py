@@ -1,12 +1,12 @@
-"""Who runs a cluster, as the kernel knows it.
+"""Locks that the kernel ties to a process: find the process that runs a cluster, and signal it.
 
-A process-id file says who wrote it, not who lives. Here every process that belongs to a cluster
-holds a POSIX record lock on a file of its own, for as long as it lives and not an instant longer,
-and the kernel names the holder. So nothing is ever signalled on the word of a file: a stale lock
-cannot be, and a number that another program has got meanwhile is never mistaken for ours.
+A file with a process id says who wrote it, not who lives. Here every process of a cluster holds a
+POSIX record lock on its own file until it ends, and the kernel names the holder. No signal is ever
+sent because of a number in a file, so a stale file, or a process id that another program reuses,
+harms nothing.
 
-A replica takes its lock before it becomes the server (`launch.py`): such locks are kept across
-exec(2), and a forked child does not have them.
+A replica takes its lock before it becomes the server (`launch.py`): such locks survive exec(2), and
+a forked child does not inherit them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ import os
 import signal
 import struct
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Final
 
-from nostro.tools.cluster.errors import AlreadyRunning, OutOfReach, StillRunning
+from nostro.tools.cluster.errors import AlreadyRunning, ClusterError, ClusterRefused
 
 _FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _LINUX: Final = "hhqqi4x"
@@ -32,12 +31,12 @@ _POLL_SECONDS: Final = 0.02
 _KILL_SECONDS: Final = 10.0
 
 _held: Final[dict[Path, int]] = {}
-"""Descriptors of the locks that this process holds: closing any other one of the same file would
-let go of them, so :func:`holder` does not open these."""
+"""Descriptors of the locks of this process. Closing any other descriptor of the same file would
+release the lock, so :func:`holder` does not open these files."""
 
 
 def take(path: Path) -> None:
-    """Hold the lock from now until :func:`release`, or until this process ends.
+    """Hold the lock until :func:`release`, or until this process ends.
 
     Raises:
         AlreadyRunning: another process holds it.
@@ -57,10 +56,10 @@ def release(path: Path) -> None:
 
 
 def holder(path: Path) -> int | None:
-    """Return the id of the process that holds the lock now; None when nobody does.
+    """Return the id of the process that holds the lock; None when it is free.
 
     Raises:
-        OutOfReach: it is in another process-id namespace.
+        ClusterRefused: the process is in another process-id namespace.
     """
     if path in _held:
         return os.getpid()
@@ -69,70 +68,66 @@ def holder(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     try:
-        kind, process_id = _ask(fd)
+        kind, process_id = _conflicting_lock(fd)
     finally:
         os.close(fd)
     if kind == fcntl.F_UNLCK:
         return None
     if process_id <= 0:
-        raise OutOfReach(path)
+        raise ClusterRefused(
+            f"{path}: a process of another container or machine holds this lock",
+            hint="run the command where the cluster was started",
+        )
     return process_id
 
 
 def send(path: Path, number: signal.Signals) -> int | None:
-    """Send a signal to the holder of the lock; return its id, None when nobody holds it."""
+    """Send a signal to the holder of the lock; return its id, None when the lock is free."""
     process_id = holder(path)
     if process_id is None:
         return None
-    if not hasattr(os, "pidfd_open"):
-        return _kill(process_id, number)
     try:
+        if not hasattr(os, "pidfd_open"):
+            os.kill(process_id, number)
+            return process_id
         fd = os.pidfd_open(process_id)
+        try:
+            if holder(path) != process_id:  # it ended, and another process may have its number
+                return None
+            signal.pidfd_send_signal(fd, number)
+        finally:
+            os.close(fd)
     except ProcessLookupError:
         return None
-    try:
-        if holder(path) != process_id:  # it ended, and its number may be another's by now
-            return None
-        signal.pidfd_send_signal(fd, number)
-    except ProcessLookupError:
-        return None
-    finally:
-        os.close(fd)
     return process_id
 
 
 def wait_released(path: Path, *, seconds: float) -> bool:
-    """Whether nobody holds the lock any more, waiting for as long as that."""
+    """Wait until the lock is free, for at most ``seconds``; return whether it is."""
     deadline = time.monotonic() + seconds
-    pause = threading.Event()
     while holder(path) is not None:
         if time.monotonic() > deadline:
             return False
-        pause.wait(_POLL_SECONDS)
+        time.sleep(_POLL_SECONDS)
     return True
 
 
 def kill(path: Path) -> None:
-    """Send SIGKILL to the holder, and wait for its end.
+    """Send SIGKILL to the holder, and wait until it has ended.
 
     Raises:
-        StillRunning: it does not end.
+        ClusterError: it does not end.
     """
     process_id = send(path, signal.SIGKILL)
     if process_id is not None and not wait_released(path, seconds=_KILL_SECONDS):
-        raise StillRunning(path.parent, process_id)
+        raise ClusterError(
+            f"{path.parent}: process {process_id} did not end after SIGKILL",
+            hint="it waits for the kernel: check the disk, then repeat `nostro cluster down DIR`",
+        )
 
 
-def _kill(process_id: int, number: signal.Signals) -> int | None:
-    try:
-        os.kill(process_id, number)
-    except ProcessLookupError:
-        return None
-    return process_id
-
-
-def _ask(fd: int) -> tuple[int, int]:
-    """The kind of the lock that stands in the way of ours, and the id of who holds it."""
+def _conflicting_lock(fd: int) -> tuple[int, int]:
+    """Return the kind of the lock that conflicts with ours, and the id of its holder."""
     if sys.platform == "darwin":
         asked = struct.pack(_MACOS, 0, 0, 0, fcntl.F_WRLCK, os.SEEK_SET)
         _, _, process_id, kind, _ = struct.unpack(_MACOS, fcntl.fcntl(fd, fcntl.F_GETLK, asked))

@@ -1,4 +1,4 @@
-"""Starting a cluster: what must hold before, and the supervisor as a process of its own."""
+"""Start a cluster: make it if it is new, check everything, and start its supervisor."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Final
 
 import attrs
 
+from nostro.journal import DestinationTaken, LedgerLocked
+from nostro.journal.storage.atomic_directory import atomic_directory
+from nostro.journal.storage.files import Storage
 from nostro.tools.cluster import process_lock
-from nostro.tools.cluster.binary import binary_version
 from nostro.tools.cluster.description import (
     Description,
+    check_directory,
     is_cluster,
     read_description,
     replica_lock,
@@ -22,92 +25,78 @@ from nostro.tools.cluster.description import (
 )
 from nostro.tools.cluster.errors import (
     AlreadyRunning,
-    BatchesWouldShrink,
-    OtherCluster,
-    RunsOtherwise,
+    ClusterDamaged,
+    ClusterRefused,
+    NotACluster,
     SupervisorFailed,
 )
-from nostro.tools.cluster.making import check_data_files, make_cluster
 from nostro.tools.cluster.ports import HOST, check_free, choose_ports
+from nostro.tools.cluster.server import format_data_file, server_version
 from nostro.tools.cluster.stopping import stop_cluster
-from nostro.tools.cluster.supervisor import Tell
+from nostro.tools.cluster.supervisor import Log
 
 CACHE_GRID_MIB: Final = 64
-"""The server's own default is 1 GiB; this is enough for what fits a desk."""
+"""The server's own default is 1 GiB; 64 MiB is enough for development."""
 _PACKAGE_PATH: Final = Path(__file__).parents[3]
 """The folder that holds the package: not resolved, since a checkout links to this folder."""
 
 
 @attrs.frozen
-class Wishes:
-    """What the caller asks for; None: as the cluster has it, or the default for a new one."""
+class Options:
+    """What the caller asks for. None: keep what the cluster has; a new one gets the default."""
 
     replicas: int | None = None
     cluster_id: int | None = None
     port: int | None = None
-    """Of the first replica, and the next ones follow; 0 chooses free ones."""
+    """The port of the first replica; the others follow. 0 chooses free ports."""
     cache_grid_mib: int | None = None
     development: bool | None = None
 
 
-def prepare(directory: Path, wishes: Wishes, binary: Path, *, tell: Tell) -> Description:
-    """Return the cluster that is in the directory, made if it is new, ready to be started.
+def prepare(directory: Path, options: Options, server: Path, *, log: Log) -> Description:
+    """Return the cluster in the directory, ready to start. Make it if it is new.
 
-    Replicas that have lost their supervisor are stopped, to be started anew with one.
+    Replicas that run without a supervisor are stopped: they restart with one.
 
     Raises:
-        AlreadyRunning: it runs, as is wished for.
-        RunsOtherwise: it runs, with another port or other memory.
-        ClusterError: the wishes do not fit it, or something is in the way. Nothing was changed.
+        AlreadyRunning: it runs already, with these options.
+        ClusterError: the options do not fit, or something else forbids the start. Nothing was
+            changed.
     """
-    version = binary_version(binary)
+    version = server_version(server)
     if not is_cluster(directory):
-        description = _new(wishes, version)
+        description = _new(options, version)
         check_free(description.addresses)
-        make_cluster(directory, description, binary)
+        _make(directory, description, server)
         return description
     before = read_description(directory)
-    check_wishes(directory, before, wishes)
+    _check_options(directory, before, options)
     supervisor = process_lock.holder(supervisor_lock(directory))
     if supervisor is not None:
-        if _changed(before, attrs.evolve(wishes, port=wishes.port or None)) != before:
-            raise RunsOtherwise(directory, supervisor)
+        if _changed(before, attrs.evolve(options, port=options.port or None)) != before:
+            raise ClusterRefused(
+                f"{directory}: process {supervisor} runs this cluster with other options",
+                hint="nothing was changed; run `nostro cluster down DIR` first",
+            )
         raise AlreadyRunning(directory, supervisor)
-    description = attrs.evolve(_changed(before, wishes), version=version)
-    check_data_files(directory, description)
-    _stop_orphans(directory, description, tell)
+    description = attrs.evolve(_changed(before, options), version=version)
+    _check_data_files(directory, description)
+    _stop_orphans(directory, description, log)
     check_free(description.addresses)
     if description != before:
         write_description(directory, description)
     return description
 
 
-def check_wishes(directory: Path, description: Description, wishes: Wishes) -> None:
-    """Refuse what cannot be changed.
+def start_detached(directory: Path, server: Path) -> None:
+    """Start the supervisor as a process that outlives this one; return once it has started.
 
     Raises:
-        OtherCluster: another id, or another number of replicas.
-        BatchesWouldShrink: --development for a cluster that was without.
-    """
-    for what, asked, value in (
-        ("cluster id", wishes.cluster_id, description.cluster_id),
-        ("number of replicas", wishes.replicas, description.replica_count),
-    ):
-        if asked is not None and asked != value:
-            raise OtherCluster(directory, what, str(value), str(asked))
-    if wishes.development and not description.development:
-        raise BatchesWouldShrink(directory)
-
-
-def start_detached(directory: Path, binary: Path) -> None:
-    """Start the supervisor as a process that outlives this one; return once it has begun.
-
-    Raises:
-        SupervisorFailed: it has not.
+        SupervisorFailed: it did not start.
     """
     path = os.pathsep.join(filter(None, [str(_PACKAGE_PATH), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, "-m", "nostro.tools.cluster", str(directory.resolve()), str(binary)],
+        [sys.executable, "-m", "nostro.tools.cluster", str(directory.resolve()), str(server)],
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -116,39 +105,91 @@ def start_detached(directory: Path, binary: Path) -> None:
         check=False,
     )
     if done.returncode:
-        raise SupervisorFailed(done.stderr.decode(errors="replace").strip())
+        said = done.stderr.decode(errors="replace").strip()
+        raise SupervisorFailed(f"the supervisor did not start:\n{said}")
 
 
-def _stop_orphans(directory: Path, description: Description, tell: Tell) -> None:
+def _make(directory: Path, description: Description, server: Path) -> None:
+    """Format a data file for each replica, and describe the cluster.
+
+    The directory appears complete or not at all: an interruption leaves no cluster, so a data file
+    that is missing later was lost, and is never formatted again.
+    """
+    if directory.is_dir():
+        check_directory(directory)
+    try:
+        with atomic_directory(Storage(), directory) as unfinished:
+            for replica in range(description.replica_count):
+                format_data_file(server, description, unfinished, replica)
+            write_description(unfinished, description)
+    except DestinationTaken as error:
+        raise NotACluster(directory, error.reason) from None
+    except LedgerLocked:
+        raise ClusterRefused(
+            f"{directory}: another process is making a cluster there", hint="wait until it is done"
+        ) from None
+
+
+def _check_data_files(directory: Path, description: Description) -> None:
+    for replica in range(description.replica_count):
+        path = description.data_file(directory, replica)
+        if not path.is_file():
+            raise ClusterDamaged(
+                f"{path}: the data file is gone; a fresh file in its place would lose data",
+                hint="nothing was changed; restore the file from a backup, or with three replicas"
+                " let `tigerbeetle recover` rebuild it from the other two:"
+                " docs/guides/tigerbeetle.md",
+            )
+
+
+def _check_options(directory: Path, description: Description, options: Options) -> None:
+    """Refuse to change what never changes."""
+    for what, asked, value in (
+        ("cluster id", options.cluster_id, description.cluster_id),
+        ("number of replicas", options.replicas, description.replica_count),
+    ):
+        if asked is not None and asked != value:
+            raise ClusterRefused(
+                f"{directory}: the {what} of this cluster is {value}, not {asked}; it is part of"
+                " every data file and never changes",
+                hint="nothing was changed; make another cluster in another directory",
+            )
+    if options.development and not description.development:
+        raise ClusterRefused(
+            f"{directory}: this cluster takes full batches; --development would shrink them, and"
+            " the server could fail to read the larger ones",
+            hint="nothing was changed; run the command without --development",
+        )
+
+
+def _stop_orphans(directory: Path, description: Description, log: Log) -> None:
     locks = [replica_lock(directory, index) for index in range(description.replica_count)]
     left = [str(index) for index, lock in enumerate(locks) if process_lock.holder(lock) is not None]
     if left:
-        tell(f"replica {', '.join(left)} ran without a supervisor: stopped, to be started anew")
-        stop_cluster(directory, tell=tell)
+        log(f"replica {', '.join(left)} ran without a supervisor: stopped, to restart with one")
+        stop_cluster(directory, log=log)
 
 
-def _new(wishes: Wishes, version: str) -> Description:
-    count = wishes.replicas or 1
-    development = bool(wishes.development)
-    grid = wishes.cache_grid_mib or (None if development else CACHE_GRID_MIB)
+def _new(options: Options, version: str) -> Description:
+    development = bool(options.development)
     return Description(
-        cluster_id=wishes.cluster_id or 0,
-        addresses=_addresses(wishes.port or 0, count),
+        cluster_id=options.cluster_id or 0,
+        addresses=_addresses(options.port or 0, options.replicas or 1),
         version=version,
-        cache_grid_mib=grid,
+        cache_grid_mib=options.cache_grid_mib or (None if development else CACHE_GRID_MIB),
         development=development,
     )
 
 
-def _changed(before: Description, wishes: Wishes) -> Description:
-    """What may change from one start to the next: ports, memory, larger batches."""
+def _changed(before: Description, options: Options) -> Description:
+    """Return the description with what may change: ports, memory, larger batches."""
     after = before
-    if wishes.port is not None:
-        after = attrs.evolve(after, addresses=_addresses(wishes.port, before.replica_count))
-    if wishes.development is False and before.development:
+    if options.port is not None:
+        after = attrs.evolve(after, addresses=_addresses(options.port, before.replica_count))
+    if options.development is False and before.development:
         after = attrs.evolve(after, development=False, cache_grid_mib=CACHE_GRID_MIB)
-    if wishes.cache_grid_mib is not None:
-        after = attrs.evolve(after, cache_grid_mib=wishes.cache_grid_mib)
+    if options.cache_grid_mib is not None:
+        after = attrs.evolve(after, cache_grid_mib=options.cache_grid_mib)
     return after
 
 

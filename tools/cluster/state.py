@@ -1,6 +1,7 @@
-"""What the supervisor says of its replicas: ``state.json``, a hint that is never acted upon.
+"""``state.json``: what the supervisor tells about its replicas, for people to read.
 
-Who runs is asked of the kernel (`process_lock.py`); this adds since when, and what ended before.
+Nothing is ever signalled because of it: the kernel says which process runs (`process_lock.py`). It
+adds since when, and how the last run ended.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ _NAME: Final = "state.json"
 
 @attrs.frozen
 class ReplicaState:
-    process_id: int
+    process_id: int = attrs.field(converter=int)
     """0 while it waits for its next start."""
-    started_at_ns: int
-    restarts: int
-    ended: str
-    """How the run before this one ended; empty when there was none."""
+    started_at_ns: int = attrs.field(converter=int)
+    restarts: int = attrs.field(converter=int)
+    ended: str = attrs.field(converter=str)
+    """How the last run ended; empty when there was none."""
 
 
 def write_state(directory: Path, supervisor: int, replicas: list[ReplicaState]) -> None:
@@ -32,19 +33,11 @@ def write_state(directory: Path, supervisor: int, replicas: list[ReplicaState]) 
 
 
 def read_state(directory: Path, supervisor: int) -> list[ReplicaState]:
-    """Return what that supervisor has written; nothing when it has not, or cannot be read."""
+    """Return what this supervisor wrote; nothing when it wrote none, or it cannot be read."""
     try:
         value: Any = json.loads(read_file(Storage(), directory / _NAME))
         if value["supervisor"] != supervisor:
             return []
-        return [
-            ReplicaState(
-                process_id=int(state["process_id"]),
-                started_at_ns=int(state["started_at_ns"]),
-                restarts=int(state["restarts"]),
-                ended=str(state["ended"]),
-            )
-            for state in value["replicas"]
-        ]
+        return [ReplicaState(**state) for state in value["replicas"]]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return []

@@ -1,4 +1,4 @@
-"""How a cluster is: who runs, who listens, whether it answers."""
+"""The status of a cluster: its processes, its ports, and whether it answers."""
 
 from __future__ import annotations
 
@@ -16,15 +16,11 @@ from nostro.tools.cluster.description import (
     replica_lock,
     supervisor_lock,
 )
-from nostro.tools.cluster.lookup import Answer, client_is_installed, look_up
+from nostro.tools.cluster.lookup import Answer, look_up
 from nostro.tools.cluster.ports import is_open
 from nostro.tools.cluster.state import ReplicaState, read_state
 
 LOOKUP_SECONDS: Final = 5.0
-NO_CLIENT: Final = (
-    "the package tigerbeetle is not installed, so no look-up was made: a port that is open shows"
-    " that a process listens, not that the cluster answers"
-)
 
 
 @attrs.frozen
@@ -34,11 +30,11 @@ class ReplicaStatus:
     port_open: bool
     data_bytes: int | None
     resident_bytes: int | None
-    """Memory; None where the system does not say."""
+    """Memory; None on a system without /proc."""
     uptime_seconds: float | None
     restarts: int
     ended: str
-    """How the run before this one ended; empty when there was none."""
+    """How the last run ended; empty when there was none."""
     log: Path
 
     @property
@@ -52,8 +48,7 @@ class ClusterStatus:
     description: Description
     supervisor: int | None
     replicas: tuple[ReplicaStatus, ...]
-    answer: Answer | None
-    """None: the client package is missing, so nobody asked."""
+    answer: Answer
 
     @property
     def running(self) -> int:
@@ -61,10 +56,9 @@ class ClusterStatus:
 
     @property
     def healthy(self) -> bool:
-        """Everything runs, is looked after, and answers as far as that could be asked."""
+        """Whether supervisor and replicas run, every port is open, and no look-up failed."""
         sound = all(replica.running and replica.port_open for replica in self.replicas)
-        answered = self.answer is None or self.answer.came
-        return self.supervisor is not None and sound and answered
+        return self.supervisor is not None and sound and not self.answer.failed
 
     @property
     def word(self) -> str:
@@ -72,16 +66,16 @@ class ClusterStatus:
             return "healthy"
         if self.running == 0:
             return "stopped"
-        if self.answer is not None and self.answer.came:
+        if self.answer.came:
             return "degraded"
-        return "not answering" if self.answer is not None else "not healthy"
+        return "not answering" if self.answer.tried else "not healthy"
 
 
 def survey(directory: Path, *, seconds: float = LOOKUP_SECONDS) -> ClusterStatus:
-    """Ask the kernel, the ports and the cluster itself; the last for at most ``seconds``.
+    """Ask the kernel, the ports, and the cluster itself for at most ``seconds``.
 
     Raises:
-        ClusterError: the directory holds no cluster that can be asked.
+        ClusterError: the directory contains no cluster, or its description cannot be used.
     """
     description = read_description(directory)
     supervisor = process_lock.holder(supervisor_lock(directory))
@@ -90,23 +84,11 @@ def survey(directory: Path, *, seconds: float = LOOKUP_SECONDS) -> ClusterStatus
         _replica_status(directory, description, index, states)
         for index in range(description.replica_count)
     )
-    return ClusterStatus(
-        directory=directory,
-        description=description,
-        supervisor=supervisor,
-        replicas=replicas,
-        answer=_ask(description, replicas, seconds),
-    )
-
-
-def _ask(
-    description: Description, replicas: tuple[ReplicaStatus, ...], seconds: float
-) -> Answer | None:
-    if not any(replica.running for replica in replicas):
-        return Answer(None, "no replica runs")
-    if not client_is_installed():
-        return None
-    return look_up(description.cluster_id, description.replicas, seconds=seconds)
+    if any(replica.running for replica in replicas):
+        answer = look_up(description.cluster_id, description.replicas, seconds=seconds)
+    else:
+        answer = Answer(reason="no replica runs")
+    return ClusterStatus(directory, description, supervisor, replicas, answer)
 
 
 def _replica_status(
@@ -132,7 +114,6 @@ def _replica_status(
 
 
 def _resident_bytes(process_id: int | None) -> int | None:
-    """Linux says it in /proc; elsewhere nobody is asked."""
     if process_id is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Keeping the replicas of a cluster running: what dies is started again, ever more slowly."""
+"""The supervisor: it runs the replicas of a cluster, and restarts a replica that dies."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import attrs
@@ -20,52 +19,65 @@ from nostro.tools.cluster import launch, process_lock
 from nostro.tools.cluster.description import (
     Description,
     log_file,
+    open_log,
     replica_lock,
     supervisor_lock,
 )
+from nostro.tools.cluster.server import start_command
 from nostro.tools.cluster.state import ReplicaState, write_state
 
-LOOK_SECONDS: Final = 0.1
-"""How long a dead replica may go unnoticed."""
+POLL_SECONDS: Final = 0.1
+"""How long the end of a replica may stay unnoticed."""
 STOP_SECONDS: Final = 10.0
-"""How long a replica may take to end when it is asked to."""
-PAUSE_SECONDS_MIN: Final = 0.5
-PAUSE_SECONDS_MAX: Final = 30.0
+"""How long a replica may take to end after SIGTERM."""
+PAUSES_SECONDS: Final = (0.5, 30.0)
+"""The shortest and the longest pause before a restart."""
 _SETTLED_SECONDS: Final = 60.0
-"""What has run so long begins anew with the shortest pause."""
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""After so long a run, the next pause is the shortest again."""
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
+"""Receives one line about what happens."""
 
 
 @attrs.define
 class _Replica:
+    pause_seconds: float
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     started_at_ns: int = 0
-    pause_seconds: float = PAUSE_SECONDS_MIN
     next_start: float = 0.0
     restarts: int = 0
     ended: str = ""
 
 
 class Supervisor:
-    """The replicas of one cluster. One at a time: it holds the cluster's lock while it lives."""
+    """The replicas of one cluster. It is the only one, since it holds the cluster's lock.
+
+    Args:
+        pauses_seconds: the pause before a restart doubles from the first to the second value.
+    """
 
     def __init__(
-        self, directory: Path, description: Description, binary: Path, *, tell: Tell
+        self,
+        directory: Path,
+        description: Description,
+        server: Path,
+        *,
+        log: Log,
+        pauses_seconds: tuple[float, float] = PAUSES_SECONDS,
     ) -> None:
         self._directory = directory
         self._description = description
-        self._binary = binary
-        self._tell = tell
-        self._replicas = [_Replica() for _ in description.addresses]
+        self._server = server
+        self._log = log
+        self._pauses_seconds = pauses_seconds
+        self._replicas = [_Replica(pauses_seconds[0]) for _ in description.addresses]
 
     def start(self) -> None:
         """Take the lock and start every replica, or none.
 
         Raises:
-            AlreadyRunning: another supervisor has it.
+            AlreadyRunning: another supervisor holds the lock.
             OSError: the system refuses.
         """
         process_lock.take(supervisor_lock(self._directory))
@@ -77,8 +89,8 @@ class Supervisor:
             raise
         self._write_state()
 
-    def look(self) -> None:
-        """Notice who died, and start who is due again. To be called every LOOK_SECONDS."""
+    def poll(self) -> None:
+        """Note which replicas have ended, and start those that are due. Call every POLL_SECONDS."""
         changed = False
         for index, replica in enumerate(self._replicas):
             if replica.process is not None and replica.process.poll() is not None:
@@ -91,7 +103,7 @@ class Supervisor:
             self._write_state()
 
     def stop(self, *, seconds: float = STOP_SECONDS) -> None:
-        """Ask every replica to end, kill those that do not, and let go of the lock."""
+        """Send SIGTERM to every replica, SIGKILL after ``seconds``; then release the lock."""
         running = [
             (index, replica.process)
             for index, replica in enumerate(self._replicas)
@@ -104,69 +116,58 @@ class Supervisor:
             try:
                 process.wait(max(deadline - time.monotonic(), 0.0))
             except subprocess.TimeoutExpired:
-                self._tell(f"replica {index} did not end in {seconds:g} s: SIGKILL")
+                self._log(f"replica {index} did not end in {seconds:g} s: SIGKILL")
                 process.kill()
                 process.wait()
-            self._tell(f"replica {index} is stopped")
+            self._log(f"replica {index} has stopped")
             self._replicas[index].process = None
         process_lock.release(supervisor_lock(self._directory))
 
     def run(self, stop: threading.Event, *, seconds: float = STOP_SECONDS) -> None:
-        """Look after the replicas until ``stop`` is set, then give them that time to end."""
+        """Supervise until ``stop`` is set; then stop every replica, as :meth:`stop`."""
         try:
-            while not stop.wait(LOOK_SECONDS):
-                self.look()
+            while not stop.wait(POLL_SECONDS):
+                self.poll()
         finally:
             self.stop(seconds=seconds)
 
     def _start(self, index: int) -> None:
         replica = self._replicas[index]
-        command = [
-            sys.executable,
-            "-I",
-            "-S",
-            launch.__file__,
-            str(replica_lock(self._directory, index)),
-            str(self._binary),
-            *start_arguments(self._description),
-            str(self._description.data_file(self._directory, index)),
-        ]
-        log = os.open(
-            log_file(self._directory, index),
-            os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW,
-            0o600,
-        )
+        lock = str(replica_lock(self._directory, index))
+        command = start_command(self._server, self._description, self._directory, index)
+        log = open_log(log_file(self._directory, index))
         try:
             replica.process = subprocess.Popen(
-                command,
+                [sys.executable, "-I", "-S", launch.__file__, lock, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 umask=0o077,
-                process_group=0,  # Ctrl-C is for the supervisor, which then stops them in order
+                process_group=0,  # Ctrl-C reaches the supervisor only, which stops them in order
             )
         finally:
             os.close(log)
         replica.started = time.monotonic()
         replica.started_at_ns = time.time_ns()
-        self._tell(f"replica {index} started: process {replica.process.pid}")
+        self._log(f"replica {index} started: process {replica.process.pid}")
 
     def _start_again(self, index: int, replica: _Replica) -> None:
         replica.restarts += 1
         try:
             self._start(index)
-        except OSError as error:  # no memory, no room for its log: it may be there the next time
+        except OSError as error:  # no memory, or no room for its log: the next try may succeed
             self._note_end(index, replica, f"could not be started: {error}")
 
     def _note_end(self, index: int, replica: _Replica, ended: str) -> None:
+        shortest, longest = self._pauses_seconds
         if replica.process is not None and time.monotonic() - replica.started > _SETTLED_SECONDS:
-            replica.pause_seconds = PAUSE_SECONDS_MIN
+            replica.pause_seconds = shortest
         replica.process = None
         replica.ended = ended
         pause = replica.pause_seconds
         replica.next_start = time.monotonic() + pause
-        replica.pause_seconds = min(2 * pause, PAUSE_SECONDS_MAX)
-        self._tell(f"replica {index} {replica.ended}; it is started again in {pause:g} s")
+        replica.pause_seconds = min(2 * pause, longest)
+        self._log(f"replica {index} {replica.ended}; it restarts in {pause:g} s")
 
     def _write_state(self) -> None:
         states = [
@@ -178,42 +179,15 @@ class Supervisor:
             )
             for replica in self._replicas
         ]
-        with contextlib.suppress(OSError):  # a hint: a full disk must not stop the supervising
+        with contextlib.suppress(OSError):  # a full disk must not stop the supervisor
             write_state(self._directory, os.getpid(), states)
 
 
-def start_arguments(description: Description) -> list[str]:
-    """Return what stands between the program and its data file."""
-    arguments = ["start", f"--addresses={description.replicas}"]
-    if description.cache_grid_mib is not None:
-        arguments.append(f"--cache-grid={description.cache_grid_mib}MiB")
-    if description.development:
-        arguments.append("--development")
-    return arguments
-
-
 def how_it_ended(code: int) -> str:
-    """Return an exit code as subprocess gives it in words."""
+    """Put an exit code of subprocess into words."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:
         return f"was ended by {signal.Signals(-code).name}"
     except ValueError:
         return f"was ended by signal {-code}"
-
-
-@contextlib.contextmanager
-def stop_on_signal() -> Iterator[threading.Event]:
-    """Yield an event that SIGINT, SIGTERM or SIGHUP, a closed terminal, sets."""
-    stop = threading.Event()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in _SIGNALS}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

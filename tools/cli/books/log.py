@@ -18,8 +18,8 @@ from nostro.journal import AccountCreated, Event, RecordKind, TransferCreated, T
 from nostro.tools.cli.books.event_text import event_json, event_line
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
-from nostro.tools.cli.terminal.interruption import stop_on_signal
 from nostro.tools.cli.terminal.parameters import Place
+from nostro.tools.signals import stop_on_signal
 from nostro.tools.u128 import u128_equal
 
 _IDLE_SECONDS: Final = 1.0  # how soon a reader who went away is noticed while nothing happens

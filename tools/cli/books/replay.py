@@ -12,8 +12,8 @@ from nostro.tools.amounts import format_amount
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import CHECK_FAILED, GOOD
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
-from nostro.tools.cli.terminal.meter import meter
 from nostro.tools.cli.terminal.parameters import Place
+from nostro.tools.cli.terminal.progress import show_progress
 from nostro.tools.cli.terminal.screen import Column
 from nostro.tools.times import format_plain, format_rfc3339
 
@@ -71,7 +71,7 @@ def _replay(directory: Path, until: Place, *, check: bool, quiet: bool) -> Audit
         raise journal.OutOfRange("position", position, head.position)
     if position is None and until.timestamp is None and not check:
         position = head.position  # bounded, so that the live state is not made for nothing
-    with meter("replay", "events", quiet=quiet) as progress:
+    with show_progress("replay", "events", quiet=quiet) as progress:
         return audit(
             directory,
             until_position=position,

@@ -1,4 +1,4 @@
-"""``nostro cluster``: a TigerBeetle cluster on this machine, up, down, and how it is."""
+"""``nostro cluster``: start and stop a TigerBeetle cluster on this machine, and show its status."""
 
 from __future__ import annotations
 
@@ -7,17 +7,11 @@ from typing import Any
 
 import click
 
-from nostro.tools.cli.clusters.cluster_up import up
+from nostro.tools.cli.clusters.cluster_up import log, up
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import CHECK_FAILED
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand, DocumentedGroup
-from nostro.tools.cluster.status import (
-    LOOKUP_SECONDS,
-    NO_CLIENT,
-    ClusterStatus,
-    ReplicaStatus,
-    survey,
-)
+from nostro.tools.cluster.status import LOOKUP_SECONDS, ClusterStatus, ReplicaStatus, survey
 from nostro.tools.cluster.stopping import stop_cluster
 from nostro.tools.cluster.supervisor import STOP_SECONDS
 
@@ -34,10 +28,10 @@ _MIB = 1024**2
     ),
 )
 def cluster() -> None:
-    """Run a TigerBeetle cluster on this machine: for development, tests, and mirrors to try.
+    """Run a TigerBeetle cluster on this machine, for development and tests.
 
-    DIR is the cluster's directory: its data files, its description and its logs. The server is the
-    program that TIGERBEETLE_BINARY names, or else the one on the PATH.
+    DIR is the cluster's directory: it contains the data files, the description and the logs. The
+    server is the program that TIGERBEETLE_BINARY names, or else `tigerbeetle` on the PATH.
     """
 
 
@@ -57,18 +51,16 @@ cluster.add_command(up)
     default=STOP_SECONDS,
     show_default=True,
     metavar="SECONDS",
-    help="How long a process may take to end before it is killed.",
+    help="Kill a process that has not ended after so long.",
 )
 @parameters.as_json
 def down(directory: Path, *, seconds: float, as_json: bool) -> None:
-    """Stop the cluster in DIR; its data stay. What is acknowledged is on disk already.
+    """Stop the cluster in DIR. Its data stay: every acknowledged transfer is on disk.
 
-    Each process is asked to end, and killed when it does not: this is said aloud. Only processes
-    that the kernel knows as this cluster's are signalled. Stopping twice is no error.
+    Each process gets SIGTERM, and SIGKILL after the timeout; the command reports a SIGKILL. It
+    signals only processes that hold a lock of this cluster. A cluster that is stopped stays so.
     """
-    stopped = stop_cluster(
-        directory, tell=lambda text: click.echo(f"cluster: {text}", err=True), seconds=seconds
-    )
+    stopped = stop_cluster(directory, log=log, seconds=seconds)
     if as_json:
         screen.json_line({"path": str(directory), "processes_stopped": stopped})
     elif stopped:
@@ -79,7 +71,7 @@ def down(directory: Path, *, seconds: float, as_json: bool) -> None:
 
 @cluster.command(
     cls=DocumentedCommand,
-    short_help="Show how the cluster is.",
+    short_help="Show the status of the cluster.",
     examples=("nostro cluster status tb", "nostro cluster status tb --json"),
 )
 @parameters.directory
@@ -90,15 +82,15 @@ def down(directory: Path, *, seconds: float, as_json: bool) -> None:
     default=LOOKUP_SECONDS,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for the answer to a look-up.",
+    help="Wait so long for the answer to a look-up.",
 )
 @parameters.as_json
 @click.pass_context
 def status(context: click.Context, directory: Path, *, seconds: float, as_json: bool) -> None:
     """Show whether each replica of the cluster in DIR runs and listens, and whether it answers.
 
-    It answers when a real look-up by TigerBeetle's client does. A cluster that has lost its quorum
-    runs and listens, and does not answer. The exit code is 1 when anything is not well.
+    The command makes a real look-up with TigerBeetle's client. A cluster without a quorum runs and
+    listens, but does not answer. The exit code is 1 unless everything is healthy.
     """
     found = survey(directory, seconds=seconds)
     if as_json:
@@ -117,7 +109,7 @@ def _show(found: ClusterStatus) -> None:
         [
             ("cluster id", str(description.cluster_id)),
             ("server version", description.version),
-            ("look-ups", _answers(found)),
+            ("look-ups", found.answer.text),
             ("supervisor", _supervisor(found)),
             ("replicas", f"{found.running} of {description.replica_count} running"),
         ]
@@ -136,7 +128,7 @@ def _show(found: ClusterStatus) -> None:
     screen.table(columns, [_row(index, it) for index, it in enumerate(found.replicas)])
     for index, replica in enumerate(found.replicas):
         if replica.ended:
-            screen.line(f"Replica {index} {replica.ended} before; see {replica.log}")
+            screen.line(f"The last run of replica {index} {replica.ended}; see {replica.log}")
 
 
 def _row(index: int, replica: ReplicaStatus) -> list[str]:
@@ -152,19 +144,11 @@ def _row(index: int, replica: ReplicaStatus) -> list[str]:
     ]
 
 
-def _answers(found: ClusterStatus) -> str:
-    if found.answer is None:
-        return f"not tried: {NO_CLIENT}"
-    if found.answer.seconds is None:
-        return found.answer.reason
-    return f"answered in {1_000 * found.answer.seconds:.1f} ms"
-
-
 def _supervisor(found: ClusterStatus) -> str:
     if found.supervisor is not None:
         return f"process {found.supervisor}"
     if found.running:
-        return "none: what runs is not looked after; `nostro cluster up` starts it anew"
+        return "none: a replica that dies stays dead; `nostro cluster up` restarts the cluster"
     return "none"
 
 
@@ -193,9 +177,9 @@ def _json(found: ClusterStatus) -> dict[str, Any]:
         "development": description.development,
         "cache_grid_mib": description.cache_grid_mib,
         "supervisor_process_id": found.supervisor,
-        "answers": None if answer is None else answer.came,
-        "answer_seconds": None if answer is None else answer.seconds,
-        "answer_failure": None if answer is None or answer.came else answer.reason,
+        "answers": answer.came if answer.tried else None,
+        "answer_seconds": answer.seconds,
+        "answer_failure": answer.reason if answer.failed else None,
         "replicas": [
             {
                 "replica": index,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.interruption import Interruption
-from nostro.tools.cli.terminal.waiting import waiting
-from nostro.tools.cluster.binary import find_binary
+from nostro.tools.cli.terminal.progress import show_startup
 from nostro.tools.cluster.description import (
     CACHE_GRID_MIB_MAX,
     CACHE_GRID_MIB_MIN,
@@ -24,56 +24,37 @@ from nostro.tools.cluster.description import (
 from nostro.tools.cluster.errors import AlreadyRunning, ClusterError, SupervisorFailed
 from nostro.tools.cluster.health import await_health
 from nostro.tools.cluster.lookup import Answer
-from nostro.tools.cluster.starting import (
-    CACHE_GRID_MIB,
-    Wishes,
-    prepare,
-    start_detached,
-)
-from nostro.tools.cluster.status import NO_CLIENT
+from nostro.tools.cluster.server import find_server
+from nostro.tools.cluster.starting import CACHE_GRID_MIB, Options, prepare, start_detached
 from nostro.tools.cluster.stopping import stop_cluster
-from nostro.tools.cluster.supervisor import Supervisor, stop_on_signal
+from nostro.tools.cluster.supervisor import Supervisor
+from nostro.tools.signals import stop_on_signal
 
 START_SECONDS: Final = 60.0
 _MIB_OF: Final = {"MiB": 1, "GiB": 1_024}
 
-if TYPE_CHECKING:  # generic for the type checker, not yet so in every click that is supported
-    _IntType = click.ParamType[int]
-else:
-    _IntType = click.ParamType
+
+def cluster_id_of(text: str) -> int:
+    """Parse a decimal number of 128 bits."""
+    if not re.fullmatch(r"[0-9]{1,39}", text) or int(text) > CLUSTER_ID_MAX:
+        raise click.BadParameter(f"{text!r} is not a decimal number from 0 to 2**128 - 1")
+    return int(text)
 
 
-class ClusterId(_IntType):
-    """A decimal number of 128 bits."""
-
-    name = "cluster id"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        text = str(value)
-        if not re.fullmatch(r"[0-9]{1,39}", text) or int(text) > CLUSTER_ID_MAX:
-            self.fail(f"{text!r} is no decimal number from 0 to 2**128 - 1", param, ctx)
-        return int(text)
+def mebibytes_of(text: str) -> int:
+    """Parse a size as the server takes it, in MiB or GiB."""
+    match = re.fullmatch(r"([0-9]{1,9})(MiB|GiB)", text)
+    size = int(match[1]) * _MIB_OF[match[2]] if match else 0
+    if not CACHE_GRID_MIB_MIN <= size <= CACHE_GRID_MIB_MAX:
+        raise click.BadParameter(
+            f"{text!r} is not a size from {CACHE_GRID_MIB_MIN}MiB to 1024GiB; write it as 256MiB"
+        )
+    return size
 
 
-class Mebibytes(_IntType):
-    """A size as the server takes it, in MiB or GiB."""
-
-    name = "size"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        match = re.fullmatch(r"([0-9]{1,9})(MiB|GiB)", str(value))
-        size = int(match[1]) * _MIB_OF[match[2]] if match else 0
-        if not CACHE_GRID_MIB_MIN <= size <= CACHE_GRID_MIB_MAX:
-            self.fail(
-                f"{value!r} is no size from {CACHE_GRID_MIB_MIN}MiB to 1024GiB, as in 256MiB",
-                param,
-                ctx,
-            )
-        return size
+def log(text: str) -> None:
+    """Write what happens to standard error."""
+    click.echo(f"cluster: {text}", err=True)
 
 
 @click.command(
@@ -90,36 +71,37 @@ class Mebibytes(_IntType):
 @click.option(
     "--replicas",
     type=click.Choice([str(count) for count in REPLICA_COUNTS]),
-    help="How many replicas a new cluster has; without it, one. It never changes.",
+    help="The number of replicas of a new cluster, by default one. It never changes.",
 )
 @click.option(
     "--cluster-id",
-    type=ClusterId(),
+    type=cluster_id_of,
     metavar="N",
-    help="The id of a new cluster; without it, 0, which is for development. It never changes.",
+    help="The id of a new cluster, by default 0, which is for development. It never changes.",
 )
 @click.option(
     "--port",
     type=click.IntRange(0, 65_533),
     metavar="P",
-    help="Of the first replica; the next ones follow. 0 chooses free ones, as a new cluster does.",
+    help="The port of the first replica; the others follow. 0 chooses free ports, the default for"
+    " a new cluster.",
 )
 @click.option(
     "--cache-grid",
-    type=Mebibytes(),
+    type=mebibytes_of,
     metavar="SIZE",
-    help=f"The server's cache of its data file; without it, {CACHE_GRID_MIB}MiB.",
+    help=f"The size of the server's cache of its data file, by default {CACHE_GRID_MIB}MiB.",
 )
 @click.option(
     "--development/--no-development",
     default=None,
-    help="Small batches and least memory, and disks without direct I/O. It can be given up later,"
-    " not taken up.",
+    help="Use small batches, little memory, and no direct I/O. You can switch it off later, but not"
+    " on.",
 )
 @click.option(
     "--foreground",
     is_flag=True,
-    help="Stay, and look after the replicas here; Ctrl-C stops them.",
+    help="Supervise the replicas in this process; Ctrl-C stops them.",
 )
 @click.option(
     "--timeout",
@@ -128,7 +110,7 @@ class Mebibytes(_IntType):
     default=START_SECONDS,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for the first answer.",
+    help="Wait so long for the first answer.",
 )
 @parameters.quiet
 @parameters.as_json
@@ -147,77 +129,77 @@ def up(
 ) -> None:
     """Start the TigerBeetle cluster in DIR, and wait until it answers a look-up.
 
-    A new directory gets its data files, about 1.1 GB for each replica, once and for all. Every
-    replica listens on 127.0.0.1 only. One that dies is started again, ever more slowly. A cluster
-    that runs already is left as it is. One that does not answer in time is stopped again.
+    A new directory gets its data files once, about 1.1 GB for each replica. Every replica listens
+    on 127.0.0.1 only. A replica that dies restarts, after a pause that grows. A cluster that runs
+    already stays as it is. A new start that does not answer in time is stopped again.
     """
-    wishes = Wishes(
+    options = Options(
         replicas=int(replicas) if replicas else None,
         cluster_id=cluster_id,
         port=port,
         cache_grid_mib=cache_grid,
         development=development,
     )
-    binary = find_binary()
+    server = find_server()
     try:
-        description = prepare(directory, wishes, binary, tell=_say)
+        description = prepare(directory, options, server, log=log)
     except AlreadyRunning as running:
         if foreground:
             raise
-        _say(str(running))
+        log(str(running))
         description = read_description(directory)
-        with waiting(quiet=quiet) as progress:
+        with show_startup(quiet=quiet) as progress:
             answer = await_health(
                 directory, description, seconds=seconds, progress=progress, fresh=False
             )
         _show(directory, description, answer, as_json=as_json)
         return
     if foreground:
-        _stay(directory, description, binary, seconds=seconds, quiet=quiet, as_json=as_json)
+        supervisor = Supervisor(directory, description, server, log=log)
+        _run(supervisor, directory, description, seconds=seconds, quiet=quiet, as_json=as_json)
         return
-    answer = _leave(directory, description, binary, seconds=seconds, quiet=quiet)
+    answer = _start(directory, description, server, seconds=seconds, quiet=quiet)
     _show(directory, description, answer, as_json=as_json)
 
 
-def _leave(
-    directory: Path, description: Description, binary: Path, *, seconds: float, quiet: bool
-) -> Answer | None:
-    """Start a supervisor that outlives this process; what does not get well is stopped again."""
+def _start(
+    directory: Path, description: Description, server: Path, *, seconds: float, quiet: bool
+) -> Answer:
+    """Start a supervisor that outlives this process. Stop a cluster that does not get healthy."""
     interruption = Interruption()
     with interruption.listening():
         try:
             with interruption.shield():
-                start_detached(directory, binary)
-            with waiting(quiet=quiet) as progress:
+                start_detached(directory, server)
+            with show_startup(quiet=quiet) as progress:
                 return await_health(directory, description, seconds=seconds, progress=progress)
         except SupervisorFailed:
-            raise  # it never ran, or another one does, and is not ours to stop
+            raise  # it never ran; another supervisor may run, and must not be stopped
         except (ClusterError, OSError, KeyboardInterrupt):
-            stop_cluster(directory, tell=_say)
+            stop_cluster(directory, log=log)
             raise
 
 
-def _stay(
+def _run(
+    supervisor: Supervisor,
     directory: Path,
     description: Description,
-    binary: Path,
     *,
     seconds: float,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Supervise here, until a signal or a closed terminal ends it."""
-    supervisor = Supervisor(directory, description, binary, tell=_say)
-    with stop_on_signal() as stop:
+    """Supervise in this process, until a signal or a closed terminal ends it."""
+    with stop_on_signal(signal.SIGHUP) as stop:
         supervisor.start()
         try:
-            with waiting(quiet=quiet) as progress:
+            with show_startup(quiet=quiet) as progress:
                 answer = await_health(
                     directory,
                     description,
                     seconds=seconds,
                     progress=progress,
-                    look=supervisor.look,
+                    poll=supervisor.poll,
                     stopped=stop.is_set,
                 )
             _show(directory, description, answer, as_json=as_json)
@@ -227,14 +209,11 @@ def _stay(
                 raise click.Abort from None
             raise
         if not as_json:
-            screen.line("Ctrl-C stops it.", style="dim")
+            screen.line("Ctrl-C stops the cluster.", style="dim")
         supervisor.run(stop)
 
 
-def _show(
-    directory: Path, description: Description, answer: Answer | None, *, as_json: bool
-) -> None:
-    seconds = None if answer is None else answer.seconds
+def _show(directory: Path, description: Description, answer: Answer, *, as_json: bool) -> None:
     if as_json:
         screen.json_line(
             {
@@ -242,7 +221,7 @@ def _show(
                 "cluster_id": str(description.cluster_id),
                 "addresses": list(description.addresses),
                 "version": description.version,
-                "answer_seconds": seconds,
+                "answer_seconds": answer.seconds,
                 "environment": description.environment,
             }
         )
@@ -252,15 +231,11 @@ def _show(
     screen.facts(
         [
             ("server version", description.version),
-            ("look-ups", NO_CLIENT if seconds is None else f"answered after {seconds:.1f} s"),
+            ("look-ups", answer.text),
             ("logs", str(directory / "replica-*.log")),
         ]
     )
     screen.line()
-    screen.line("For the programs that use it:")
+    screen.line("Programs that use it need:")
     for name, value in description.environment.items():
         screen.line(f"  export {name}={value}")
-
-
-def _say(text: str) -> None:
-    click.echo(f"cluster: {text}", err=True)

@@ -19,8 +19,8 @@ from nostro.tools.cli.clusters.cluster_options import cluster_options, configura
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import CHECK_FAILED, WRONG_USE, CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
-from nostro.tools.cli.terminal.interruption import stop_on_signal
-from nostro.tools.cli.terminal.meter import meter
+from nostro.tools.cli.terminal.progress import show_progress
+from nostro.tools.signals import stop_on_signal
 from nostro.tools.times import format_plain
 
 _LOOK_SECONDS = 0.25
@@ -102,7 +102,7 @@ def _run(running: Mirror, found: ClusterConfiguration, *, once: bool, quiet: boo
         except BaseException as error:  # noqa: BLE001 - raised again by who waits
             failure.append(error)
 
-    with stop_on_signal() as stop, meter("mirror", "events", quiet=quiet) as progress:
+    with stop_on_signal() as stop, show_progress("mirror", "events", quiet=quiet) as progress:
         worker = threading.Thread(target=work, name="nostro-mirror", daemon=True)
         worker.start()
         told, begun = None, running.health().position

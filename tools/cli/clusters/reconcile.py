@@ -22,7 +22,7 @@ from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import CHECK_FAILED, GOOD, WRONG_USE, CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.interruption import Interruption
-from nostro.tools.cli.terminal.meter import meter
+from nostro.tools.cli.terminal.progress import show_progress
 from nostro.tools.cli.terminal.screen import Column
 
 _UNREACHABLE: Final = "check addresses, cluster id and the replicas' logs"
@@ -77,7 +77,10 @@ def reconcile_command(
     """
     require_ledger(Directory(directory))
     cluster = configuration(cluster_id, replicas, timeout, batch_events)
-    with Interruption().listening(), meter("reconcile", "transfers", quiet=quiet) as progress:
+    with (
+        Interruption().listening(),
+        show_progress("reconcile", "transfers", quiet=quiet) as progress,
+    ):
         has_begun = False
 
         def tell(done: int, total: int, count: int) -> None:

@@ -16,7 +16,7 @@ from nostro.journal.evidence.proofs import FILE_BYTES_MAX as PROOF_BYTES_MAX
 from nostro.journal.evidence.root import FILE_BYTES_MAX as ROOT_BYTES_MAX
 from nostro.journal.evidence.root import decode_hex
 from nostro.journal.storage.files import Storage, write_new_file
-from nostro.tools.cli.terminal.meter import meter
+from nostro.tools.cli.terminal.progress import show_progress
 
 _PROCESSES_MAX: Final = 8
 """Each reads the journal for itself, and takes about 45 MiB."""
@@ -98,7 +98,7 @@ def event_tree(
     directory: Path, label: str, *, quiet: bool, use_kept: bool = True
 ) -> Iterator[EventTree]:
     """Yield the tree over the ledger's events; hashing shows its progress under ``label``."""
-    with meter(label, "events", quiet=quiet) as progress:
+    with show_progress(label, "events", quiet=quiet) as progress:
         yield EventTree(
             directory,
             processes=min(os.cpu_count() or 1, _PROCESSES_MAX),

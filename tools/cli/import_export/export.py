@@ -18,8 +18,8 @@ from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import WRONG_USE, CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.interruption import Interruption
-from nostro.tools.cli.terminal.meter import meter
 from nostro.tools.cli.terminal.parameters import Place
+from nostro.tools.cli.terminal.progress import show_progress
 from nostro.tools.exporting import (
     Exported,
     Selection,
@@ -86,7 +86,7 @@ def export(
         check_apart(directory, out)
         if out.exists() and not (form != _JSON_LINES and out.is_dir()):
             raise journal.DestinationTaken(out, "it is there already")
-    with Interruption().listening(), meter("export", "events", quiet=quiet) as progress:
+    with Interruption().listening(), show_progress("export", "events", quiet=quiet) as progress:
 
         def tell(done: int, total: int) -> None:
             progress.update(done, total, done)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from nostro.tools.cli.terminal import screen
 from nostro.tools.cli.terminal.interruption import Interruption
-from nostro.tools.cli.terminal.meter import meter
+from nostro.tools.cli.terminal.progress import show_progress
 from nostro.tools.exporting import import_export
 
 
 def run(file: Path, directory: Path, *, as_json: bool, quiet: bool) -> None:
     """Import the export ``file`` and tell what was made."""
-    with Interruption().listening(), meter("import", "bytes", quiet=quiet) as progress:
+    with Interruption().listening(), show_progress("import", "bytes", quiet=quiet) as progress:
         imported = import_export(
             file, directory, progress=lambda done, total: progress.update(done, total, done)
         )

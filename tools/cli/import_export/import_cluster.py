@@ -14,8 +14,8 @@ from nostro.tools.cli.clusters.differences import differences_json
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import CHECK_FAILED, GOOD, WRONG_USE, CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
-from nostro.tools.cli.terminal.interruption import stop_on_signal
-from nostro.tools.cli.terminal.meter import meter
+from nostro.tools.cli.terminal.progress import show_progress
+from nostro.tools.signals import stop_on_signal
 
 _AGAIN: Final = "what was imported is safe; run the same command again to continue"
 _REFUSED: Final = "what comes before it was imported; `nostro log DIR` shows it"
@@ -64,7 +64,7 @@ def import_cluster(
         with (
             ClusterImport(directory, cluster) as importing,
             stop_on_signal() as stop,
-            meter("import", "transfers", quiet=quiet) as progress,
+            show_progress("import", "transfers", quiet=quiet) as progress,
         ):
             has_begun = True
             report = importing.run(follow=follow, stop=stop, progress=progress.update)

@@ -20,7 +20,7 @@ from nostro.tools.cli.terminal import parameters
 from nostro.tools.cli.terminal.failures import WRONG_USE, CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.interruption import Interruption
-from nostro.tools.cli.terminal.meter import Meter, meter
+from nostro.tools.cli.terminal.progress import Progress, show_progress
 from nostro.tools.exporting import is_export
 from nostro.tools.importing.batch import BATCH_ROWS_MAX
 from nostro.tools.importing.dates import Timeline
@@ -149,7 +149,7 @@ def _run(request: _ImportJob, mapping: Mapping) -> tuple[Report, str | None]:
         check_columns(request.mapping_path, mapping, source.columns)
         target, dry = _target(request, stack)
         progress = stack.enter_context(
-            meter("dry run" if request.dry_run else "import", "rows", quiet=request.quiet)
+            show_progress("dry run" if request.dry_run else "import", "rows", quiet=request.quiet)
         )
         sort = mapping.date is not None and mapping.date.sort
         importer = Importer(
@@ -187,7 +187,7 @@ def _target(request: _ImportJob, stack: contextlib.ExitStack) -> tuple[Target, s
     return stack.enter_context(LedgerPreview()), "a ledger would be made"
 
 
-def _metered(source: Source, progress: Meter) -> Iterator[RawRow]:
+def _metered(source: Source, progress: Progress) -> Iterator[RawRow]:
     for number, row in enumerate(source.rows(), start=1):
         if number % _METER_ROWS == 0:
             progress.update(source.bytes_done, source.bytes_total, number)

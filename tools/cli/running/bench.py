@@ -17,7 +17,7 @@ from nostro.tools.cli.clusters.cluster_options import without_mirror
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import WRONG_USE, CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
-from nostro.tools.cli.terminal.meter import meter
+from nostro.tools.cli.terminal.progress import show_progress
 
 Workloads = Callable[[Path, Scale], Iterator[Figure]]
 """Yields figures measured in a folder, with that much work."""
@@ -109,7 +109,7 @@ def measure(
     figures = []
     with (
         tempfile.TemporaryDirectory(prefix="nostro-bench-", dir=folder) as temporary,
-        meter("bench", "figures", quiet=quiet) as progress,
+        show_progress("bench", "figures", quiet=quiet) as progress,
     ):
         path = Path(temporary)
         machine = describe_machine(path)

@@ -17,7 +17,7 @@ from nostro.tools.cli.clusters.cluster_options import without_mirror
 from nostro.tools.cli.terminal import screen
 from nostro.tools.cli.terminal.failures import CHECK_FAILED, CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
-from nostro.tools.cli.terminal.meter import meter
+from nostro.tools.cli.terminal.progress import show_progress
 from nostro.tools.demo import story
 from nostro.tools.demo.world import DAY_NS, WALLET_FIRST, WALLETS, World, make_world
 
@@ -85,7 +85,7 @@ def _act_one(path: Path, world: World, seed: int) -> story.Killed:
     day = datetime.fromtimestamp(world.midnight_ns / 1e9, UTC).date()
     count = len(world.transfers)
     _title(1, f"A town pays: {WALLETS:,} wallets, {count:,} transfers on {day}")
-    with meter("payments", "transfers") as progress:
+    with show_progress("payments", "transfers") as progress:
         killed = story.write_and_kill(
             path, world, seed=seed, progress=lambda done: progress.update(done, count, done)
         )
@@ -119,7 +119,7 @@ def _act_two(path: Path, world: World, killed: story.Killed) -> None:
 def _act_three(path: Path, world: World, killed: story.Killed) -> None:
     _title(3, "What was never acknowledged is sent again")
     count = len(world.transfers)
-    with meter("payments", "transfers") as progress:
+    with show_progress("payments", "transfers") as progress:
         created, existed = story.finish(
             path, world, killed, progress=lambda done: progress.update(done, count, done)
         )

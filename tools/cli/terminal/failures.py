@@ -18,7 +18,7 @@ from nostro.projections.tigerbeetle.errors import (
     ConnectionFailed,
     Divergence,
 )
-from nostro.tools.cluster import errors as cluster
+from nostro.tools.cluster.errors import ClusterDamaged, ClusterError, ClusterRefused
 from nostro.tools.exporting import ExportDamaged, ExportUnfit
 from nostro.tools.importing.errors import MappingError, SourceError
 
@@ -39,11 +39,12 @@ class CommandFailed(Exception):
 
 @attrs.frozen
 class Failure:
-    """What follows from an exception of ``kind``."""
+    """The exit code and the hint for an exception of ``kind``."""
 
     kind: type[Exception]
     code: int
-    hint: str
+    hint: str = ""
+    """Empty: the exception has its own."""
 
 
 _DAMAGE: Final = (
@@ -53,15 +54,6 @@ _DAMAGE: Final = (
 _BEGIN: Final = "check the path, or begin a ledger with `nostro init DIR`"
 _ELSEWHERE: Final = "nothing was changed; name a new or an empty directory"
 _AGAIN: Final = "what was acknowledged is safe; run the same command again to continue"
-_SERVER: Final = (
-    "unpack the release for this system from https://github.com/tigerbeetle/tigerbeetle/releases"
-    " onto the PATH, or name it: export TIGERBEETLE_BINARY=/path/to/tigerbeetle"
-)
-_DATA_FILE: Final = (
-    "nothing was changed; restore the file from a backup, or with three replicas let"
-    " `tigerbeetle recover` make it from the other two: docs/guides/tigerbeetle.md"
-)
-_UNWELL: Final = "see DIR/replica-*.log; docs/guides/tigerbeetle.md has the usual causes"
 _REWRITTEN: Final = "compare it with a backup: what was signed is not what is here"
 
 FAILURES: Final = (  # the first that matches counts, so a subclass stands before its base
@@ -116,57 +108,31 @@ FAILURES: Final = (  # the first that matches counts, so a subclass stands befor
     Failure(SourceError, WRONG_USE, "check the path, and the [file] table of the mapping"),
     Failure(ExportDamaged, DAMAGED, "nothing was written; export the ledger again"),
     Failure(ExportUnfit, WRONG_USE, "nothing was written"),
-    Failure(cluster.BinaryMissing, WRONG_USE, _SERVER),
-    Failure(cluster.BinaryUnfit, WRONG_USE, _SERVER),
-    Failure(
-        cluster.NotACluster, WRONG_USE, "nothing was changed; `nostro cluster up DIR` makes one"
-    ),
-    Failure(
-        cluster.OtherCluster, WRONG_USE, "nothing was changed; another cluster is another directory"
-    ),
-    Failure(cluster.BatchesWouldShrink, WRONG_USE, "nothing was changed; leave --development away"),
-    Failure(
-        cluster.RunsOtherwise, WRONG_USE, "`nostro cluster down DIR` first; nothing was changed"
-    ),
-    Failure(cluster.AlreadyRunning, WRONG_USE, "`nostro cluster down DIR` stops it"),
-    Failure(
-        cluster.PortTaken, WRONG_USE, "nothing was changed; --port 0 chooses ports that are free"
-    ),
-    Failure(cluster.NoPortFree, WRONG_USE, "nothing was changed; name one with --port"),
-    Failure(cluster.BeingMade, WRONG_USE, "wait until it is done"),
-    Failure(cluster.OutOfReach, WRONG_USE, "run the command where the cluster was started"),
-    Failure(cluster.FormatFailed, CHECK_FAILED, "nothing was left behind"),
-    Failure(cluster.DataFileMissing, DAMAGED, _DATA_FILE),
-    Failure(
-        cluster.BadDescription, DAMAGED, "nothing was changed; put cluster.json back from a backup"
-    ),
-    Failure(
-        cluster.ReplicaDied,
-        CHECK_FAILED,
-        "the cluster is stopped; docs/guides/tigerbeetle.md has the usual causes",
-    ),
-    Failure(cluster.ClusterError, CHECK_FAILED, _UNWELL),
+    Failure(ClusterDamaged, DAMAGED),
+    Failure(ClusterRefused, WRONG_USE),
+    Failure(ClusterError, CHECK_FAILED),
     Failure(OSError, CHECK_FAILED, "check that the path is there and may be used"),
 )
 
 
-def tell_failure(error: Exception) -> int:
+def report_failure(error: Exception) -> int:
     """Write what went wrong and what to do to standard error; return the exit code.
 
     Raises:
         Exception: ``error`` itself, when it is in none of the tables.
     """
     if isinstance(error, CommandFailed):
-        return _tell(str(error), error.hint, error.code)
+        return _report(str(error), error.hint, error.code)
     if isinstance(error, click.ClickException):
-        return _tell(error.format_message(), _usage_hint(error), error.exit_code)
+        return _report(error.format_message(), _usage_hint(error), error.exit_code)
     for failure in FAILURES:
         if isinstance(error, failure.kind):
-            return _tell(_message(error), failure.hint, failure.code)
+            hint = failure.hint or getattr(error, "hint", "")
+            return _report(_message(error), hint, failure.code)
     raise error
 
 
-def _tell(message: str, hint: str, code: int) -> int:
+def _report(message: str, hint: str, code: int) -> int:
     click.echo(f"nostro: {message}", err=True)
     if hint:
         click.echo(f"hint: {hint}", err=True)

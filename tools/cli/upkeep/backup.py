@@ -14,7 +14,7 @@ from nostro.tools.cli.running.background import in_background
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.interruption import Interruption
-from nostro.tools.cli.terminal.meter import meter
+from nostro.tools.cli.terminal.progress import show_progress
 from nostro.tools.times import format_plain, format_rfc3339
 
 
@@ -57,7 +57,7 @@ def backup(
     with (
         Interruption().listening(),
         in_background(),
-        meter("backup", "bytes", quiet=quiet) as progress,
+        show_progress("backup", "bytes", quiet=quiet) as progress,
     ):
         report = journal.backup(
             directory,

@@ -13,7 +13,7 @@ from nostro.projections.checkpoints.checkpoint import checkpoint_witnesses
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.interruption import Interruption
-from nostro.tools.cli.terminal.meter import meter
+from nostro.tools.cli.terminal.progress import show_progress
 
 
 @click.command(
@@ -65,7 +65,7 @@ def repair(
                 f"  nostro repair {directory} {destination} --apply --lose {plan.events_lost}"
             )
         return
-    with Interruption().listening(), meter("repair", "bytes", quiet=quiet) as progress:
+    with Interruption().listening(), show_progress("repair", "bytes", quiet=quiet) as progress:
         report = journal.repair(
             directory,
             destination,

@@ -12,7 +12,7 @@ from nostro.journal import RestoreReport
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.interruption import Interruption
-from nostro.tools.cli.terminal.meter import meter
+from nostro.tools.cli.terminal.progress import show_progress
 from nostro.tools.times import format_plain, format_rfc3339
 
 
@@ -62,7 +62,7 @@ def restore(
     """
     if until_position is not None and until_time is not None:
         raise click.UsageError("give --until-position or --until-time, not both")
-    with Interruption().listening(), meter("restore", "bytes", quiet=quiet) as progress:
+    with Interruption().listening(), show_progress("restore", "bytes", quiet=quiet) as progress:
         report = journal.restore(
             source,
             destination,

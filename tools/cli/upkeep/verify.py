@@ -12,7 +12,7 @@ from nostro.tools.cli.evidence import files as evidence
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import DAMAGED, FAILURES
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
-from nostro.tools.cli.terminal.meter import meter
+from nostro.tools.cli.terminal.progress import show_progress
 
 
 @click.command(
@@ -130,7 +130,7 @@ def verify(
 def _verify(
     directory: Path, root: Root | None, *, decode: bool, quick: bool, quiet: bool
 ) -> journal.VerifyReport:
-    with meter("verify", "bytes", quiet=quiet) as progress:
+    with show_progress("verify", "bytes", quiet=quiet) as progress:
         report = journal.verify(
             directory,
             decode=decode,
