@@ -1,49 +1,6 @@
 """What happened: an append-only, segmented, hash-chained journal of accounts and transfers."""
 
-from nostro.journal.errors import (
-    AlreadyThere,
-    BadSignature,
-    BatchTooLarge,
-    CopyFailed,
-    CorruptCheckpoint,
-    CorruptFrame,
-    CorruptHead,
-    CorruptManifest,
-    CorruptSegment,
-    Damage,
-    DecodeError,
-    DestinationInside,
-    DestinationTaken,
-    ForeignRoot,
-    ForeignSegment,
-    InvalidEvidence,
-    InvalidField,
-    InvalidKey,
-    InvalidProof,
-    JournalError,
-    JournalFull,
-    JournalTruncated,
-    KeyBesideLedger,
-    KeyExposed,
-    LedgerClosed,
-    LedgerLocked,
-    MissingSegment,
-    NoRoomToRecover,
-    NotALedger,
-    NothingToRepair,
-    NotOwner,
-    OtherHistory,
-    OtherLedger,
-    OtherLoss,
-    OutOfRange,
-    ReadOnly,
-    RootBeyondEnd,
-    RootDiffers,
-    SigningUnavailable,
-    UnsupportedFormat,
-    UnsupportedPlatform,
-    WriterPoisoned,
-)
+from nostro.journal.errors import *
 from nostro.journal.evidence.proofs import ConsistencyProof, InclusionProof, Proof, decode_proof
 from nostro.journal.evidence.root import Root
 from nostro.journal.evidence.signing import SigningKey, new_key, read_key
@@ -60,30 +17,7 @@ from nostro.journal.format.events import (
 )
 from nostro.journal.format.head import Head
 from nostro.journal.id import id
-from nostro.journal.model import (
-    ACCOUNT,
-    AMOUNT_MAX,
-    BATCH_EVENTS_MAX,
-    CREATE_RESULT,
-    TIMESTAMP_MAX,
-    TIMESTAMP_MIN,
-    TRANSFER,
-    TRANSIENT_STATUSES,
-    Account,
-    AccountBalance,
-    AccountFilter,
-    AccountFilterFlags,
-    AccountFlags,
-    CreateAccountResult,
-    CreateAccountStatus,
-    CreateTransferResult,
-    CreateTransferStatus,
-    QueryFilter,
-    QueryFilterFlags,
-    Rows,
-    Transfer,
-    TransferFlags,
-)
+from nostro.journal.model import *
 from nostro.journal.reading.reader import Cursor, Reader, Record
 from nostro.journal.upkeep.backup import BackupReport, backup
 from nostro.journal.upkeep.repair import RepairPlan, RepairReport, plan_repair, repair

@@ -1,13 +1,14 @@
-"""Every exception the project raises, one class per physical cause.
+"""The exceptions that the journal raises: one class per physical cause.
 
-A refusal by the rules of accounting is a *status* and is returned; see :mod:`model`. What
-is listed here is raised. Fields are typed so that a program can act on them; the message is built
-from the fields and names what and where.
+A refusal by the rules of accounting is not an exception: it is a *status* and is returned, see
+:mod:`model`. Each exception has typed fields, which a program can act on. Its message is made from
+them, and says what is wrong, where, and what to do.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import attrs
 
@@ -15,13 +16,19 @@ import attrs
 class JournalError(Exception):
     """Anything this project raises on purpose."""
 
+    MESSAGE: ClassVar[str] = ""
+    """What ``str`` returns: a format whose argument 0 is the error."""
+
+    def __str__(self) -> str:
+        return self.MESSAGE.format(self)
+
 
 # --- wrong use: nothing was changed on disk -------------------------------------------------------
 
 
 @attrs.define(eq=False)
 class InvalidField(JournalError, ValueError):
-    """A value that no account, transfer or argument may carry."""
+    """A value that an account, a transfer or an argument may not have."""
 
     field: str
     value: object
@@ -35,113 +42,104 @@ class InvalidField(JournalError, ValueError):
 
 @attrs.define(eq=False)
 class BatchTooLarge(JournalError, ValueError):
+    MESSAGE = "a request holds at most {0.count_max:,} events; this one has {0.count:,}"
+
     count: int
     count_max: int
-
-    def __str__(self) -> str:
-        return f"a request holds at most {self.count_max:,} events, this one has {self.count:,}"
 
 
 @attrs.define(eq=False)
 class UnsupportedPlatform(JournalError):
-    platform: str
+    MESSAGE = "a ledger needs Linux or macOS; this is {0.platform!r}"
 
-    def __str__(self) -> str:
-        return f"durable storage is implemented for Linux and macOS, not for {self.platform!r}"
+    platform: str
 
 
 @attrs.define(eq=False)
 class NotALedger(JournalError):
+    MESSAGE = "{0.path}: not a ledger directory: {0.reason}"
+
     path: Path
     reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: not a ledger directory: {self.reason}"
 
 
 @attrs.define(eq=False)
 class NotOwner(JournalError):
+    MESSAGE = (
+        "{0.path}: belongs to user {0.owner_uid}, but this process runs as user"
+        " {0.process_uid}; only the owner can open a ledger"
+    )
+
     path: Path
     owner_uid: int
     process_uid: int
 
-    def __str__(self) -> str:
-        return (
-            f"{self.path}: belongs to user {self.owner_uid}, this process runs as"
-            f" {self.process_uid}; a ledger is opened by its owner only"
-        )
-
 
 @attrs.define(eq=False)
 class LedgerLocked(JournalError):
-    path: Path
+    MESSAGE = (
+        "{0.path}: already open for writing, in this process or in another; close it there first"
+    )
 
-    def __str__(self) -> str:
-        return f"{self.path}: this ledger is open for writing already, here or in another process"
+    path: Path
 
 
 @attrs.define(eq=False)
 class UnsupportedFormat(JournalError):
+    MESSAGE = (
+        "{0.path}: written in format version {0.version}; this program reads versions up to"
+        " {0.version_supported}; use a newer nostro"
+    )
+
     path: Path
     version: int
     version_supported: int
 
-    def __str__(self) -> str:
-        return (
-            f"{self.path}: written in format version {self.version}; this program reads up to"
-            f" {self.version_supported}: use a newer nostro"
-        )
-
 
 @attrs.define(eq=False)
 class LedgerClosed(JournalError):
-    path: Path | str
-    """The directory, or the name of what is no directory."""
+    MESSAGE = "{0.path}: the ledger is closed"
 
-    def __str__(self) -> str:
-        return f"{self.path}: the ledger is closed"
+    path: Path | str
+    """The directory, or a name for a ledger that has none."""
 
 
 @attrs.define(eq=False)
 class ReadOnly(JournalError):
-    path: Path
+    MESSAGE = "{0.path}: opened for reading only; open the ledger for writing instead"
 
-    def __str__(self) -> str:
-        return f"{self.path}: opened for reading; it cannot be written through this object"
+    path: Path
 
 
 @attrs.define(eq=False)
 class OutOfRange(JournalError, ValueError):
     """A position or time the journal does not reach."""
 
+    MESSAGE = "{0.what} {0.value} is outside the journal (0 to {0.value_max})"
+
     what: str
     value: int
     value_max: int
 
-    def __str__(self) -> str:
-        return f"{self.what} {self.value} lies outside the journal (0 to {self.value_max})"
-
 
 @attrs.define(eq=False)
 class DestinationInside(JournalError):
-    """What is to be written lies in the directory that is read, or is it."""
+    """The destination is the directory that is read, or lies inside it."""
+
+    MESSAGE = "{0.path}: lies inside {0.source}, which is being read; choose a place outside it"
 
     path: Path
     source: Path
 
-    def __str__(self) -> str:
-        return f"{self.path}: lies in {self.source}, which is read; name a place outside"
-
 
 @attrs.define(eq=False)
 class DestinationTaken(JournalError):
-    """Something is there already that must not be written over."""
+    """The destination holds something that must not be overwritten."""
+
+    MESSAGE = "{0.path}: not overwritten: {0.reason}"
 
     path: Path
     reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: nothing is written over what is there: {self.reason}"
 
 
 @attrs.define(eq=False)
@@ -158,37 +156,31 @@ class OtherLedger(JournalError):
 
 @attrs.define(eq=False)
 class OtherHistory(JournalError):
-    """The same ledger, but with events that the source does not have."""
+    """The same ledger, with events that the source does not have."""
+
+    MESSAGE = "{0.path}: holds another history (position {0.position}): {0.reason}"
 
     path: Path
     position: int
     reason: str
 
-    def __str__(self) -> str:
-        return f"{self.path}: holds another history (position {self.position}): {self.reason}"
-
 
 @attrs.define(eq=False)
 class NothingToRepair(JournalError):
-    path: Path
+    MESSAGE = "{0.path}: this journal is sound; there is nothing to repair"
 
-    def __str__(self) -> str:
-        return f"{self.path}: this journal is sound; there is nothing to repair"
+    path: Path
 
 
 @attrs.define(eq=False)
 class OtherLoss(JournalError):
-    """A repair would lose another number of events than was agreed to."""
+    """A repair would lose more or fewer events than the caller agreed to."""
+
+    MESSAGE = "{0.path}: repairing it loses {0.events_lost:,} events, not {0.events_agreed:,}"
 
     path: Path
     events_lost: int
     events_agreed: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path}: repairing it loses {self.events_lost:,} events, not"
-            f" {self.events_agreed:,}"
-        )
 
 
 # --- the machine failed: what was acknowledged is safe --------------------------------------------
@@ -196,51 +188,48 @@ class OtherLoss(JournalError):
 
 @attrs.define(eq=False)
 class JournalFull(JournalError):
-    """No room for the batch, which was refused whole.
+    """The disk has no room for the batch, which was refused whole.
 
-    Reading goes on, and so does writing once there is room again.
+    Reading still works. Writing works again once there is room.
     """
+
+    MESSAGE = "{0.path}: no space left for {0.bytes_needed:,} bytes; the batch was refused"
 
     path: Path
     bytes_needed: int
-
-    def __str__(self) -> str:
-        return f"{self.path}: no space left for {self.bytes_needed:,} bytes; the batch was refused"
 
 
 @attrs.define(eq=False)
 class NoRoomToRecover(JournalError):
-    """No room for the copy that opening for writing makes of what a crash left.
+    """The disk has no room for the copies that opening for writing makes after a crash.
 
-    Nothing is lost, and the ledger can be read; it can be written once there is room again.
+    Nothing is lost. The ledger can be read; it can be opened for writing once there is room.
     """
+
+    MESSAGE = (
+        "{0.path}: no space left to recover after a crash; free up to {0.bytes_needed:,} bytes"
+        " and open the ledger again"
+    )
 
     path: Path
     bytes_needed: int
 
-    def __str__(self) -> str:
-        return (
-            f"{self.path}: no space left to recover what a crash left; that takes up to"
-            f" {self.bytes_needed:,} bytes"
-        )
-
 
 @attrs.define(eq=False)
 class WriterPoisoned(JournalError):
-    """A write or fsync failed, and nothing more is acknowledged by this process.
+    """A write or an fsync failed; this writer acknowledges nothing more.
 
-    Whether the batches in flight survived is known after reopening, by looking their ids up.
+    The batches in flight may have survived: reopen the ledger and look their ids up.
     """
+
+    MESSAGE = (
+        "{0.path}: {0.operation} failed ({0.reason}); reopen the ledger to see whether the batch"
+        " was saved"
+    )
 
     path: Path
     operation: str
     reason: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.path}: {self.operation} failed ({self.reason}); the outcome of the batch is"
-            " unknown until the ledger is reopened"
-        )
 
 
 # --- evidence: roots, proofs and keys -------------------------------------------------------------
@@ -248,49 +237,47 @@ class WriterPoisoned(JournalError):
 
 @attrs.define(eq=False)
 class InvalidProof(JournalError):
-    """A proof that does not prove what it says."""
+    """A proof that does not prove what it claims."""
+
+    MESSAGE = "the proof does not hold: {0.reason}"
 
     reason: str
-
-    def __str__(self) -> str:
-        return f"the proof does not hold: {self.reason}"
 
 
 @attrs.define(eq=False)
 class InvalidEvidence(JournalError):
-    """Text that is no root or proof as this program writes them."""
+    """Text that is not a root or a proof in this program's format."""
+
+    MESSAGE = "not a {0.what}: {0.reason}"
 
     what: str
     reason: str
 
-    def __str__(self) -> str:
-        return f"not a {self.what}: {self.reason}"
-
 
 @attrs.define(eq=False)
 class BadSignature(JournalError):
-    """A root that its key did not sign, or that another key signed, or none."""
+    """A root that is not signed, is signed by another key, or was altered."""
+
+    MESSAGE = "the root cannot be trusted: {0.reason}"
 
     reason: str
-
-    def __str__(self) -> str:
-        return f"the root cannot be trusted: {self.reason}"
 
 
 @attrs.define(eq=False)
 class ForeignRoot(JournalError):
-    """A root, or a proof, of another ledger."""
+    """A root or a proof of another ledger."""
 
     ledger_id: bytes
     ledger_id_expected: bytes
 
     def __str__(self) -> str:
-        return f"this is of ledger {self.ledger_id.hex()}, not of {self.ledger_id_expected.hex()}"
+        found, expected = self.ledger_id.hex(), self.ledger_id_expected.hex()
+        return f"this belongs to ledger {found}, not to {expected}"
 
 
 @attrs.define(eq=False)
 class RootDiffers(JournalError):
-    """The events up to ``position`` are not those that the root was taken of."""
+    """The events up to ``position`` differ from those that the root was taken of."""
 
     position: int
     root: bytes
@@ -299,7 +286,7 @@ class RootDiffers(JournalError):
     def __str__(self) -> str:
         return (
             f"history was rewritten: the root of the first {self.position:,} events is"
-            f" {self.root.hex()}, and it was {self.root_expected.hex()}"
+            f" {self.root.hex()}; it was {self.root_expected.hex()}"
         )
 
 
@@ -307,75 +294,68 @@ class RootDiffers(JournalError):
 class RootBeyondEnd(JournalError):
     """The journal ends before the position that the root was taken at."""
 
+    MESSAGE = (
+        "history was cut off: the root covers {0.position:,} events, but the journal has"
+        " {0.position_last:,}"
+    )
+
     position: int
     position_last: int
-
-    def __str__(self) -> str:
-        return (
-            f"history was cut off: the root is of {self.position:,} events, and the journal has"
-            f" {self.position_last:,}"
-        )
 
 
 @attrs.define(eq=False)
 class InvalidKey(JournalError):
-    """A file or a text that is no key to sign or to check with."""
+    """A file or a text that does not hold a usable key."""
+
+    MESSAGE = "{0.source}: {0.reason}"
 
     source: str
     reason: str
 
-    def __str__(self) -> str:
-        return f"{self.source}: {self.reason}"
-
 
 @attrs.define(eq=False)
 class KeyExposed(JournalError):
-    """Others than its owner may read or write a key file."""
+    """Other users may read or write a key file."""
+
+    MESSAGE = "{0.path}: other users can use this key: its mode is {0.mode:04o}; set it to 0600"
 
     path: Path
     mode: int
 
-    def __str__(self) -> str:
-        return f"{self.path}: others may use this key: its mode is {self.mode:04o}, not 0600"
-
 
 @attrs.define(eq=False)
 class KeyBesideLedger(JournalError):
-    """A key file where whoever can rewrite the ledger finds it."""
+    """A key file inside a ledger: anyone who can rewrite the ledger could use it."""
+
+    MESSAGE = "{0.path}: a key must not lie inside a ledger's directory; this one is in {0.ledger}"
 
     path: Path
     ledger: Path
 
-    def __str__(self) -> str:
-        return f"{self.path}: a key does not belong inside a ledger's directory, {self.ledger}"
-
 
 @attrs.define(eq=False)
 class AlreadyThere(JournalError):
-    """A file that would be overwritten, and is not."""
+    """A file exists that would have been overwritten."""
+
+    MESSAGE = "{0.path}: already exists; it is not overwritten"
 
     path: Path
-
-    def __str__(self) -> str:
-        return f"{self.path}: there already; it is not overwritten"
 
 
 class SigningUnavailable(JournalError):
     """The package that signs is not installed."""
 
-    def __str__(self) -> str:
-        return "keys and signatures need the package cryptography: pip install 'nostro[sign]'"
+    MESSAGE = "keys and signatures need the package cryptography: pip install 'nostro[sign]'"
 
 
 @attrs.define(eq=False)
 class CopyFailed(JournalError):
     """A file could not be written, or reads back differently; it was not put in place."""
 
+    MESSAGE = "{0.path}: could not be written: {0.reason}"
+
     path: Path
     reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: could not be written: {self.reason}"
 
 
 # --- damaged data ---------------------------------------------------------------------------------
@@ -385,17 +365,16 @@ class CopyFailed(JournalError):
 class DecodeError(JournalError):
     """Bytes that no version of this program writes."""
 
-    reason: str
+    MESSAGE = "{0.reason}"
 
-    def __str__(self) -> str:
-        return self.reason
+    reason: str
 
 
 @attrs.define(eq=False)
 class Damage(JournalError):
-    """Bytes on disk are not what was written. What lies before can still be read.
+    """Bytes on disk are not those that were written. The events before them can still be read.
 
-    ``position`` is the first event that cannot be read, where that is known.
+    ``position`` is the first event that cannot be read, if it is known.
     """
 
     path: Path
@@ -409,7 +388,7 @@ class Damage(JournalError):
 
 
 class CorruptFrame(Damage):
-    """A frame is incomplete or fails its checksum where no crash can have caused it."""
+    """A frame is incomplete or fails its checksum, and no crash can have caused that."""
 
 
 class CorruptSegment(Damage):
@@ -417,7 +396,7 @@ class CorruptSegment(Damage):
 
 
 class MissingSegment(Damage):
-    """A segment between the first and the last is not there."""
+    """A segment between the first and the last is missing."""
 
 
 class ForeignSegment(Damage):
@@ -433,7 +412,7 @@ class JournalTruncated(Damage):
 
 
 class CorruptCheckpoint(Damage):
-    """A checkpoint cannot be used; the next older one or a replay from the start can."""
+    """A checkpoint cannot be used; an older one or a replay from the start can."""
 
 
 class CorruptManifest(Damage):

@@ -133,7 +133,8 @@ def check_ids(ids: Iterable[int]) -> list[int]:
     try:
         wanted = list(ids)
     except TypeError:
-        raise InvalidField("ids", ids, "is nothing that holds ids") from None
+        reason = f"must be a list of integers, not {type(ids).__name__}"
+        raise InvalidField("ids", ids, reason) from None
     for id_ in wanted:
         if type(id_) is not int or not 0 <= id_ <= AMOUNT_MAX:
             return _check_carefully(wanted)
@@ -213,7 +214,7 @@ def _rows(
     given: object = items
     if type(given) is not list and not isinstance(given, Sequence | np.ndarray):
         name = item_type.__name__
-        reason = f"is no list of {name} objects and no array of journal.{name.upper()}"
+        reason = f"must be a list of {name} objects or an array of dtype nostro.{name.upper()}"
         raise InvalidField(f"{name.lower()}s", items, reason)
     if len(items) > BATCH_EVENTS_MAX:
         raise BatchTooLarge(count=len(items), count_max=BATCH_EVENTS_MAX)
@@ -222,7 +223,7 @@ def _rows(
             raise InvalidField(
                 field="dtype",
                 value=str(items.dtype),
-                reason=f"is not journal.{item_type.__name__.upper()}",
+                reason=f"must be nostro.{item_type.__name__.upper()}",
             )
         return items
     try:

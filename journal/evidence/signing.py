@@ -21,7 +21,7 @@ from nostro.journal.errors import (
     SigningUnavailable,
 )
 from nostro.journal.storage.directory import Directory
-from nostro.journal.storage.files import Storage, write_new_file
+from nostro.journal.storage.files import Storage, reading, write_new_file
 
 _KEY_FILE_BYTES_MAX: Final = 4096
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -82,16 +82,13 @@ def read_private(path: Path, storage: Storage, *, bytes_max: int) -> bytes:
         InvalidKey: it is no regular file, or larger than ``bytes_max``.
         OSError: it cannot be read; a symbolic link is not followed.
     """
-    fd = storage.open_read(path)
-    try:
+    with reading(storage, path) as fd:
         mode = storage.mode(fd)
         if not stat.S_ISREG(mode):
             raise InvalidKey(str(path), "it is no regular file")
         if mode & _OTHERS:
             raise KeyExposed(path, stat.S_IMODE(mode))
         data = storage.read(fd, bytes_max + 1, 0)
-    finally:
-        storage.close(fd)
     if len(data) > bytes_max:
         raise InvalidKey(str(path), f"it is larger than {bytes_max:,} bytes")
     return data

@@ -6,6 +6,7 @@ it has shown can be taken back by a crash.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from bisect import bisect_right
@@ -24,7 +25,6 @@ from nostro.journal.errors import (
     DecodeError,
     ForeignSegment,
     InvalidField,
-    JournalTruncated,
     MissingSegment,
 )
 from nostro.journal.format import codec
@@ -40,9 +40,9 @@ from nostro.journal.format.segment import (
     segment_name,
 )
 from nostro.journal.model import Rows
-from nostro.journal.reading.scan import FrameBreak, Place, scan, segment_start
+from nostro.journal.reading.scan import Place, reading_frames, scan, segment_start
 from nostro.journal.reading.segment_index import SegmentIndex
-from nostro.journal.storage.directory import Directory, read_head, require_ledger
+from nostro.journal.storage.directory import Directory, durable_end, read_head, require_ledger
 from nostro.journal.storage.files import Storage
 from nostro.journal.storage.watch import HeadWatcher
 
@@ -284,18 +284,14 @@ class Reader:
 
     def _index(self, position_first: int, head: Head) -> SegmentIndex:
         path = self.directory.segment(position_first)
-        fd = self._open(path)
-        try:
+        with self._reading(path) as fd:
             index = self._indexes.get(position_first)
             if index is None:
                 index = SegmentIndex(self._header(fd, path, head))
                 self._indexes[position_first] = index
-            index.extend(self._storage, fd, end_bytes=self._end(fd, path, position_first, head))
+            end = durable_end(path, position_first, self._storage.size(fd), head)
+            index.extend(self._storage, fd, end_bytes=end)
             return index
-        except FrameBreak as broken:
-            raise broken.damage(path) from None
-        finally:
-            self._storage.close(fd)
 
     # --- segment by segment ---
 
@@ -315,14 +311,13 @@ class Reader:
     ) -> Generator[Record, None, tuple[Path, Place]]:
         """The records of one segment; returns where it ended, as ``before`` for the next."""
         path = self.directory.segment(self._names[number])
-        fd = self._open(path)
-        try:
+        with self._reading(path) as fd:
             if place is None:
                 header = self._header(fd, path, head)
                 if before is not None:
                     self._check_follows(*before, header, path, number)
                 place = segment_start(header)
-            end = self._end(fd, path, self._names[number], head)
+            end = durable_end(path, self._names[number], self._storage.size(fd), head)
             for scanned in scan(self._storage, fd, place, end_bytes=end, ledger_id=head.ledger_id):
                 yield Record(
                     scanned.header,
@@ -333,10 +328,6 @@ class Reader:
                 )
                 place = scanned.next_place
             return path, place
-        except FrameBreak as broken:
-            raise broken.damage(path) from None
-        finally:
-            self._storage.close(fd)
 
     def _check_follows(
         self, before: Path, end: Place, header: SegmentHeader, path: Path, number: int
@@ -353,9 +344,11 @@ class Reader:
                 path, 0, "it does not follow on the segment before it", end.position
             )
 
-    def _open(self, path: Path) -> int:
+    @contextlib.contextmanager
+    def _reading(self, path: Path) -> Iterator[int]:
         try:
-            return self._storage.open_read(path)
+            with reading_frames(self._storage, path) as fd:
+                yield fd
         except FileNotFoundError:
             raise self._missing(int(path.stem)) from None
 
@@ -366,17 +359,6 @@ class Reader:
                 path, 16, f"it belongs to ledger {header.ledger_id.hex()}", header.position_first
             )
         return header
-
-    def _end(self, fd: int, path: Path, position_first: int, head: Head) -> int:
-        """Where the segment's durable frames end."""
-        size = self._storage.size(fd)
-        if position_first != head.segment_position:
-            return size
-        if size < head.offset_bytes:
-            raise JournalTruncated(
-                path, size, f"HEAD says that {head.offset_bytes:,} bytes were acknowledged"
-            )
-        return head.offset_bytes
 
     def _missing(self, position_first: int) -> MissingSegment:
         return MissingSegment(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from nostro.journal.errors import CorruptFrame
 from nostro.journal.format import frame
 from nostro.journal.format.frame import BadFrame, FrameHeader, frame_sha256
 from nostro.journal.format.segment import SEGMENT_HEADER_BYTES, SegmentHeader
-from nostro.journal.storage.files import Storage
+from nostro.journal.storage.files import Storage, reading
 
 _CHUNK_BYTES: Final = 1024 * 1024
 
@@ -58,6 +59,16 @@ class FrameBreak(Exception):
 
     def damage(self, path: Path) -> CorruptFrame:
         return CorruptFrame(path, self.place.offset_bytes, self.cause, self.place.position)
+
+
+@contextlib.contextmanager
+def reading_frames(storage: Storage, path: Path) -> Iterator[int]:
+    """A segment to scan, closed at the end; a FrameBreak in it is raised as damage of the file."""
+    try:
+        with reading(storage, path) as fd:
+            yield fd
+    except FrameBreak as broken:
+        raise broken.damage(path) from None
 
 
 def segment_start(header: SegmentHeader) -> Place:

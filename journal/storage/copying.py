@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from nostro.journal.errors import CopyFailed, CorruptSegment
-from nostro.journal.storage.files import Storage, replacing
+from nostro.journal.storage.files import Storage, reading, replacing
 
 CHUNK_BYTES: Final = 1024 * 1024
 
@@ -53,8 +53,7 @@ def copy(storage: Storage, prefix: FilePrefix, path: Path, count: Count) -> None
         CorruptSegment: ``prefix`` does not have this SHA-256.
         CopyFailed: the copy could not be written or does not read back.
     """
-    source = storage.open_read(prefix.path)
-    try:
+    with reading(storage, prefix.path) as source:
         storage.read_once(source)
         with as_copy_failed(path), replacing(storage, path) as fd:
             _copy_bytes(storage, source, fd, prefix, count)
@@ -63,8 +62,6 @@ def copy(storage: Storage, prefix: FilePrefix, path: Path, count: Count) -> None
             if sha256_of(storage, fd, prefix.size_bytes, lambda _: count(0)) != prefix.sha256:
                 raise CopyFailed(path, "what was written reads back differently")
             storage.forget(fd)
-    finally:
-        storage.close(source)
 
 
 def link(storage: Storage, prefix: FilePrefix, path: Path, count: Count) -> None:

@@ -27,6 +27,7 @@ from nostro.journal.errors import (
     CorruptHead,
     CorruptSegment,
     ForeignSegment,
+    JournalTruncated,
     LedgerLocked,
     MissingSegment,
     NotALedger,
@@ -35,7 +36,7 @@ from nostro.journal.format import segment
 from nostro.journal.format.head import HEAD_BYTES, SLOT_BYTES, Head, decode_slots, newest
 from nostro.journal.format.segment import SEGMENT_HEADER_BYTES, SegmentHeader, decode_segment_header
 from nostro.journal.storage.file_lock import FileLock
-from nostro.journal.storage.files import Storage, check_directory, read_file
+from nostro.journal.storage.files import Storage, check_directory, read_file, reading
 
 _HEAD_READS_MAX: Final = 5
 
@@ -189,12 +190,24 @@ def read_segment_header(storage: Storage, path: Path) -> SegmentFile:
     Raises:
         UnsupportedFormat, CorruptSegment: see :func:`decode_segment_header`.
     """
-    fd = storage.open_read(path)
-    try:
+    with reading(storage, path) as fd:
         header = decode_segment_header(storage.read(fd, SEGMENT_HEADER_BYTES, 0), path=path)
         return SegmentFile(path, header, storage.size(fd))
-    finally:
-        storage.close(fd)
+
+
+def durable_end(path: Path, position_first: int, size_bytes: int, head: Head) -> int:
+    """Where the durable frames of a segment end, in bytes.
+
+    Raises:
+        JournalTruncated: the file is shorter than HEAD says.
+    """
+    if position_first != head.segment_position:
+        return size_bytes
+    if size_bytes < head.offset_bytes:
+        raise JournalTruncated(
+            path, size_bytes, f"HEAD says that {head.offset_bytes:,} bytes were acknowledged"
+        )
+    return head.offset_bytes
 
 
 def _check_neighbours(before: SegmentFile, after: SegmentFile) -> None:

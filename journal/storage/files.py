@@ -238,21 +238,25 @@ def make_directories(storage: Storage, path: Path) -> None:
         storage.sync_directory(directory.parent)
 
 
-def read_file(storage: Storage, path: Path) -> bytes:
+@contextlib.contextmanager
+def reading(storage: Storage, path: Path) -> Iterator[int]:
+    """A file to read, closed at the end."""
     fd = storage.open_read(path)
     try:
-        return storage.read(fd, storage.size(fd), 0)
+        yield fd
     finally:
         storage.close(fd)
+
+
+def read_file(storage: Storage, path: Path) -> bytes:
+    with reading(storage, path) as fd:
+        return storage.read(fd, storage.size(fd), 0)
 
 
 def file_bytes(storage: Storage, path: Path) -> int:
     """The size of a file."""
-    fd = storage.open_read(path)
-    try:
+    with reading(storage, path) as fd:
         return storage.size(fd)
-    finally:
-        storage.close(fd)
 
 
 def replace_file(storage: Storage, path: Path, data: bytes) -> None:

@@ -31,13 +31,14 @@ from nostro.journal.errors import (
 from nostro.journal.format.head import Head, encode_slots
 from nostro.journal.reading.bulk_scan import scan_chunks
 from nostro.journal.reading.reader import Reader
-from nostro.journal.reading.scan import FrameBreak, Place, segment_start
+from nostro.journal.reading.scan import Place, reading_frames, segment_start
 from nostro.journal.storage import copying
 from nostro.journal.storage.copying import FilePrefix
 from nostro.journal.storage.directory import (
     Directory,
     Lock,
     SegmentFile,
+    durable_end,
     list_segments,
     read_head,
     read_segment_header,
@@ -239,10 +240,7 @@ def _vouched_for(storage: Storage, origin: Directory, head: Head) -> list[Segmen
     path = origin.segment(head.segment_position)
     if not files or files[-1].path != path:
         raise JournalTruncated(path, 0, "HEAD names it, but it is missing", head.segment_position)
-    if files[-1].size_bytes < head.offset_bytes:
-        raise JournalTruncated(
-            path, files[-1].size_bytes, f"HEAD says that {head.offset_bytes:,} bytes were written"
-        )
+    durable_end(path, head.segment_position, files[-1].size_bytes, head)
     return files
 
 
@@ -250,8 +248,7 @@ def _durable_prefix(
     storage: Storage, file: SegmentFile, head: Head, throttle: Throttle
 ) -> FilePrefix:
     """What HEAD vouches for of the segment it names, each frame checked."""
-    fd = storage.open_read(file.path)
-    try:
+    with reading_frames(storage, file.path) as fd:
         place = segment_start(file.header)
         digest = hashlib.sha256(storage.read(fd, place.offset_bytes, 0))
         for chunk in scan_chunks(
@@ -260,10 +257,6 @@ def _durable_prefix(
             digest.update(chunk.data)
             place = chunk.next_place
             throttle.pause()
-    except FrameBreak as broken:
-        raise broken.damage(file.path) from None
-    finally:
-        storage.close(fd)
     if place != Place(head.offset_bytes, head.position + 1, head.frame_sha256):
         raise CorruptFrame(
             file.path, place.offset_bytes, "HEAD names another frame as the last", place.position

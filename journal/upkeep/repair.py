@@ -32,7 +32,7 @@ from nostro.journal.storage.directory import (
     read_segment_header,
     require_ledger,
 )
-from nostro.journal.storage.files import Storage, replacing
+from nostro.journal.storage.files import Storage, reading, replacing
 from nostro.journal.upkeep.backup import check_apart
 from nostro.journal.upkeep.rewriting import SourceRecord, rewrite_journal
 from nostro.journal.upkeep.verification import Progress, check_payload, verify
@@ -222,7 +222,7 @@ def _identity(storage: Storage, directory: Directory) -> bytes:
     if storage.exists(path):
         with contextlib.suppress(Damage):
             return read_segment_header(storage, path).header.ledger_id
-        with _reading(storage, path) as fd, contextlib.suppress(BadFrame):
+        with reading(storage, path) as fd, contextlib.suppress(BadFrame):
             data = storage.read(fd, HEADER_BYTES, SEGMENT_HEADER_BYTES)
             return frame.decode_header(memoryview(data)).ledger_id
     with contextlib.suppress(Damage):
@@ -245,7 +245,7 @@ class _Walk:
         path = self._directory.segment(1)
         while self._storage.exists(path) and path not in self.ends:
             self.place = attrs.evolve(self.place, offset_bytes=SEGMENT_HEADER_BYTES)
-            with _reading(self._storage, path) as fd:
+            with reading(self._storage, path) as fd:
                 end = written_end(self._storage, fd, self.place, self._storage.size(fd))
                 yield from self._segment_frames(fd, end)
             self.ends[path] = self.place.offset_bytes
@@ -271,7 +271,7 @@ def _dropped(storage: Storage, directory: Directory, walk: _Walk) -> Iterator[Dr
     for path in [directory.head, directory.manifest, *paths]:
         if path.is_symlink() or not path.is_file():
             continue
-        with _reading(storage, path) as fd:
+        with reading(storage, path) as fd:
             size = storage.size(fd)
             start = walk.ends.get(path, 0)
             if start:
@@ -296,7 +296,7 @@ def _positions_in(storage: Storage, dropped: Dropped, ledger_id: bytes) -> Itera
         header = read_segment_header(storage, dropped.path).header
         if header.ledger_id == ledger_id:
             yield header.position_first - 1
-    with _reading(storage, dropped.path) as fd:
+    with reading(storage, dropped.path) as fd:
         end = dropped.offset_bytes + dropped.size_bytes
         for start in range(dropped.offset_bytes, end, CHUNK_BYTES):
             count = min(CHUNK_BYTES + HEADER_BYTES, end - start)
@@ -327,7 +327,7 @@ def _kept_records(
 def _keep(storage: Storage, dropped: Dropped, path: Path) -> None:
     """Copy dropped bytes to ``path``."""
     with (
-        _reading(storage, dropped.path) as source,
+        reading(storage, dropped.path) as source,
         as_copy_failed(path),
         replacing(storage, path) as fd,
     ):
@@ -339,12 +339,3 @@ def _keep(storage: Storage, dropped: Dropped, path: Path) -> None:
 def _cause(damage: Damage) -> str:
     """The damage in words, without where the directory lay."""
     return f"{damage.path.name} damaged at byte {damage.offset_bytes}: {damage.cause}"
-
-
-@contextlib.contextmanager
-def _reading(storage: Storage, path: Path) -> Iterator[int]:
-    fd = storage.open_read(path)
-    try:
-        yield fd
-    finally:
-        storage.close(fd)

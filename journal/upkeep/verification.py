@@ -24,16 +24,17 @@ from nostro.journal.format import codec
 from nostro.journal.format.events import events_of
 from nostro.journal.format.head import Head
 from nostro.journal.reading.bulk_scan import FrameChunk, scan_chunks
-from nostro.journal.reading.scan import FrameBreak, Place, ScannedFrame, scan, segment_start
+from nostro.journal.reading.scan import Place, ScannedFrame, reading_frames, scan, segment_start
 from nostro.journal.storage.copying import sha256_of
 from nostro.journal.storage.directory import (
     Directory,
     SegmentFile,
+    durable_end,
     list_segments,
     read_head,
     require_ledger,
 )
-from nostro.journal.storage.files import Storage
+from nostro.journal.storage.files import Storage, reading
 from nostro.journal.writing.manifest import SealedSegment, check_manifest, read_manifest
 
 Progress = Callable[[int, int], None]
@@ -201,24 +202,11 @@ class _SegmentCheck:
     def run(self) -> Place:
         """Where it ends."""
         file, head = self.file, self._head
-        end = (
-            head.offset_bytes
-            if file.header.position_first == head.segment_position
-            else file.size_bytes
-        )
-        if file.size_bytes < end:
-            raise JournalTruncated(
-                file.path, file.size_bytes, f"HEAD says that {end:,} bytes were acknowledged"
-            )
-        fd = self._storage.open_read(file.path)
-        try:
+        end = durable_end(file.path, file.header.position_first, file.size_bytes, head)
+        with reading_frames(self._storage, file.path) as fd:
             if self._quick and self._is_as_sealed(fd, end):
                 return self.place
             digest = self._scan(fd, end)
-        except FrameBreak as broken:
-            raise broken.damage(file.path) from None
-        finally:
-            self._storage.close(fd)
         successor = self._successor
         if successor is not None and digest != successor.header.previous_file_sha256:
             raise CorruptSegment(
@@ -275,12 +263,9 @@ class _SegmentCheck:
 
 
 def _bytes_past_head(storage: Storage, head: Head, last: SegmentFile) -> int:
-    fd = storage.open_read(last.path)
-    try:
+    with reading(storage, last.path) as fd:
         start = head.offset_bytes
         return len(storage.read(fd, last.size_bytes - start, start).rstrip(b"\0"))
-    finally:
-        storage.close(fd)
 
 
 def _read_manifest(storage: Storage, directory: Directory, head: Head) -> list[SealedSegment]:

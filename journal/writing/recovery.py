@@ -27,11 +27,18 @@ from nostro.journal.reading.scan import FrameBreak, Place, scan, segment_start
 from nostro.journal.storage.directory import (
     Directory,
     SegmentFile,
+    durable_end,
     list_segments,
     read_head,
     require_ledger,
 )
-from nostro.journal.storage.files import NO_SPACE_ERRNOS, Storage, replace_file, sweep_temporaries
+from nostro.journal.storage.files import (
+    NO_SPACE_ERRNOS,
+    Storage,
+    reading,
+    replace_file,
+    sweep_temporaries,
+)
 from nostro.journal.writing.manifest import (
     check_manifest,
     read_manifest,
@@ -149,7 +156,7 @@ def classify(
     data = memoryview(storage.read(fd, extent, start))
     if frame.has_zero_sector(data, offset_bytes=start):
         return None
-    return "every sector of it was written, so no crash explains it"
+    return "every sector of it was written; no crash explains it"
 
 
 def _check_manifest(
@@ -182,12 +189,8 @@ def _read_tail(
         if number > first:
             _check_start(file, place)
             place = segment_start(file.header)
-        elif file.size_bytes < head.offset_bytes:
-            raise JournalTruncated(
-                file.path, file.size_bytes,
-                f"HEAD says that {head.offset_bytes:,} bytes were acknowledged",
-                None,
-            )  # fmt: skip
+        else:
+            durable_end(file.path, file.header.position_first, file.size_bytes, head)
         tail = _scan_segment(storage, file, place, head.ledger_id, sealed=number < len(files) - 1)
         place = tail.place
         timestamp = max(timestamp, tail.timestamp)
@@ -199,31 +202,25 @@ def _read_tail(
 def _scan_segment(
     storage: Storage, file: SegmentFile, place: Place, ledger_id: bytes, *, sealed: bool
 ) -> Tail:
-    fd = storage.open_read(file.path)
     timestamp, events = 0, 0
-    try:
+    broken: FrameBreak | None = None
+    with reading(storage, file.path) as fd:
         end = file.size_bytes if sealed else written_end(storage, fd, place, file.size_bytes)
         try:
             for scanned in scan(storage, fd, place, end_bytes=end, ledger_id=ledger_id):
                 timestamp = max(timestamp, scanned.header.timestamp_max)
                 events += scanned.header.event_count
                 place = scanned.next_place
-        except FrameBreak as broken:
-            cause = None
-            if sealed:
-                cause = "the segment is sealed, so no crash explains it"
-            else:
-                cause = classify(
-                    storage, fd, broken, end_bytes=file.size_bytes, ledger_id=ledger_id
-                )
+        except FrameBreak as found:
+            broken = found
+            cause: str | None = "the segment is sealed; no crash explains it"
+            if not sealed:
+                cause = classify(storage, fd, found, end_bytes=file.size_bytes, ledger_id=ledger_id)
             if cause is not None:
-                damage = broken.damage(file.path)
+                damage = found.damage(file.path)
                 damage.cause = f"{damage.cause}; {cause}"
                 raise damage from None
-            return Tail(place, timestamp, events, broken)
-        return Tail(place, timestamp, events, None)
-    finally:
-        storage.close(fd)
+    return Tail(place, timestamp, events, broken)
 
 
 def written_end(storage: Storage, fd: int, place: Place, size_bytes: int) -> int:
@@ -309,11 +306,8 @@ def _room_for(directory: Directory, bytes_needed: int) -> Iterator[None]:
 def _quarantine(
     storage: Storage, directory: Directory, active: SegmentFile, place: Place
 ) -> tuple[int, Path]:
-    fd = storage.open_read(active.path)
-    try:
+    with reading(storage, active.path) as fd:
         torn = storage.read(fd, active.size_bytes - place.offset_bytes, place.offset_bytes)
-    finally:
-        storage.close(fd)
     torn = torn.rstrip(b"\0")
     path = directory.quarantine / f"{active.path.stem}-{place.offset_bytes:012d}.torn"
     replace_file(storage, path, torn)
@@ -321,9 +315,6 @@ def _quarantine(
 
 
 def _copy_afresh(storage: Storage, active: SegmentFile, end_bytes: int) -> None:
-    fd = storage.open_read(active.path)
-    try:
+    with reading(storage, active.path) as fd:
         data = storage.read(fd, end_bytes, 0)
-    finally:
-        storage.close(fd)
     replace_file(storage, active.path, data)

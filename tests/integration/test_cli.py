@@ -223,7 +223,7 @@ def test_a_second_writer_is_turned_away_and_readers_are_not(books: Path, shop: P
         ):
             result = run(*args)
             assert result.exit_code == 2
-            assert "open for writing already" in result.stderr
+            assert "already open for writing" in result.stderr
             assert "hint: " in result.stderr
         good("balance", books, 1)
         good("log", books)
@@ -236,8 +236,8 @@ def test_a_second_writer_is_turned_away_and_readers_are_not(books: Path, shop: P
         (["balance", "BOOKS", "77", "1"], 1, "no account 77\n"),
         (["balance", "BOOKS", "1", "--at", "2000-01-01"], 1, "no account 1 at that moment"),
         (["statement", "BOOKS", "77"], 1, "no account 77\n"),
-        (["balance", "BOOKS", "1", "--position", "8"], 2, "position 8 lies outside the journal"),
-        (["replay", "BOOKS", "--until", "8"], 2, "position 8 lies outside the journal"),
+        (["balance", "BOOKS", "1", "--position", "8"], 2, "position 8 is outside the journal"),
+        (["replay", "BOOKS", "--until", "8"], 2, "position 8 is outside the journal"),
         (["balance", "BOOKS", "1", "--position", "1", "--at", "2001-01-01"], 2, "exclude"),
         (["balance", "BOOKS", "x"], 2, "not an id: 'x'"),
         (["balance", "BOOKS", "0"], 2, "an id is a number from 1"),

@@ -198,7 +198,7 @@ def test_a_ledger_that_is_open_elsewhere_is_left_alone(books: Path) -> None:
     with Ledger.open(books) as ledger:
         before = files_under(books)
         code, told = refused(books, "--port", 0)
-        assert (code, "open for writing already" in told) == (2, True)
+        assert (code, "already open for writing" in told) == (2, True)
         assert files_under(books) == before
         assert ledger.is_open
 

@@ -134,7 +134,7 @@ def test_history_cut_off_at_a_frame_is_found_out(desk: Path) -> None:
     """The end is gone, and HEAD says that it never was."""
     rewrite(desk / "books", unchanged, last=31)
     assert is_sound(desk / "books")
-    refused(3, "the root is of 32 events, and the journal has 31",
+    refused(3, "the root covers 32 events, but the journal has 31",
             "verify", desk / "books", "--root", desk / "root")  # fmt: skip
     result = run("verify", desk / "books", "--root", desk / "root", "--json")
     assert json.loads(result.stdout)["kind"] == "RootBeyondEnd"
@@ -195,8 +195,8 @@ def test_the_root_of_another_ledger_is_refused(desk: Path) -> None:
     post(desk / "other", 1, 40)
     for args in (["verify"], ["prove"]):
         place = [desk / "other", *(["17"] if args == ["prove"] else [])]
-        refused(2, "this is of ledger ", *args, *place, "--root", desk / "root")
-    refused(2, "this is of ledger ", "prove", desk / "other", "--from", desk / "root")
+        refused(2, "this belongs to ledger ", *args, *place, "--root", desk / "root")
+    refused(2, "this belongs to ledger ", "prove", desk / "other", "--from", desk / "root")
 
 
 def test_a_root_that_was_altered_is_refused(desk: Path) -> None:
@@ -248,7 +248,7 @@ def test_the_root_at_a_position_is_the_root_of_then(desk: Path) -> None:
     assert now["root"] == then["root"] != told("root", desk / "books")["root"]
     assert told("root", desk / "books")["position"] == 33
     assert str(then["root"]) in good("root", desk / "books", "--at", 32)
-    refused(2, "position 34 lies outside", "root", desk / "books", "--at", 34)
+    refused(2, "position 34 is outside", "root", desk / "books", "--at", 34)
 
 
 # --- proofs ---------------------------------------------------------------------------------------
@@ -361,7 +361,7 @@ def test_what_cannot_be_proven_is_said(desk: Path) -> None:
     refused(2, "name either", "prove", desk / "books", 17, "--from", desk / "root")
     good("root", desk / "books", "--at", 0, "--out", desk / "empty")
     good("verify", desk / "books", "--root", desk / "empty")
-    refused(2, "position 0 lies outside", "prove", desk / "books", "--from", desk / "empty")
+    refused(2, "position 0 is outside", "prove", desk / "books", "--from", desk / "empty")
 
 
 def test_a_proof_is_checked_without_the_ledger(desk: Path) -> None:
@@ -391,7 +391,7 @@ def test_a_proof_that_does_not_hold_is_refused(desk: Path) -> None:
     good("root", desk / "other", "--at", 32, "--out", desk / "foreign")
     check = "verify-proof"
     refused(1, "it is not for the root at position 33", check, desk / "proof", desk / "newer")
-    refused(2, "this is of ledger ", check, desk / "proof", desk / "foreign")
+    refused(2, "this belongs to ledger ", check, desk / "proof", desk / "foreign")
     refused(1, "signed by another key", check, desk / "proof", desk / "root",
             "--public-key", "0" * 64)  # fmt: skip
     refused(1, "it is not signed", check, desk / "grown", desk / "newer", "--from", desk / "root",

@@ -182,7 +182,7 @@ def test_what_is_no_id_is_not_looked_up(ledger: Ledger, id_: Any) -> None:  # no
         with pytest.raises(InvalidField) as caught:
             look_up([1, id_])
         assert (caught.value.field, caught.value.row) == ("id", 1)
-        with pytest.raises(InvalidField, match="nothing that holds ids"):
+        with pytest.raises(InvalidField, match="must be a list of integers, not"):
             look_up(7)  # type: ignore[arg-type]
 
 
@@ -191,10 +191,10 @@ def test_what_is_no_list_is_not_created(ledger: Ledger) -> None:
     one = Transfer(id=9, debit_account_id=1, credit_account_id=2, amount=5, ledger=1, code=7)
     for wrong in (one, None, {one}, (transfer for transfer in [one]), 7):
         creating: Any = ledger.create_transfers
-        with pytest.raises(InvalidField, match=r"is no list of Transfer objects"):
+        with pytest.raises(InvalidField, match=r"must be a list of Transfer objects"):
             creating(wrong)
         creating = ledger.create_accounts
-        with pytest.raises(InvalidField, match=r"is no list of Account objects"):
+        with pytest.raises(InvalidField, match=r"must be a list of Account objects"):
             creating(wrong)
     assert ledger.position == 5
 

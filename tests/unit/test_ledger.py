@@ -112,7 +112,7 @@ def test_a_closed_ledger_says_so(path: Path, use: Callable[[Ledger], object]) ->
 def test_a_second_writer_is_refused_and_leaves_no_trace(path: Path, ledger: Ledger) -> None:
     """Whoever comes second gets an error at once; the first goes on."""
     before = sorted(path.rglob("*"))
-    with pytest.raises(LedgerLocked, match="open for writing already"):
+    with pytest.raises(LedgerLocked, match="already open for writing"):
         Ledger.open(path)
     assert sorted(path.rglob("*")) == before
     assert ledger.create_transfers([ONE])[0].status is S.CREATED

@@ -105,7 +105,7 @@ def test_what_the_journal_does_not_reach_is_an_error(
     ledger: Ledger, timestamp: int | None, position: int | None
 ) -> None:
     """The error names what was asked for and how far the journal goes."""
-    with pytest.raises(OutOfRange, match="lies outside the journal") as caught:
+    with pytest.raises(OutOfRange, match="is outside the journal") as caught:
         ledger.at(timestamp=timestamp, position=position)
     assert caught.value.value == (position if timestamp is None else timestamp)
 
