@@ -10,7 +10,7 @@
     indexes/                 projections/indexes/ (derived)
     tree/                    journal/evidence/tree_file.py (derived)
     mirror/                  projections/tigerbeetle/ (derived), where there is one
-    quarantine/              torn tails, kept for whoever wants to look
+    quarantine/              torn tails, kept for inspection
 """
 
 from __future__ import annotations
