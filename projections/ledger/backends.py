@@ -1,4 +1,4 @@
-"""One way to open a ledger, wherever its accounts are kept: configuration says where."""
+"""One function opens a ledger in a journal or in a cluster, as the configuration says."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def open_ledger(
     cluster: ClusterConfiguration | None = None,
     **options: Any,
 ) -> LedgerClient:
-    """Open a journal of one's own, or a TigerBeetle cluster; both are used alike.
+    """A ledger in a journal or in a TigerBeetle cluster; both have the same methods.
 
     Args:
-        path: the directory of the journal. A program that is to run with either gives it always.
-        backend: "journal" or "tigerbeetle"; otherwise NOSTRO_BACKEND says, and otherwise it is
-            the journal, mirrored into the cluster if one is configured.
-        cluster: the cluster; otherwise TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS say.
+        path: the directory of the journal; a cluster ignores it.
+        backend: "journal" or "tigerbeetle"; by default the value of NOSTRO_BACKEND, else the
+            journal, mirrored into the cluster if one is configured.
+        cluster: the cluster; by default that of TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS.
         options: those of :meth:`Ledger.open` or of :meth:`ClusterLedger.open`.
 
     Raises:
@@ -43,11 +43,11 @@ def open_ledger(
     if chosen == TIGERBEETLE:
         return _open_cluster(field, cluster, options)
     if chosen != JOURNAL:
-        raise InvalidField(field, chosen, f'is none: "{JOURNAL}" or "{TIGERBEETLE}"')
+        raise InvalidField(field, chosen, f'must be "{JOURNAL}" or "{TIGERBEETLE}"')
     if path is None:
-        raise InvalidField("path", path, "is needed: the directory of the journal")
+        raise InvalidField("path", path, "must be the directory of the journal")
     if cluster is not None and options.setdefault("mirror", cluster) != cluster:
-        raise InvalidField("mirror", options["mirror"], "is another cluster than `cluster`")
+        raise InvalidField("mirror", options["mirror"], "must be the same cluster as `cluster`")
     return Ledger.open(path, **options)
 
 
@@ -62,7 +62,7 @@ def _open_cluster(
 
     cluster = cluster or ClusterConfiguration.from_environment(os.environ)
     if cluster is None:
-        reason = "needs TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS, and they are not set"
+        reason = "needs TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS; set them"
         raise InvalidField(field, TIGERBEETLE, reason)
     if unknown := set(options) - _CLUSTER_OPTIONS:
         name = min(unknown)

@@ -1,4 +1,4 @@
-"""The ledger in a directory: what there is to call, opening and closing."""
+"""The ledger in a directory: opening, requests, look-ups, queries, closing."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ from nostro.projections.queries.index_search import (
     select_balances,
     select_transfers,
 )
-from nostro.projections.queries.past_balances import Moment, past_accounts
+from nostro.projections.queries.past_balances import PastPoint, past_accounts
 from nostro.projections.rules.posting import AppliedTransfer
 from nostro.projections.rules.values import HISTORY
 from nostro.projections.state.archive import Archive
@@ -93,7 +93,7 @@ _log = logging.getLogger("nostro")
 
 @attrs.frozen
 class OpenReport:
-    """What opening did: the journal's recovery, and where the state came from."""
+    """The result of opening: the journal's recovery and the source of the state."""
 
     recovery: RecoveryReport | None
     """None for a ledger opened read-only."""
@@ -125,19 +125,19 @@ class Ledger:
         mirror: ClusterConfiguration | Literal["environment"] | None = "environment",
         storage: Storage | None = None,
     ) -> Ledger:
-        """Open the ledger in ``path``, recovering it first if need be.
+        """Open the ledger in ``path``; recover it first if necessary.
 
         Args:
-            create: make a new ledger where there is none.
-            read_only: take no lock and write nothing; the ledger as HEAD vouches for it now,
-                while another process may be writing to it.
+            create: create a new ledger if there is none.
+            read_only: take no lock and write nothing. Shows the ledger as it is durable now;
+                another process may write to it meanwhile.
             segment_bytes_max: size at which a segment is sealed.
-            checkpoint_events: write a checkpoint after so many events.
-            checkpoint_seconds: write one so many seconds after the first event since the last.
+            checkpoint_events: write a checkpoint after this many events.
+            checkpoint_seconds: write one this long after the first event since the last one.
             expiry_seconds: look so often for pending transfers that have run out of time, when no
                 request or look-up does.
-            sync: "group" syncs HEAD at most a second late, "strict" with every group. What is
-                acknowledged is on disk either way.
+            sync: "group" syncs HEAD at most a second late, "strict" with every group. Either way,
+                every acknowledged request is on disk.
             clock: the time in ns since the epoch.
             mirror: the TigerBeetle cluster that mirrors the ledger while it is open for writing;
                 "environment" is the one that TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS
@@ -147,9 +147,9 @@ class Ledger:
             InvalidField: an argument is out of range.
             ClientMissing: a cluster is configured, and its client is not installed.
             NotALedger, NotOwner, LedgerLocked, UnsupportedFormat: nothing was touched.
-            NoRoomToRecover: a crash left something, and the disk is full. Reading goes on.
-            Damage: the journal is not as it was written. Nothing is lost by having tried: at most
-                a torn tail was put in quarantine.
+            NoRoomToRecover: recovery needs space and the disk is full; read_only works.
+            Damage: the journal is not as it was written. Opening changed nothing, except that it
+                may have moved a torn tail to quarantine.
         """
         if checkpoint_events < 1:
             raise InvalidField("checkpoint_events", checkpoint_events, "must be at least 1")
@@ -209,7 +209,7 @@ class Ledger:
     ) -> None:
         self.path = directory.path
         self.mirror: MirrorProcess | None = None
-        """What mirrors it into a TigerBeetle cluster, if one is configured; see its health()."""
+        """The process that mirrors it into a TigerBeetle cluster, if one is configured."""
         self.ledger_id = restored.ledger_id
         self.report = OpenReport(
             writer.recovery if writer is not None else None,
@@ -253,14 +253,14 @@ class Ledger:
     def create_accounts(
         self, accounts: Sequence[Account] | Rows
     ) -> list[CreateAccountResult] | npt.NDArray[np.void]:
-        """Create accounts; the answer has one result for each, in order, once they are durable.
+        """Create accounts; returns one result for each, in order, once they are durable.
 
         Args:
-            accounts: a list, or ``ACCOUNT[n]``, which is answered with ``CREATE_RESULT[n]``.
+            accounts: a list, or ``ACCOUNT[n]``, which returns ``CREATE_RESULT[n]``.
 
         Raises:
             InvalidField, BatchTooLarge: nothing was created.
-            JournalFull: no room; nothing was created, and the ledger stays usable.
+            JournalFull: the disk is full; nothing was created, and the ledger stays usable.
             WriterPoisoned: the disk failed; reopen, and look the ids up.
         """
         answer: list[CreateAccountResult] | npt.NDArray[np.void]
@@ -280,26 +280,26 @@ class Ledger:
     def create_transfers(
         self, transfers: Sequence[Transfer] | Rows, *, balances: bool = False
     ) -> Sequence[CreateTransferResult] | npt.NDArray[np.void]:
-        """Create transfers; the answer has one result for each, in order, once they are durable.
+        """Create transfers; returns one result for each, in order, once they are durable.
 
         Args:
-            transfers: a list, or ``TRANSFER[n]``, which is answered with ``CREATE_RESULT[n]``.
-            balances: answer with :class:`TransferWithBalances`: what each of a list of transfers
-                left its accounts with, whatever else happened meanwhile.
+            transfers: a list, or ``TRANSFER[n]``, which returns ``CREATE_RESULT[n]``.
+            balances: return :class:`TransferWithBalances` for each of a list of transfers: the
+                balances of both accounts just after it.
 
         Raises:
             InvalidField, BatchTooLarge: nothing was created.
-            JournalFull: no room; nothing was created, and the ledger stays usable.
+            JournalFull: the disk is full; nothing was created, and the ledger stays usable.
             WriterPoisoned: the disk failed; reopen, and look the ids up.
         """
         answer: Sequence[CreateTransferResult] | npt.NDArray[np.void]
         answer = self.create(self.transfers_request(transfers, balances=balances))
         return answer
 
-    # The steps of a request apart, for whoever sends many.
+    # The steps of a request, for callers that send many.
 
     def accounts_request(self, accounts: Sequence[Account] | Rows) -> CreateRequest:
-        """Check and pack what :meth:`create_accounts` takes; raises what that raises for it."""
+        """The request of :meth:`create_accounts`; raises its InvalidField and BatchTooLarge."""
         rows = account_rows(accounts)
         return CreateRequest(
             RecordKind.ACCOUNTS, rows, None if isinstance(accounts, np.ndarray) else account_results
@@ -308,7 +308,7 @@ class Ledger:
     def transfers_request(
         self, transfers: Sequence[Transfer] | Rows, *, balances: bool = False
     ) -> CreateRequest:
-        """Check and pack what :meth:`create_transfers` takes; raises what that raises for it."""
+        """The request of :meth:`create_transfers`; raises its InvalidField and BatchTooLarge."""
         rows = transfer_rows(transfers)
         check_balances(transfers, balances=balances)
         if isinstance(transfers, np.ndarray):
@@ -392,17 +392,17 @@ class Ledger:
             return copy_rows(self._state.accounts.rows)
 
     def at(self, *, timestamp: int | None = None, position: int | None = None) -> PastLedger:
-        """The ledger at a past moment: at ``timestamp`` (ns) or after ``position``, included.
+        """The ledger in the past: at ``timestamp`` (ns) or after ``position``, inclusive.
 
-        Nothing is read yet: see :class:`PastLedger`.
+        It reads nothing yet: see :class:`PastLedger`.
 
         Raises:
             InvalidField: neither or both are given.
-            OutOfRange: the journal does not reach that position, or there is no such time.
+            OutOfRange: the journal does not reach that position, or the time is not valid.
         """
         self._prepare_to_read()
         if (timestamp is None) == (position is None):
-            raise InvalidField("position", position, "or a timestamp is needed, and not both")
+            raise InvalidField("position", position, "must be given, or a timestamp, but not both")
         for field, value in (("timestamp", timestamp), ("position", position)):
             if value is not None and not isinstance(value, int):
                 raise InvalidField(field, value, "must be an integer (a timestamp in ns)")
@@ -410,26 +410,26 @@ class Ledger:
             raise OutOfRange("timestamp", timestamp, TIMESTAMP_MAX)
         if position is not None and not 0 <= position <= self._state.position:
             raise OutOfRange("position", position, self._state.position)
-        # At a timestamp too: what is imported later, with an earlier time, stays out of it.
+        # For a timestamp too: a later import of earlier times must not change the answer.
         position_max = self._state.position if position is None else position
         return PastLedger(
             self, self._storage, self._directory,
-            Moment(position_max, TIMESTAMP_MAX if timestamp is None else timestamp),
+            PastPoint(position_max, TIMESTAMP_MAX if timestamp is None else timestamp),
         )  # fmt: skip
 
-    def account_rows_at(self, ids: Iterable[int], moment: Moment) -> Rows:
-        """``ACCOUNT[m]``: the accounts that existed at a past moment, as they were then.
+    def account_rows_at(self, ids: Iterable[int], point: PastPoint) -> Rows:
+        """``ACCOUNT[m]``: the accounts that existed at a point in the past, as they were then.
 
         Raises:
-            LedgerClosed: it cannot be told any more.
+            LedgerClosed: the ledger is closed.
         """
         self._check_open()
         with self._state_lock:
             accounts = self._state.accounts
-            slots = moment.slots(map(accounts.slots.get, ids), accounts)
+            slots = point.slots(map(accounts.slots.get, ids), accounts)
             rows, views = accounts.rows[slots], self._views()
         self._check_open()
-        return past_accounts(rows, slots, moment, *views)
+        return past_accounts(rows, slots, point, *views)
 
     def _views(self) -> tuple[PostingView, ReservationView]:
         return self._indexes.postings.view(), self._indexes.reservations.view()
@@ -446,13 +446,13 @@ class Ledger:
 
     @property
     def account_count(self) -> int:
-        """How many accounts there are."""
+        """The number of accounts."""
         self._fold()
         return self._state.accounts.count
 
     @property
     def transfer_count(self) -> int:
-        """How many transfers took effect."""
+        """The number of transfers that took effect."""
         self._fold()
         return self._state.transfer_count
 
@@ -470,10 +470,10 @@ class Ledger:
         return not in_child and not self._closed.is_set()
 
     def check_writable(self) -> None:
-        """Return if a request that came now would be carried out, for all that is known.
+        """Return if the ledger accepts writes now.
 
         Raises:
-            LedgerClosed, ReadOnly, WriterPoisoned: none would.
+            LedgerClosed, ReadOnly, WriterPoisoned: it does not.
         """
         self._check_open()
         if self._writer is None:
@@ -506,21 +506,21 @@ class Ledger:
     def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
         """The transfers of one account, by time; none if the filter is invalid.
 
-        A limit above 65,536 is answered with so many.
+        A limit above 65,536 counts as 65,536.
 
         Raises:
-            InvalidField: a field of the filter is no integer or does not fit.
+            InvalidField: a field of the filter is not an integer or does not fit.
         """
         return self._transfers(account_selection(filter))
 
     def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
         """The balances of an account with HISTORY after each of its transfers, by time.
 
-        None if the filter is invalid or there is no such account. A limit above 65,536 is answered
-        with so many.
+        None if the filter is invalid or there is no such account. A limit above 65,536
+        counts as 65,536.
 
         Raises:
-            InvalidField: a field of the filter is no integer or does not fit.
+            InvalidField: a field of the filter is not an integer or does not fit.
         """
         self._check_open()
         selection = account_selection(filter)
@@ -537,12 +537,12 @@ class Ledger:
         return select_balances(selection, postings, reservations, self._archive.rows)
 
     def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
-        """The accounts whose fields are those of the filter, by time; none if it is invalid.
+        """The accounts that match, by time; none if the filter is invalid.
 
-        A limit above 65,536 is answered with so many.
+        A limit above 65,536 counts as 65,536.
 
         Raises:
-            InvalidField: a field of the filter is no integer or does not fit.
+            InvalidField: a field of the filter is not an integer or does not fit.
         """
         self._prepare_to_read()
         selection = query_selection(query_filter)
@@ -556,12 +556,12 @@ class Ledger:
         return accounts_from_rows(rows)
 
     def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
-        """The transfers whose fields are those of the filter, by time; none if it is invalid.
+        """The transfers that match, by time; none if the filter is invalid.
 
-        A limit above 65,536 is answered with so many.
+        A limit above 65,536 counts as 65,536.
 
         Raises:
-            InvalidField: a field of the filter is no integer or does not fit.
+            InvalidField: a field of the filter is not an integer or does not fit.
         """
         return self._transfers(query_selection(query_filter))
 
@@ -595,7 +595,7 @@ class Ledger:
         return uninterrupted(self._checkpointer.checkpoint)
 
     def close(self) -> None:
-        """Finish what is in flight, write a checkpoint, release the ledger. May be repeated."""
+        """Finish requests in flight, write a checkpoint, release the ledger. May be repeated."""
         if self._writer is not None and self._writer.is_in_child:
             return
         uninterrupted(self._close)

@@ -1,14 +1,25 @@
-"""The ledger for asyncio: the same methods, as coroutines; many tasks share one sync."""
+"""The ledger for asyncio: the same methods as coroutines. Many tasks share one sync."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Literal,
+    ParamSpec,
+    Self,
+    TypeVar,
+    overload,
+)
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +27,11 @@ import numpy.typing as npt
 from nostro.journal.errors import LedgerClosed
 from nostro.journal.model import (
     Account,
-    AccountBalance,
-    AccountFilter,
     CreateAccountResult,
     CreateTransferResult,
-    QueryFilter,
     Rows,
     Transfer,
 )
-from nostro.projections.checkpoints.checkpoint import Checkpoint
 from nostro.projections.ledger.ledger import Ledger, OpenReport
 from nostro.projections.ledger.past import PastLedger
 from nostro.projections.ledger.request_thread import RequestThread
@@ -35,18 +42,33 @@ from nostro.projections.queries.change_events import ChangeEvent
 if TYPE_CHECKING:
     from nostro.projections.tigerbeetle.mirror.process import MirrorProcess
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _CHANGES_AT_ONCE: Final = 256
 THREADS: Final = 16
-"""So many tasks may read at once."""
+"""The number of tasks that may read at once."""
+
+
+def _in_pool(
+    method: Callable[Concatenate[Ledger, P], T],
+) -> Callable[Concatenate[AsyncLedger, P], Coroutine[Any, Any, T]]:
+    """A method of :class:`Ledger` as a coroutine, which runs it in a thread of the pool."""
+
+    @functools.wraps(method)
+    async def coroutine(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        answer: T = await self._call(lambda: method(self._ledger, *args, **kwargs))
+        return answer
+
+    return coroutine
 
 
 class AsyncLedger:
     """A :class:`Ledger` whose methods are awaited. Use :meth:`open`.
 
-    What tasks create is carried out in the order of their calls, by one thread: requests that come
-    while it is at work share the next record and its sync, as far as that changes no answer.
+    One thread carries out the requests that create, in the order of their calls. Requests that
+    arrive while it works share the next record and its sync where that changes no answer. The other
+    methods are those of :class:`Ledger`, run in a pool of threads.
     """
 
     @classmethod
@@ -56,7 +78,7 @@ class AsyncLedger:
         opening = pool.submit(lambda: Ledger.open(path, **options))
         try:
             ledger = await asyncio.wrap_future(opening)
-        except BaseException:  # also when cancelled: what is opened meanwhile is closed again
+        except BaseException:  # also when cancelled: close the ledger once it is open
             opening.add_done_callback(_close_again)
             pool.shutdown(wait=False)
             raise
@@ -92,28 +114,17 @@ class AsyncLedger:
         return await self._create(self._ledger.transfers_request(transfers, balances=balances))
 
     async def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
-        """See :meth:`Ledger.lookup_accounts`. Answered at once, from memory."""
+        """See :meth:`Ledger.lookup_accounts`. Answers at once, from memory."""
         return self._ledger.lookup_accounts(ids)
 
-    async def lookup_transfers(self, ids: Iterable[int]) -> list[Transfer]:
-        """See :meth:`Ledger.lookup_transfers`."""
-        return await self._call(lambda: self._ledger.lookup_transfers(ids))
-
-    async def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
-        """See :meth:`Ledger.get_account_transfers`."""
-        return await self._call(lambda: self._ledger.get_account_transfers(filter))
-
-    async def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
-        """See :meth:`Ledger.get_account_balances`."""
-        return await self._call(lambda: self._ledger.get_account_balances(filter))
-
-    async def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
-        """See :meth:`Ledger.query_accounts`."""
-        return await self._call(lambda: self._ledger.query_accounts(query_filter))
-
-    async def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
-        """See :meth:`Ledger.query_transfers`."""
-        return await self._call(lambda: self._ledger.query_transfers(query_filter))
+    lookup_transfers = _in_pool(Ledger.lookup_transfers)
+    get_account_transfers = _in_pool(Ledger.get_account_transfers)
+    get_account_balances = _in_pool(Ledger.get_account_balances)
+    query_accounts = _in_pool(Ledger.query_accounts)
+    query_transfers = _in_pool(Ledger.query_transfers)
+    accounts = _in_pool(Ledger.accounts)
+    checkpoint = _in_pool(Ledger.checkpoint)
+    state_sha256 = _in_pool(Ledger.state_sha256)
 
     async def get_change_events(
         self,
@@ -144,44 +155,31 @@ class AsyncLedger:
             stop.set()
             self._following.discard(stop)
 
-    async def accounts(self) -> Rows:
-        """See :meth:`Ledger.accounts`."""
-        return await self._call(self._ledger.accounts)
-
     async def at(self, *, timestamp: int | None = None, position: int | None = None) -> PastLedger:
         """See :meth:`Ledger.at`.
 
-        What is asked of the answer reads files in the caller's thread: `await asyncio.to_thread`.
+        The methods of the answer read files in the caller's thread: use `await asyncio.to_thread`.
         """
         return await self._call(lambda: self._ledger.at(timestamp=timestamp, position=position))
 
-    async def checkpoint(self) -> Checkpoint:
-        """See :meth:`Ledger.checkpoint`."""
-        return await self._call(self._ledger.checkpoint)
-
     @property
     def position(self) -> int:
-        """See :attr:`Ledger.position`."""
         return self._ledger.position
 
     @property
     def timestamp(self) -> int:
-        """See :attr:`Ledger.timestamp`."""
         return self._ledger.timestamp
 
     @property
     def account_count(self) -> int:
-        """See :attr:`Ledger.account_count`."""
         return self._ledger.account_count
 
     @property
     def transfer_count(self) -> int:
-        """See :attr:`Ledger.transfer_count`."""
         return self._ledger.transfer_count
 
     @property
     def is_open(self) -> bool:
-        """See :attr:`Ledger.is_open`."""
         return not self._closed and self._ledger.is_open
 
     def check_writable(self) -> None:
@@ -190,12 +188,7 @@ class AsyncLedger:
 
     @property
     def mirror(self) -> MirrorProcess | None:
-        """See :attr:`Ledger.mirror`."""
         return self._ledger.mirror
-
-    async def state_sha256(self) -> bytes:
-        """See :meth:`Ledger.state_sha256`."""
-        return await self._call(self._ledger.state_sha256)
 
     @property
     def report(self) -> OpenReport:
@@ -203,7 +196,7 @@ class AsyncLedger:
         return self._ledger.report
 
     async def close(self) -> None:
-        """Finish what is in flight and release the ledger. May be repeated."""
+        """Finish the requests in flight and release the ledger. May be called again."""
         self._closed = True
         for stop in list(self._following):
             stop.set()

@@ -1,4 +1,4 @@
-"""Whether a ledger is mirrored, and into what; what does it is loaded only if it is."""
+"""The mirror of a ledger, if one is configured; its modules are loaded only then."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _VARIABLES: Final = ("TIGERBEETLE_CLUSTER_ID", "TIGERBEETLE_REPLICAS")
 
 
 def start_mirror(path: Path, cluster: ClusterConfiguration | None) -> MirrorProcess | None:
-    """Begin to mirror the ledger at ``path`` into what :func:`configured` has found, if anything.
+    """Start mirroring the ledger at ``path`` into ``cluster``; None does nothing.
 
     Raises:
         OSError: no process could be started.
@@ -29,7 +29,7 @@ def start_mirror(path: Path, cluster: ClusterConfiguration | None) -> MirrorProc
 def configured(
     mirror: ClusterConfiguration | Literal["environment"] | None,
 ) -> ClusterConfiguration | None:
-    """The cluster that is meant; None when there is none.
+    """The cluster to mirror into; None if there is none.
 
     Raises:
         InvalidField: the configuration in the environment is incomplete or wrong.
@@ -49,7 +49,7 @@ def configured(
 
 
 def backend(path: Path, cluster: ClusterConfiguration | None) -> str:
-    """Where the accounts of the ledger at ``path`` are kept, for a line in a log."""
+    """The text that names the ledger's backend in logs."""
     if cluster is None:
         return f"journal (data: {path})"
     return f"journal (data: {path}), mirrored to TigerBeetle ({cluster})"

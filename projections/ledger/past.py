@@ -1,4 +1,4 @@
-"""A ledger as it was at a past moment. Read-only."""
+"""A ledger as it was at a point in the past. Read-only."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from nostro.journal.rows import (
 from nostro.journal.storage.directory import Directory
 from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.restore import restore_state
-from nostro.projections.queries.past_balances import Moment
+from nostro.projections.queries.past_balances import PastPoint
 from nostro.projections.state.ledger_state import LedgerState
 
 _REPLAY_PAYS: Final = 1_000
-"""Of so many accounts and more the balances come sooner from a replay than from the indexes."""
+"""From this many accounts on, a replay is faster than the indexes."""
 
 
 class PresentLedger(Protocol):
-    """Where a past ledger finds what the indexes know of it."""
+    """The look-ups that a past ledger makes in the open ledger's indexes."""
 
-    def account_rows_at(self, ids: Iterable[int], moment: Moment) -> Rows:
+    def account_rows_at(self, ids: Iterable[int], point: PastPoint) -> Rows:
         """``ACCOUNT[m]`` of those that existed, as they were then."""
         ...
 
@@ -40,20 +40,19 @@ class PresentLedger(Protocol):
 
 
 class PastLedger:
-    """What the ledger held after ``position``, or of that at ``timestamp`` (ns), both included.
+    """The state of a ledger after ``position`` or at ``timestamp`` (ns), both inclusive.
 
-    Accounts and transfers that are asked for by id come from the indexes, while the ledger is open.
-    Whatever concerns all of it is replayed once, from the nearest checkpoint, when it is first
-    asked for.
+    Look-ups by id use the indexes while the ledger is open. Everything else needs a replay from the
+    nearest checkpoint, which happens once, on first use.
     """
 
     def __init__(
-        self, ledger: PresentLedger, storage: Storage, directory: Directory, moment: Moment
+        self, ledger: PresentLedger, storage: Storage, directory: Directory, point: PastPoint
     ) -> None:
         self._ledger = ledger
         self._storage = storage
         self._directory = directory
-        self._moment = moment
+        self._point = point
         self._replaying = threading.Lock()
         self._replayed: LedgerState | None = None
 
@@ -62,7 +61,7 @@ class PastLedger:
         """The last event included. An import may have placed later events at earlier times.
 
         Raises:
-            Damage: the journal cannot be read up to there; so does whatever is replayed.
+            Damage: the journal cannot be read up to there; every replay raises it too.
         """
         return self._state.position
 
@@ -80,24 +79,24 @@ class PastLedger:
         return copy_rows(self._state.accounts.rows)
 
     def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
-        """The accounts that existed, with their balances of that moment."""
+        """The accounts that existed, with their balances at that time."""
         ids = check_ids(ids)
         if self._replayed is None and len(ids) < _REPLAY_PAYS:
             try:
-                return accounts_from_rows(self._ledger.account_rows_at(ids, self._moment))
+                return accounts_from_rows(self._ledger.account_rows_at(ids, self._point))
             except LedgerClosed:
-                pass  # the journal still tells
+                pass  # a replay of the journal still works
         return accounts_from_bytes(self._state.accounts.find(ids))
 
     def lookup_transfers(self, ids: Iterable[int]) -> list[Transfer]:
         """The transfers that had taken effect by then.
 
         Raises:
-            LedgerClosed: the ledger that this is the past of was closed.
+            LedgerClosed: the present ledger was closed.
         """
         rows, positions = self._ledger.transfer_rows(ids)
-        kept = np.array(positions, np.int64) <= self._moment.position
-        kept &= rows["timestamp"] <= np.uint64(self._moment.timestamp)
+        kept = np.array(positions, np.int64) <= self._point.position
+        kept &= rows["timestamp"] <= np.uint64(self._point.timestamp)
         return transfers_from_rows(rows[kept])
 
     def state_sha256(self) -> bytes:
@@ -110,6 +109,6 @@ class PastLedger:
             if self._replayed is None:
                 self._replayed = restore_state(
                     self._storage, self._directory,
-                    position_max=self._moment.position, timestamp_max=self._moment.timestamp,
+                    position_max=self._point.position, timestamp_max=self._point.timestamp,
                 ).state  # fmt: skip
             return self._replayed

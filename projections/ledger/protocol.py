@@ -1,4 +1,4 @@
-"""What a program may count on, whatever keeps its accounts: a journal or a cluster."""
+"""The methods common to a ledger in a journal and a ledger in a cluster."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from nostro.projections.queries.change_events import ChangeEvent
 
 
 class LedgerClient(Protocol):
-    """What :class:`~projections.Ledger` and :class:`~projections.ClusterLedger` share."""
+    """What :class:`~nostro.Ledger` and :class:`~nostro.ClusterLedger` share."""
 
     @overload
     def create_accounts(self, accounts: Sequence[Account]) -> list[CreateAccountResult]: ...

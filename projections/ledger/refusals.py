@@ -1,6 +1,6 @@
-"""Refusals as exceptions, for those who want them: statuses of a request -> what went wrong.
+"""Refusals as exceptions: the statuses of a request -> the first event that was refused.
 
-A refusal is an answer, whatever keeps the accounts. Who would rather stop at the first of them::
+A refusal is an answer, not an exception. To stop at the first refusal::
 
     raise_for_status(ledger.create_transfers(transfers), transfers)
 """
@@ -41,11 +41,11 @@ class Refused(JournalError):
     """An account or a transfer of a request was not created."""
 
     index: int
-    """Where it stands in the request, from 0."""
+    """Its index in the request, from 0."""
     status: Status
     id: int
     refused: int
-    """How many of the request were refused, this one included."""
+    """How many events of the request were refused, including this one."""
 
     def __str__(self) -> str:
         others = f" ({self.refused:,} of the request were refused)" if self.refused > 1 else ""
@@ -68,11 +68,11 @@ class TransferFailed(Refused):
 
 @attrs.define(eq=False)
 class InsufficientBalance(TransferFailed):
-    """An account may not owe, or be owed, so much."""
+    """The balance limit of an account does not allow the amount."""
 
     account_id: int
     amount: int
-    """What the transfer asked for."""
+    """The amount of the transfer."""
 
     def _what(self) -> str:
         return f"row {self.index}: transfer {self.id} of {self.amount}, account {self.account_id}"
@@ -94,14 +94,14 @@ def raise_for_status(
     *,
     allow_exists: bool = False,
 ) -> None:
-    """Return if everything was created; otherwise raise for the first that was refused.
+    """Return if every event was created; otherwise raise for the first that was refused.
 
-    Of a chain that is the member that broke it.
+    Of a linked chain, that is the event that broke it.
 
     Args:
-        results: what creating ``events`` was answered with, as objects or as ``CREATE_RESULT[n]``.
+        results: the answer to creating ``events``, as objects or as ``CREATE_RESULT[n]``.
         events: the request, as objects or as ``ACCOUNT[n]`` or ``TRANSFER[n]``.
-        allow_exists: what was created before, with equal fields, is as good.
+        allow_exists: an event created before with equal fields counts as created.
 
     Raises:
         InsufficientBalance: the status is ``exceeds_credits`` or ``exceeds_debits``.
@@ -110,7 +110,7 @@ def raise_for_status(
         InvalidField: there are more or fewer results than events.
     """
     if len(results) != len(events):
-        raise InvalidField("results", len(results), f"are not those of {len(events)} events")
+        raise InvalidField("results", len(results), f"must be as many as the events, {len(events)}")
     if not len(events):
         return
     if isinstance(results, np.ndarray):
@@ -146,17 +146,17 @@ def _event(events: Any, index: int) -> Account | Transfer:
 
 
 def _refusal(index: int, status: Status, event: Account | Transfer, refused: int) -> Refused:
-    told = index, status, event.id, refused
+    facts = index, status, event.id, refused
     if not isinstance(event, Transfer):
-        return AccountFailed(*told)
+        return AccountFailed(*facts)
     match status:
         case CreateTransferStatus.EXCEEDS_CREDITS:
-            return InsufficientBalance(*told, event.debit_account_id, event.amount)
+            return InsufficientBalance(*facts, event.debit_account_id, event.amount)
         case CreateTransferStatus.EXCEEDS_DEBITS:
-            return InsufficientBalance(*told, event.credit_account_id, event.amount)
+            return InsufficientBalance(*facts, event.credit_account_id, event.amount)
         case CreateTransferStatus.DEBIT_ACCOUNT_NOT_FOUND:
-            return AccountNotFound(*told, event.debit_account_id)
+            return AccountNotFound(*facts, event.debit_account_id)
         case CreateTransferStatus.CREDIT_ACCOUNT_NOT_FOUND:
-            return AccountNotFound(*told, event.credit_account_id)
+            return AccountNotFound(*facts, event.credit_account_id)
         case _:
-            return TransferFailed(*told)
+            return TransferFailed(*facts)

@@ -50,7 +50,7 @@ transfer_results: Final = results_as(CreateTransferResult, CreateTransferStatus)
 def check_balances(transfers: object, *, balances: bool) -> None:
     """Raises InvalidField when rows are to be answered with balances."""
     if balances and isinstance(transfers, np.ndarray):
-        raise InvalidField("balances", balances, "goes with a list, not with rows")
+        raise InvalidField("balances", balances, "needs a list of transfers, not an array")
 
 
 def with_balances(

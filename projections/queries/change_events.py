@@ -1,6 +1,6 @@
-"""Change events: every posting, in the journal's order, with both accounts as of that moment.
+"""Change events: every posting in journal order, with both accounts just after it.
 
-What TigerBeetle publishes by AMQP is a plain iterator here. It locks nothing, so it may run beside
+TigerBeetle publishes them by AMQP; here they are an iterator. It takes no lock and may run beside
 the writer, in this process or another::
 
     for event in change_events("data", position_min=seen + 1, follow=True):
@@ -57,13 +57,12 @@ class ChangeEvent:
     """One posting."""
 
     position: int
-    """Where it stands in the journal: to go on after it, begin at the next position. A cluster's
-    events have none, and 0 here."""
+    """Its position in the journal; to continue after it, start at the next one. 0 in a cluster."""
     timestamp: int
-    """When it happened, ns: the transfer's timestamp; for what expired, that of the expiry."""
+    """Its time, ns: the timestamp of the transfer, or of its expiry."""
     type: ChangeEventType
     transfer: Transfer
-    """For what expired, the pending transfer."""
+    """For an expiry, the pending transfer."""
     debit_account: Account
     """With its balances and flags just after the event."""
     credit_account: Account
@@ -80,21 +79,21 @@ def change_events(
     timeout_seconds: float | None = None,
     storage: Storage | None = None,
 ) -> Iterator[ChangeEvent]:
-    """The change events of the ledger in ``path``, as far as they are durable.
+    """Iterate over the durable change events of the ledger in ``path``.
 
-    It begins by building the state before the first of them, from the nearest checkpoint.
+    It first builds the state before them, from the nearest checkpoint.
 
     Args:
-        position_min: leave out what stands before this position.
-        timestamp_min: leave out what is earlier than this, ns.
-        follow: go on with each new event as it becomes durable.
+        position_min: the first position.
+        timestamp_min: the earliest timestamp, ns.
+        follow: continue with each new event as it becomes durable.
         stop: ends following when it is set.
-        timeout_seconds: ends following when nothing new came for so long.
+        timeout_seconds: ends following after this time without a new event.
 
     Raises:
-        InvalidField, OutOfRange: an argument is none, or ``position_min`` lies beyond the end.
-        NotALedger, NotOwner: there is nothing to read.
-        Damage: the journal cannot be read up to there; what came before was sound.
+        InvalidField, OutOfRange: an argument is invalid, or ``position_min`` lies beyond the end.
+        NotALedger, NotOwner: there is no ledger to read.
+        Damage: the journal cannot be read further; the events before were sound.
     """
     _check_within("position_min", position_min, 2**64 - 1)
     check_reading(timestamp_min, timeout_seconds, stop)
@@ -103,7 +102,7 @@ def change_events(
     require_ledger(directory)
     reader = Reader(directory.path, storage=storage)
     end = reader.head().position + 1
-    if position_min > end:  # what comes up to there would be left out without a word
+    if position_min > end:  # it would skip the events up to there silently
         raise OutOfRange("position_min", position_min, end)
     first = _record_start(reader, position_min, timestamp_min)
     state = restore_state(storage, directory, position_max=first - 1).state
@@ -122,10 +121,10 @@ def change_events(
 
 
 def check_reading(timestamp_min: object, timeout_seconds: object, stop: object) -> None:
-    """Of whoever asks for change events, of a journal or a cluster.
+    """Check the arguments of a request for change events.
 
     Raises:
-        InvalidField, OutOfRange: an argument is none.
+        InvalidField, OutOfRange: an argument is invalid.
     """
     _check_within("timestamp_min", timestamp_min, TIMESTAMP_MAX)
     if timeout_seconds is not None and not (
@@ -144,7 +143,7 @@ def _check_within(field: str, value: object, greatest: int) -> None:
 
 
 def _record_start(reader: Reader, position_min: int, timestamp_min: int) -> int:
-    """The position of a record before which there is nothing that is asked for."""
+    """The first position of the first record to read."""
     end = reader.head().position + 1
     starts = []
     for cursor in (Cursor(position=max(position_min, 1)), Cursor(timestamp=timestamp_min)):
@@ -154,7 +153,7 @@ def _record_start(reader: Reader, position_min: int, timestamp_min: int) -> int:
 
 
 def _events(state: LedgerState, record: Record) -> list[ChangeEvent]:
-    """Fold one record into ``state``; the change events that it is."""
+    """Apply one record to ``state``; return its change events."""
     postings: list[AppliedTransfer] = []
     apply_record(state, record, applied=postings)
     return [
@@ -167,12 +166,12 @@ def _events(state: LedgerState, record: Record) -> list[ChangeEvent]:
             _account(state.accounts, credit),
         )
         for (position, timestamp, kind), (row, debit, credit) in zip(
-            _moments(record, postings), postings, strict=True
+            _identities(record, postings), postings, strict=True
         )
     ]
 
 
-def _moments(
+def _identities(
     record: Record, postings: list[AppliedTransfer]
 ) -> list[tuple[int, int, ChangeEventType]]:
     """Position, timestamp and type of each posting of a record."""

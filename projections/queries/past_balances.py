@@ -1,4 +1,4 @@
-"""The balances of one account at past moments, read off the indexes."""
+"""Past balances of accounts, read from the indexes."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _END: Final = np.array([2**62])
 
 
 @attrs.frozen
-class Moment:
-    """A past moment: what happened up to a position, and of that what happened up to a time."""
+class PastPoint:
+    """A point in the past: the events up to a position that are not later than a timestamp."""
 
     position: int
     """The last event included."""
     timestamp: int = TIMESTAMP_MAX
-    """What is later is left out, ns."""
+    """The latest timestamp included, ns."""
 
     def slots(self, slots: Iterable[int | None], accounts: Accounts) -> list[int]:
         """Which of these accounts existed."""
@@ -49,7 +49,7 @@ class Moment:
         ]  # fmt: skip
 
     def last_transfer(self, postings: PostingView) -> int:
-        """The position of the last transfer included, or of something after it that is none."""
+        """The position of the last transfer included, or of a later event of another kind."""
         # Transfers are in order of time: none before it is later, and none after it earlier.
         if self.timestamp == TIMESTAMP_MAX:
             return self.position
@@ -57,7 +57,7 @@ class Moment:
 
 
 class Balances(NamedTuple):
-    """An account's balances at some moments, one entry each, and whether it was kept closed."""
+    """An account's balances at some points in time, one entry each, and whether it was closed."""
 
     debits_pending: Totals
     debits_posted: Totals
@@ -75,12 +75,12 @@ def balances_at(
     expiry_positions: Positions | None = None,
     timestamp_max: int = TIMESTAMP_MAX,
 ) -> Balances:
-    """The balances of the account in ``slot`` after each of some moments.
+    """The balances of the account in ``slot`` after each of some positions.
 
     Args:
-        positions: the last transfer to count of each moment; they rise.
-        expiry_positions: the last expiry to count of each, if it is not the same.
-        timestamp_max: expiries that are later do not count, ns.
+        positions: the last transfer that counts, rising.
+        expiry_positions: the last expiry that counts, if it is another.
+        timestamp_max: the latest expiry that counts, ns.
     """
     debits, credits = (postings.posted(side, slot, positions) for side in SIDES)
     expiries = positions if expiry_positions is None else expiry_positions
@@ -94,22 +94,22 @@ def balances_at(
 def past_accounts(
     rows: Rows,
     slots: list[int],
-    moment: Moment,
+    point: PastPoint,
     postings: PostingView,
     reservations: ReservationView,
 ) -> Rows:
-    """``ACCOUNT[n]`` as they were at ``moment``.
+    """``ACCOUNT[n]`` as they were at ``point``.
 
     Args:
-        rows: the same accounts as they are now, when the views were made.
+        rows: the same accounts now, read together with the views.
     """
     words = rows.view(np.uint64).reshape(-1, WORDS)
-    transfers = np.array([moment.last_transfer(postings)])
-    events = np.array([moment.position])
+    transfers = np.array([point.last_transfer(postings)])
+    events = np.array([point.position])
     for number, slot in enumerate(slots):
         found = balances_at(
             slot, transfers, postings, reservations,
-            expiry_positions=events, timestamp_max=moment.timestamp,
+            expiry_positions=events, timestamp_max=point.timestamp,
         )  # fmt: skip
         for column, totals in zip(
             (DEBITS_PENDING, DEBITS_POSTED, CREDITS_PENDING, CREDITS_POSTED), found, strict=False

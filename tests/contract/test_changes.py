@@ -282,7 +282,7 @@ def test_a_long_request_is_answered_with_balances(ledger: LedgerClient) -> None:
     assert posted == list(range(1, 2_972))
     assert [it.debit_balance is None for it in answers] == [it.code == 0 for it in batch]
     rows: Any = transfer_rows([books.move(1)])
-    with pytest.raises(InvalidField, match="goes with a list, not with rows"):
+    with pytest.raises(InvalidField, match="needs a list of transfers, not an array"):
         ledger.create_transfers(rows, balances=True)
     assert books.balances()[0] == (0, 2_971, 0, 0)
 

@@ -70,11 +70,11 @@ def test_one_variable_moves_a_program_to_a_cluster(
 @pytest.mark.parametrize(
     ("environ", "arguments", "message"),
     [
-        ({}, {}, "path=None is needed"),
-        ({"NOSTRO_BACKEND": "postgres"}, {"path": "data"}, "NOSTRO_BACKEND='postgres' is none"),
-        ({}, {"backend": "mirror", "path": "data"}, "backend='mirror' is none"),
-        ({"NOSTRO_BACKEND": "tigerbeetle"}, {"path": "data"}, "NOSTRO_BACKEND=.* are not set"),
-        ({}, {"backend": "tigerbeetle"}, "backend=.* are not set"),
+        ({}, {}, "path=None must be the directory"),
+        ({"NOSTRO_BACKEND": "postgres"}, {"path": "data"}, "NOSTRO_BACKEND='postgres' must be"),
+        ({}, {"backend": "mirror", "path": "data"}, "backend='mirror' must be"),
+        ({"NOSTRO_BACKEND": "tigerbeetle"}, {"path": "data"}, "NOSTRO_BACKEND=.*; set them"),
+        ({}, {"backend": "tigerbeetle"}, "backend=.*; set them"),
         ({"TIGERBEETLE_REPLICAS": "3000"}, {"backend": "tigerbeetle"}, "TIGERBEETLE_CLUSTER_ID"),
         ({}, {"backend": "tigerbeetle", "cluster": configuration(), "read_only": True},
          "read_only=True is an option of the journal"),

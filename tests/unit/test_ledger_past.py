@@ -115,7 +115,7 @@ def test_one_moment_must_be_named(
     ledger: Ledger, timestamp: int | None, position: int | None
 ) -> None:
     """Neither a time nor a position, or both, is no moment."""
-    with pytest.raises(InvalidField, match="or a timestamp is needed"):
+    with pytest.raises(InvalidField, match="must be given, or a timestamp, but not both"):
         ledger.at(timestamp=timestamp, position=position)
 
 
