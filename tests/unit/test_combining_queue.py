@@ -196,7 +196,7 @@ def test_what_stops_the_leader_stops_nobody_else(
     callers.release()
     with pytest.raises(Stop):
         sent[0].result()
-    with pytest.raises(WriterPoisoned, match="unknown"):
+    with pytest.raises(WriterPoisoned, match="reopen the ledger"):
         sent[1].result()
     assert ledger.create_transfers([with_id(4)])[0].status is S.CREATED
 
