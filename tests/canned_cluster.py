@@ -10,6 +10,7 @@ import numpy as np
 
 from nostro import ACCOUNT, TRANSFER
 from nostro.journal.model import Rows
+from nostro.journal.rows import field_ints
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
 from nostro.projections.tigerbeetle.operations import Operation
 from nostro.projections.tigerbeetle.rows.change_events import CHANGE_EVENT
@@ -63,8 +64,8 @@ class CannedCluster:
     def _answer(self, operation: Operation, body: Rows) -> Rows:
         if operation in {Operation.LOOKUP_ACCOUNTS, Operation.LOOKUP_TRANSFERS}:
             rows = self.accounts if operation is Operation.LOOKUP_ACCOUNTS else self.transfers
-            wanted = {(low, high) for low, high in body.tolist()}
-            return rows[[tuple(id_) in wanted for id_ in rows["id"].tolist()]]
+            places = {id_: place for place, id_ in enumerate(ids_of(rows))}
+            return rows[[places[id_] for id_ in field_ints(body) if id_ in places]]
         if operation in {Operation.QUERY_ACCOUNTS, Operation.QUERY_TRANSFERS}:
             rows = self.accounts if operation is Operation.QUERY_ACCOUNTS else self.transfers
             return self._page(rows, body)

@@ -1,12 +1,12 @@
-"""Which cluster, and how to speak with it: from the environment or by hand."""
+"""The configuration of a cluster: its id, its addresses, and limits for requests to it."""
 
 from __future__ import annotations
 
 import importlib.util
 import ipaddress
 import socket
-from collections.abc import Mapping
-from typing import Final, Self
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Self
 
 import attrs
 
@@ -21,10 +21,10 @@ BATCH_EVENTS: Final = "TIGERBEETLE_BATCH_EVENTS"
 LINGER_SECONDS: Final = "TIGERBEETLE_LINGER_SECONDS"
 
 BATCH_EVENTS_MAX: Final = MESSAGE_EVENTS_MAX
-"""What a message of TigerBeetle's holds."""
+"""One message to TigerBeetle holds this many."""
 REPLICAS_MAX: Final = 6
 PORT: Final = 3001
-"""Where a replica listens that is named without a port, as TigerBeetle has it."""
+"""The port of a replica whose address names none; TigerBeetle's default."""
 _PORT_MAX: Final = 65_535
 BATCHES_IN_FLIGHT_MAX: Final = 3
 """So many stay in order. The client library sends one at a time, and appends a request to any that
@@ -44,13 +44,8 @@ def _replicas(_: object, __: object, value: tuple[str, ...]) -> None:
 
 
 def _seconds(_: object, field: attrs.Attribute[float], value: float) -> None:
-    if not 0 < value < float("inf"):
-        raise InvalidField(field.name, value, "must be positive, in seconds")
-
-
-def _no_negative_seconds(_: object, field: attrs.Attribute[float], value: float) -> None:
-    if not 0 <= value < float("inf"):
-        raise InvalidField(field.name, value, "cannot be negative, in seconds")
+    if not 0 <= value < float("inf") or (not value and field.name == "timeout_seconds"):
+        raise InvalidField(field.name, value, "must be positive and finite, in seconds")
 
 
 def _count(_: object, field: attrs.Attribute[int], value: int) -> None:
@@ -61,7 +56,7 @@ def _count(_: object, field: attrs.Attribute[int], value: int) -> None:
 
 @attrs.frozen
 class ClusterConfiguration:
-    """A cluster and how to speak with it.
+    """A cluster, and the limits for requests to it.
 
     Raises:
         InvalidField: a value is out of range, or an address does not parse.
@@ -69,25 +64,26 @@ class ClusterConfiguration:
 
     cluster_id: int = attrs.field(validator=_cluster_id)
     replicas: tuple[str, ...] = attrs.field(validator=_replicas)
-    """``host:port``, ``host`` or ``port``; names of hosts are looked up when connecting."""
+    """``host:port``, ``host`` or ``port``; connecting resolves the names of hosts."""
     timeout_seconds: float = attrs.field(default=4.0, validator=_seconds)
-    """After so long without an answer the cluster counts as unreachable."""
+    """After this long without an answer the cluster counts as unreachable."""
     batch_events_max: int = attrs.field(default=BATCH_EVENTS_MAX, validator=_count)
     batches_in_flight_max: int = attrs.field(default=BATCHES_IN_FLIGHT_MAX, validator=_count)
-    """A mirror sends so many before the first of them is answered."""
-    linger_seconds: float = attrs.field(default=0.1, validator=_no_negative_seconds)
-    """A mirror that has sent everything lets events gather for so long, so that the cluster and
-    its disk are not kept busy by many small messages."""
+    """A mirror sends up to this many batches before the first of them is answered."""
+    linger_seconds: float = attrs.field(default=0.1, validator=_seconds)
+    """A mirror that has sent everything waits this long for more events: many small messages would
+    keep the cluster and its disk busy."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self | None:
-        """What TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS name; None when both are unset.
+        """The cluster that the environment names; None if it names none.
 
-        TIGERBEETLE_TIMEOUT_SECONDS, TIGERBEETLE_BATCH_EVENTS and TIGERBEETLE_LINGER_SECONDS may be
-        set besides.
+        TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS are required together.
+        TIGERBEETLE_TIMEOUT_SECONDS, TIGERBEETLE_BATCH_EVENTS and TIGERBEETLE_LINGER_SECONDS are
+        optional.
 
         Raises:
-            InvalidField: only one of the two is set, or a value is no good.
+            InvalidField: only one of the two is set, or a value is not valid.
         """
         cluster_id, replicas = environ.get(CLUSTER_ID, ""), environ.get(REPLICAS, "")
         if not cluster_id and not replicas:
@@ -96,24 +92,16 @@ class ClusterConfiguration:
             raise InvalidField(CLUSTER_ID, cluster_id, f"is not set, and {REPLICAS} is: set both")
         if not replicas:
             raise InvalidField(REPLICAS, replicas, f"is not set, and {CLUSTER_ID} is: set both")
-        configuration = cls.parse(cluster_id, replicas)
-        if seconds := environ.get(TIMEOUT_SECONDS):
-            configuration = attrs.evolve(
-                configuration, timeout_seconds=_number(TIMEOUT_SECONDS, seconds)
-            )
-        if linger := environ.get(LINGER_SECONDS):
-            configuration = attrs.evolve(
-                configuration, linger_seconds=_number(LINGER_SECONDS, linger)
-            )
-        if events := environ.get(BATCH_EVENTS):
-            configuration = attrs.evolve(
-                configuration, batch_events_max=_integer(BATCH_EVENTS, events)
-            )
-        return configuration
+        limits = {
+            field: parse(name, environ[name])
+            for name, (field, parse) in _LIMITS.items()
+            if environ.get(name)
+        }
+        return attrs.evolve(cls.parse(cluster_id, replicas), **limits)
 
     @classmethod
     def parse(cls, cluster_id: str, replicas: str) -> Self:
-        """Of a decimal cluster id, and addresses parted by commas.
+        """The cluster with a decimal id and comma-separated addresses.
 
         Raises:
             InvalidField: one of them does not parse.
@@ -121,20 +109,25 @@ class ClusterConfiguration:
         addresses = tuple(address.strip() for address in replicas.split(","))
         return cls(_integer("cluster_id", cluster_id), addresses)
 
+    def as_environment(self) -> dict[str, str]:
+        """The variables that :meth:`from_environment` reads."""
+        limits = {name: str(getattr(self, field)) for name, (field, _) in _LIMITS.items()}
+        return {CLUSTER_ID: str(self.cluster_id), REPLICAS: ",".join(self.replicas), **limits}
+
     def require_client(self) -> None:
-        """Without loading it.
+        """Check that the client library is installed, without loading it.
 
         Raises:
-            ClientMissing: the client library is not installed.
+            ClientMissing: it is not.
         """
         if importlib.util.find_spec("tigerbeetle") is None:
             raise ClientMissing
 
     def resolved(self) -> str:
-        """The replicas as the client takes them, names of hosts replaced by their addresses.
+        """The replicas with names of hosts resolved, as the client library takes them.
 
         Raises:
-            HostUnknown: a name is not known, or not now.
+            HostUnknown: a name cannot be resolved, at least for now.
         """
         return ",".join(map(_resolved, self.replicas))
 
@@ -146,7 +139,7 @@ def host_and_port(address: str) -> tuple[str, int]:
     """The parts of ``host:port``, ``host``, ``port`` or ``[IPv6]:port``.
 
     Raises:
-        InvalidField: it is none of these.
+        InvalidField: it has none of these forms.
     """
     host, port = "127.0.0.1", str(PORT)
     if address.isascii() and address.isdecimal():
@@ -154,15 +147,15 @@ def host_and_port(address: str) -> tuple[str, int]:
     elif address.startswith("["):
         host, closed, rest = address[1:].partition("]")
         if not closed or not _is_ip(host) or (rest and not rest.startswith(":")):
-            raise InvalidField("replicas", address, "is no address: [IPv6]:port")
+            raise InvalidField("replicas", address, "is not an address of the form [IPv6]:port")
         port = rest[1:] if rest else port
     else:
         host, colon, rest = address.partition(":")
         port = rest if colon else port
     if not host or set(host) - _HOST_CHARACTERS:
-        raise InvalidField("replicas", address, "is no address: host:port")
+        raise InvalidField("replicas", address, "is not an address of the form host:port")
     if not (port.isascii() and port.isdecimal() and 0 < int(port) <= _PORT_MAX):
-        raise InvalidField("replicas", address, f"has no port from 1 to {_PORT_MAX}")
+        raise InvalidField("replicas", address, f"needs a port from 1 to {_PORT_MAX}")
     return host, int(port)
 
 
@@ -195,11 +188,19 @@ def _integer(field: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise InvalidField(field, text, "is no integer") from None
+        raise InvalidField(field, text, "is not an integer") from None
 
 
 def _number(field: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InvalidField(field, text, "is no number") from None
+        raise InvalidField(field, text, "is not a number") from None
+
+
+_LIMITS: Final[dict[str, tuple[str, Callable[[str, str], Any]]]] = {
+    TIMEOUT_SECONDS: ("timeout_seconds", _number),
+    LINGER_SECONDS: ("linger_seconds", _number),
+    BATCH_EVENTS: ("batch_events_max", _integer),
+}
+"""Optional variables of the environment: the field of each, and how it is parsed."""

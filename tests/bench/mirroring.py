@@ -73,7 +73,7 @@ def _await(cluster: ClusterConfiguration) -> None:
     """Until the replica has made itself ready."""
     patient = attrs.evolve(cluster, timeout_seconds=60.0)
     with Cluster(patient, native_connect(patient)) as replica:
-        replica.probe()
+        replica.now()
 
 
 def _can_be_apart() -> bool:

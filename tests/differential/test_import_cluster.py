@@ -30,6 +30,7 @@ from nostro import (
     TransferFlags,
     audit,
 )
+from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import Rows
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
 from nostro.projections.tigerbeetle.importing.cluster_import import ClusterImport, ImportReport
@@ -135,14 +136,14 @@ class Client:
 
 
 def bring_in(path: Path, configuration: ClusterConfiguration) -> ImportReport:
-    with ClusterImport(path, configuration) as importing:
+    with ClusterImport(path, configuration, open_ledger=Ledger.open) as importing:
         return importing.run()
 
 
 def everything(configuration: ClusterConfiguration) -> tuple[Rows, Rows]:
     with Cluster(configuration, native_connect(configuration)) as cluster:
-        accounts = np.concatenate(list(cluster.accounts()))
-        transfers = np.concatenate(list(cluster.transfers()))
+        accounts = np.concatenate(list(cluster.pages(RecordKind.ACCOUNTS)))
+        transfers = np.concatenate(list(cluster.pages(RecordKind.TRANSFERS)))
     return accounts, transfers
 
 
@@ -185,7 +186,7 @@ def test_a_used_cluster_becomes_a_journal_and_that_a_cluster(
     assert flags == {CREATED_CLOSED: A.CLOSED, CLOSED_LATER: A.CLOSED, REOPENED: A.NONE}
     with Mirror(books, target) as mirror:
         mirror.catch_up()
-    assert reconcile(books, target).differences == ()
+    assert reconcile(books, target, open_ledger=Ledger.open).differences == ()
     ours, theirs = everything(source), everything(target)
     ours[0]["flags"] |= IMPORTED
     assert ours[0].tobytes() == theirs[0].tobytes()
@@ -245,7 +246,7 @@ def test_a_cluster_is_followed_while_it_is_used(
     client.begin()
 
     def follow() -> None:
-        with ClusterImport(tmp_path / "books", source) as importing:
+        with ClusterImport(tmp_path / "books", source, open_ledger=Ledger.open) as importing:
             reports.append(importing.run(follow=True, stop=stop))
 
     follower = threading.Thread(target=follow)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from nostro import TRANSFER, Account, Ledger, Transfer
+from nostro.journal.format.codec import RecordKind
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
 from nostro.projections.tigerbeetle.mirror.mirror import Mirror
 from nostro.projections.tigerbeetle.reconcile.reconcile import reconcile
@@ -39,7 +40,7 @@ def test_what_was_mirrored_is_equal_and_what_others_write_is_not(
     write_mixed(books, requests=60)
     with Mirror(books, configuration) as mirror:
         mirror.catch_up()
-    report = reconcile(books, configuration)
+    report = reconcile(books, configuration, open_ledger=Ledger.open)
     assert report.equal, report.differences
     assert report.position == report.position_head
     assert report.transfers.compared > 1_000
@@ -48,8 +49,8 @@ def test_what_was_mirrored_is_equal_and_what_others_write_is_not(
         row["id"][0] = 5, 5
         row["debit_account_id"][0, 0], row["credit_account_id"][0, 0] = 3, 4
         row["amount"][0, 0], row["ledger"], row["code"] = 7, 1, 1
-        cluster.results(cluster.create_transfers(row))
-    report = reconcile(books, configuration)
+        cluster.results(cluster.create(RecordKind.TRANSFERS, row))
+    report = reconcile(books, configuration, open_ledger=Ledger.open)
     assert {(it.kind, it.id, it.field) for it in report.differences} == {
         ("transfer", 5 | 5 << 64, "presence"),
         ("account", 3, "debits_posted"),
@@ -78,7 +79,7 @@ def test_a_live_mirror_is_equal_at_any_moment(
         writer = threading.Thread(target=write)
         writer.start()
         try:
-            reports = [reconcile(books, configuration) for _ in range(5)]
+            reports = [reconcile(books, configuration, open_ledger=Ledger.open) for _ in range(5)]
         finally:
             stop.set()
             writer.join()
@@ -86,7 +87,7 @@ def test_a_live_mirror_is_equal_at_any_moment(
         mirror.catch_up()
     assert [report.differences for report in reports] == [()] * len(reports)
     assert reports[-1].position > reports[0].position
-    assert reconcile(books, configuration).events_behind == 0
+    assert reconcile(books, configuration, open_ledger=Ledger.open).events_behind == 0
 
 
 def _transfer(number: int) -> Transfer:

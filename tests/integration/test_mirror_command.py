@@ -10,8 +10,8 @@ import pytest
 
 from nostro.journal.storage.directory import Directory
 from nostro.journal.storage.files import Storage
+from nostro.projections.tigerbeetle.mirror.files import MirrorFiles, lock_mirror
 from nostro.projections.tigerbeetle.mirror.health import MirrorHealth, MirrorState, write_health
-from nostro.projections.tigerbeetle.mirror.place import MirrorLock, MirrorPlace
 from tests.integration.test_cli import good, run
 from tests.ledgers import write_ledger
 from tests.ports import free_port
@@ -42,12 +42,12 @@ def books(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def place(books: Path) -> MirrorPlace:
+def files(books: Path) -> MirrorFiles:
     """Where a mirror has run."""
-    place = MirrorPlace(Directory(books), 7)
-    place.make(Storage())
-    write_health(Storage(), place.health, HEALTH)
-    return place
+    files = MirrorFiles(Directory(books), 7)
+    files.make(Storage())
+    write_health(Storage(), files.health, HEALTH)
+    return files
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def place(books: Path) -> MirrorPlace:
         (["--cluster-id", "0"], "TIGERBEETLE_REPLICAS"),
         (["--replicas", "127.0.0.1:3001"], "TIGERBEETLE_CLUSTER_ID"),
         (["--cluster-id", "-1", "--replicas", "3001"], "cluster_id"),
-        (["--cluster-id", "zero", "--replicas", "3001"], "is no integer"),
-        (["--cluster-id", "0", "--replicas", "a b:3001"], "is no address"),
+        (["--cluster-id", "zero", "--replicas", "3001"], "is not an integer"),
+        (["--cluster-id", "0", "--replicas", "a b:3001"], "is not an address"),
         (["--cluster-id", "0", "--replicas", "localhost:99999"], "port"),
         (["--cluster-id", "0", "--replicas", ",".join(["3001"] * 7)], "1 to 6"),
         (["--metrics"], "--status"),
@@ -108,9 +108,9 @@ def test_the_status_of_a_ledger_that_never_was_mirrored(books: Path) -> None:
     assert "nostro mirror DIR" in done.stderr
 
 
-def test_the_status_of_a_mirror_that_runs(books: Path, place: MirrorPlace) -> None:
+def test_the_status_of_a_mirror_that_runs(books: Path, files: MirrorFiles) -> None:
     """As text, as JSON and for Prometheus; behind by what the journal has more."""
-    lock = MirrorLock(Storage(), place.lock)
+    lock = lock_mirror(Storage(), files.lock)
     try:
         text = good("mirror", str(books), "--status")
         assert "state" in text
@@ -132,14 +132,14 @@ def test_the_status_of_a_mirror_that_runs(books: Path, place: MirrorPlace) -> No
         lock.release()
 
 
-def test_the_status_of_a_mirror_that_has_ended(books: Path, place: MirrorPlace) -> None:
+def test_the_status_of_a_mirror_that_has_ended(books: Path, files: MirrorFiles) -> None:
     """It is not well, whatever it said last; a divergence stays one."""
     done = run("mirror", str(books), "--status", "--json")
     assert done.exit_code == 1
     assert json.loads(done.stdout)["state"] == "stopped"
     assert json.loads(done.stdout)["connected"] is False
     diverged = attrs.evolve(HEALTH, state=MirrorState.DIVERGED, connected=False)
-    write_health(Storage(), place.health, diverged)
+    write_health(Storage(), files.health, diverged)
     assert json.loads(run("mirror", str(books), "--status", "--json").stdout)["state"] == "diverged"
-    place.health.write_text("{")
+    files.health.write_text("{")
     assert run("mirror", str(books), "--status").exit_code == 1

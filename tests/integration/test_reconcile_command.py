@@ -141,8 +141,8 @@ def test_no_cluster_where_one_is_named_is_told_within_seconds(books: Path) -> No
     ("options", "said"),
     [
         ([], "no cluster is named"),
-        (["--cluster-id", "x", "--replicas", "3001"], "is no integer"),
-        (["--cluster-id", "0", "--replicas", "a b:3001"], "is no address"),
+        (["--cluster-id", "x", "--replicas", "3001"], "is not an integer"),
+        (["--cluster-id", "0", "--replicas", "a b:3001"], "is not an address"),
         (["--cluster-id", "0", "--replicas", "3001", "--limit-differences", "-1"], "-1"),
     ],
 )

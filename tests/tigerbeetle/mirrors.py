@@ -14,7 +14,7 @@ from nostro import (
     Transfer,
 )
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
-from nostro.projections.tigerbeetle.mirror.mirror import Mirror
+from nostro.projections.tigerbeetle.mirror.mirror import Intervals, Mirror
 from nostro.projections.tigerbeetle.session.breaker import Breaker
 from tests.clocks import HandClock
 from tests.tigerbeetle.journals import expected, extend
@@ -27,6 +27,7 @@ from tests.tigerbeetle.simulated import (
 )
 from tests.waiting import until
 
+INTERVALS: Final = Intervals()
 ONE: Final = Transfer(id=900, debit_account_id=1, credit_account_id=2, amount=5, ledger=1, code=1)
 
 
@@ -61,8 +62,12 @@ def mirror_of(
     cluster: SimulatedCluster,
     connect: Callable[[], Session] | None = None,
     configuration: ClusterConfiguration = CONFIGURATION,
+    intervals: Intervals = INTERVALS,
 ) -> Mirror:
-    return Mirror(path, configuration, connect=connect or cluster.connect, breaker=Quick())
+    return Mirror(
+        path, configuration, connect=connect or cluster.connect, breaker=Quick(),
+        intervals=intervals,
+    )  # fmt: skip
 
 
 def run_until(mirror: Mirror, condition: Callable[[], object]) -> None:

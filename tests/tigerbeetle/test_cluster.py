@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from nostro import Account
+from nostro.journal.format.codec import RecordKind
 from nostro.journal.rows import accounts_from_rows, transfers_from_rows
 from nostro.projections.tigerbeetle.errors import ClusterUnreachable, RequestRefused
-from nostro.projections.tigerbeetle.operations import Operation
 from nostro.projections.tigerbeetle.session.cluster import Cluster
 from tests.tigerbeetle.journals import ends, feed
 from tests.tigerbeetle.simulated import CONFIGURATION, Network, SimulatedCluster
@@ -28,16 +28,19 @@ def test_everything_is_found_page_by_page(
     wanted = cluster.transfers
     configuration = attrs.evolve(CONFIGURATION, batch_events_max=count_max)
     with Cluster(configuration, cluster.connect) as connected:
-        assert accounts_from_rows(np.concatenate(list(connected.accounts()))) == cluster.accounts
-        pages = list(connected.transfers())
+        assert (
+            accounts_from_rows(np.concatenate(list(connected.pages(RecordKind.ACCOUNTS))))
+            == cluster.accounts
+        )
+        pages = list(connected.pages(RecordKind.TRANSFERS))
         assert transfers_from_rows(np.concatenate(pages)) == wanted
         assert max(map(len, pages)) == min(count_max, len(wanted))
         low, high = wanted[2].timestamp, wanted[-3].timestamp
-        part = list(connected.transfers(timestamp_min=low, timestamp_max=high))
+        part = list(connected.pages(RecordKind.TRANSFERS, timestamp_min=low, timestamp_max=high))
         assert transfers_from_rows(np.concatenate(part)) == wanted[2:-2]
-        [newest] = transfers_from_rows(connected.newest_transfer())
+        [newest] = transfers_from_rows(connected.newest(RecordKind.TRANSFERS))
         assert newest == wanted[-1]
-        [newest_account] = accounts_from_rows(connected.newest_account())
+        [newest_account] = accounts_from_rows(connected.newest(RecordKind.ACCOUNTS))
         assert newest_account == cluster.accounts[-1]
 
 
@@ -53,18 +56,26 @@ def test_any_number_of_ids_is_looked_up(
     configuration = attrs.evolve(CONFIGURATION, batch_events_max=count_max)
     with Cluster(configuration, cluster.connect) as connected:
         ids = [transfer.id for transfer in cluster.transfers]
-        found = connected.lookup_transfers([*reversed(ids), 5, 7_777])
+        found = connected.look_up(RecordKind.TRANSFERS, [*reversed(ids), 5, 7_777])
         assert [it.id for it in transfers_from_rows(found)] == ids[::-1]
-        [found_high] = accounts_from_rows(connected.lookup_accounts([99, 2**128 - 2]))
+        [found_high] = accounts_from_rows(connected.look_up(RecordKind.ACCOUNTS, [99, 2**128 - 2]))
         assert found_high.id == 2**128 - 2
-        assert len(connected.lookup_accounts([])) == 0
+        assert len(connected.look_up(RecordKind.ACCOUNTS, [])) == 0
 
 
 def test_an_empty_cluster_has_nothing(cluster: SimulatedCluster) -> None:
     with Cluster(CONFIGURATION, cluster.connect) as connected:
-        assert list(connected.accounts()) == list(connected.transfers()) == []
-        assert len(connected.newest_account()) == len(connected.newest_transfer()) == 0
-        connected.probe()
+        assert (
+            list(connected.pages(RecordKind.ACCOUNTS))
+            == list(connected.pages(RecordKind.TRANSFERS))
+            == []
+        )
+        assert (
+            len(connected.newest(RecordKind.ACCOUNTS))
+            == len(connected.newest(RecordKind.TRANSFERS))
+            == 0
+        )
+        connected.now()
 
 
 def test_what_is_too_large_is_refused(path: Path, cluster: SimulatedCluster) -> None:
@@ -74,21 +85,16 @@ def test_what_is_too_large_is_refused(path: Path, cluster: SimulatedCluster) -> 
         Cluster(CONFIGURATION, cluster.connect) as connected,
         pytest.raises(RequestRefused, match="lookup_accounts: too much data"),
     ):
-        connected.lookup_accounts([1, 2, 3])
+        connected.look_up(RecordKind.ACCOUNTS, [1, 2, 3])
 
 
-@pytest.mark.parametrize("operation", [Operation.LOOKUP_ACCOUNTS, Operation.LOOKUP_TRANSFERS])
-def test_no_answer_in_time_names_both_causes(
-    cluster: SimulatedCluster, operation: Operation
-) -> None:
+@pytest.mark.parametrize("kind", [RecordKind.ACCOUNTS, RecordKind.TRANSFERS])
+def test_no_answer_in_time_names_both_causes(cluster: SimulatedCluster, kind: RecordKind) -> None:
     """A wrong id looks like an unreachable cluster."""
-    with Cluster(CONFIGURATION, Network(cluster, Random(1)).connect) as connected:
-        connected._session.is_stuck = True  # type: ignore[attr-defined]
-        asked = {
-            Operation.LOOKUP_ACCOUNTS: connected.lookup_accounts,
-            Operation.LOOKUP_TRANSFERS: connected.lookup_transfers,
-        }[operation]
+    network = Network(cluster, Random(1))
+    with Cluster(CONFIGURATION, network.connect) as connected:
+        network.restart()  # no session gets an answer any more
         with pytest.raises(ClusterUnreachable) as caught:
-            asked([1])
+            connected.look_up(kind, [1])
     assert "10.0.0.1:3001" in str(caught.value)
     assert "its id is not 7" in str(caught.value)

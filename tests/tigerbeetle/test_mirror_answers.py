@@ -115,11 +115,16 @@ def test_a_replaced_cluster_is_not_written_to(
     path: Path, cluster: SimulatedCluster, *, known: bool
 ) -> None:
     """In the same life and in the next one."""
-    with mirror_of(path, cluster) as mirror:
+    fresh = SimulatedCluster(cluster.clock)
+    served = [cluster]
+
+    def connect() -> Session:
+        return served[-1].connect()
+
+    with mirror_of(path, cluster, connect) as mirror:
         mirror.catch_up()
-        fresh = SimulatedCluster(cluster.clock)
         if known:
-            mirror._connect = fresh.connect
+            served.append(fresh)
             with pytest.raises(ClusterBehind):
                 mirror.catch_up()
     if not known:

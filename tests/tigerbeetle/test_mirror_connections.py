@@ -18,7 +18,7 @@ from nostro.projections.tigerbeetle.errors import (
     SessionEvicted,
 )
 from nostro.projections.tigerbeetle.mirror.health import MirrorState
-from nostro.projections.tigerbeetle.mirror.mirror import Mirror
+from nostro.projections.tigerbeetle.mirror.mirror import Intervals, Mirror
 from nostro.projections.tigerbeetle.operations import Operation
 from nostro.projections.tigerbeetle.session.breaker import Breaker
 from nostro.projections.tigerbeetle.session.session import Reply
@@ -118,10 +118,9 @@ def test_nobody_knows_the_host(path: Path, clock: HandClock) -> None:
 
 
 def test_an_idle_mirror_notices_that_the_cluster_is_gone(
-    path: Path, cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
+    path: Path, cluster: SimulatedCluster
 ) -> None:
     """Though the journal does not grow."""
-    monkeypatch.setattr("nostro.projections.tigerbeetle.mirror.mirror.PROBE_SECONDS", 0.01)
     gone = threading.Event()
 
     class Going(Session):
@@ -138,5 +137,6 @@ def test_an_idle_mirror_notices_that_the_cluster_is_gone(
             gone.set()
         return gone.is_set() and health.state is MirrorState.RETRYING and not health.connected
 
-    with mirror_of(path, cluster, lambda: Going(cluster)) as mirror:
+    often = Intervals(probe_seconds=0.01)
+    with mirror_of(path, cluster, lambda: Going(cluster), intervals=often) as mirror:
         run_until(mirror, notices)

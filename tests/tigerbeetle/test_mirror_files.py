@@ -14,10 +14,9 @@ from nostro.projections.tigerbeetle.errors import (
     AlreadyMirrored,
     ClusterUnreachable,
 )
-from nostro.projections.tigerbeetle.mirror import mirror as module
 from nostro.projections.tigerbeetle.mirror.cursor import read_cursor
 from nostro.projections.tigerbeetle.mirror.health import MirrorState
-from nostro.projections.tigerbeetle.mirror.mirror import Mirror
+from nostro.projections.tigerbeetle.mirror.mirror import Intervals, Mirror
 from tests.clocks import HandClock
 from tests.disks import FullDisk
 from tests.tigerbeetle.journals import SECOND, ends
@@ -80,11 +79,8 @@ def test_a_full_disk_leaves_the_cursor_before(
     assert_mirrored(path, cluster, clock)
 
 
-def test_its_health_is_in_a_file(
-    path: Path, cluster: SimulatedCluster, clock: HandClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_its_health_is_in_a_file(path: Path, cluster: SimulatedCluster, clock: HandClock) -> None:
     """What it says of itself, from the beginning to the end; nobody else may read it."""
-    monkeypatch.setattr(module, "HEALTH_SECONDS", 0.0)
     said: list[tuple[str, int]] = []
     file = path / "mirror" / "tigerbeetle-7.health"
 
@@ -93,7 +89,8 @@ def test_its_health_is_in_a_file(
         return cluster.connect()
 
     configuration = attrs.evolve(CONFIGURATION, batch_events_max=3)
-    with Mirror(path, configuration, connect=connect, clock=clock) as mirror:
+    intervals = Intervals(health_seconds=0.0)
+    with Mirror(path, configuration, connect=connect, clock=clock, intervals=intervals) as mirror:
         assert mirror.health().state is MirrorState.STARTING
         assert mirror.health().lag_events == ends(path)[-1]
         clock.now += 3 * SECOND
@@ -109,11 +106,8 @@ def test_its_health_is_in_a_file(
     assert file.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_news_of_it_is_told_at_once(
-    path: Path, cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_news_of_it_is_told_at_once(path: Path, cluster: SimulatedCluster) -> None:
     """That a cluster cannot be reached, and that it can again, though the next look is far off."""
-    monkeypatch.setattr(module, "HEALTH_SECONDS", 3_600.0)
     file = path / "mirror" / "tigerbeetle-7.health"
     told: list[tuple[str, bool]] = []
     gone = ClusterUnreachable(7, "10.0.0.1:3001", 4.0)
@@ -125,6 +119,7 @@ def test_news_of_it_is_told_at_once(
             told.append((found["state"], found["connected"]))
         return opening()
 
-    with mirror_of(path, cluster, connect) as mirror:
+    rarely = Intervals(health_seconds=3_600.0)
+    with mirror_of(path, cluster, connect, intervals=rarely) as mirror:
         run_until(mirror, lambda: file.exists() and json.loads(file.read_bytes())["connected"])
     assert told == [("retrying", False)] * 2

@@ -53,11 +53,11 @@ def test_nobody_there_is_told_in_time(configuration: ClusterConfiguration) -> No
         Cluster(configuration, lambda: NativeSession(configuration)) as cluster,
         pytest.raises(ClusterUnreachable, match=r"within 0\.2 s"),
     ):
-        cluster.probe()
+        cluster.now()
     assert cluster._session.submit(Operation.LOOKUP_ACCOUNTS, id_words([1])).done()
 
 
-def test_what_is_under_way_ends_with_the_session(session: Session) -> None:
+def test_what_is_in_flight_ends_with_the_session(session: Session) -> None:
     """From another thread as well; a closed session takes nothing more, and closes once."""
     futures = [session.submit(Operation.LOOKUP_ACCOUNTS, id_words([id_])) for id_ in range(50)]
     futures.append(session.submit(Operation.CREATE_TRANSFERS, np.zeros(8_189, TRANSFER)))
@@ -84,7 +84,7 @@ def test_sessions_leave_nothing_behind(configuration: ClusterConfiguration) -> N
         session = native.NativeSession(configuration)
         session.submit(Operation.LOOKUP_ACCOUNTS, id_words([1]))
         session.close()
-        assert session._under_way == {}
+        assert session._in_flight == {}
     assert len(native._sessions) == before
 
 

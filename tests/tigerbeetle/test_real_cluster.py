@@ -31,6 +31,7 @@ from nostro import (
     Transfer,
     TransferFlags,
 )
+from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import ACCOUNT, TRANSFER
 from nostro.journal.rows import account_rows, accounts_from_rows, transfers_from_rows
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
@@ -41,8 +42,7 @@ from nostro.projections.tigerbeetle.errors import (
 )
 from nostro.projections.tigerbeetle.mirror.health import MirrorState
 from nostro.projections.tigerbeetle.mirror.mirror import Mirror
-from nostro.projections.tigerbeetle.operations import Operation
-from nostro.projections.tigerbeetle.session.cluster import Cluster, id_words
+from nostro.projections.tigerbeetle.session.cluster import Cluster
 from nostro.projections.tigerbeetle.session.session import Session
 from tests.clocks import HandClock
 from tests.differential.tigerbeetle_server import find_binary
@@ -98,8 +98,8 @@ def assert_mirrored(ledger: Ledger, servers: Servers) -> None:
     with Mirror(ledger.path, configuration) as mirror:
         mirror.catch_up()  # what expired just now
     with Cluster(configuration, connect_to(configuration)) as cluster:
-        accounts = np.concatenate([np.zeros(0, ACCOUNT), *cluster.accounts()])
-        transfers = np.concatenate([np.zeros(0, TRANSFER), *cluster.transfers()])
+        accounts = np.concatenate([np.zeros(0, ACCOUNT), *cluster.pages(RecordKind.ACCOUNTS)])
+        transfers = np.concatenate([np.zeros(0, TRANSFER), *cluster.pages(RecordKind.TRANSFERS)])
     assert accounts_from_rows(accounts) == wanted.accounts
     assert transfers_from_rows(transfers) == wanted.transfers
 
@@ -301,8 +301,8 @@ def test_a_killed_mirror_goes_on_where_it_was(serve: Serve, tmp_path: Path) -> N
         with Mirror(writing.path, configuration) as mirror:
             mirror.catch_up()
         with Cluster(configuration, connect_to(configuration)) as cluster:
-            transfers = np.concatenate(list(cluster.transfers()))
-            accounts = np.concatenate(list(cluster.accounts()))
+            transfers = np.concatenate(list(cluster.pages(RecordKind.TRANSFERS)))
+            accounts = np.concatenate(list(cluster.pages(RecordKind.ACCOUNTS)))
         assert transfers_from_rows(transfers) == wanted.transfers
         assert accounts_from_rows(accounts) == wanted.accounts
 
@@ -334,15 +334,15 @@ def test_a_cluster_of_somebody_elses_is_not_written_to(serve: Serve, tmp_path: P
     configuration = configured(servers)
     with Cluster(configuration, connect_to(configuration)) as cluster:
         foreign = account_rows([Account(id=77, ledger=1, code=1)])
-        results, _ = cluster.results(cluster.create_accounts(foreign))
+        results, _ = cluster.results(cluster.create(RecordKind.ACCOUNTS, foreign))
         assert results["status"].tolist() == [2**32 - 1]
         with (
             Mirror(tmp_path / "ledger", configuration) as mirror,
             pytest.raises(ForeignData, match="account 77 "),
         ):
             mirror.catch_up()
-        assert [len(page) for page in cluster.accounts()] == [1]
-        assert list(cluster.transfers()) == []
+        assert [len(page) for page in cluster.pages(RecordKind.ACCOUNTS)] == [1]
+        assert list(cluster.pages(RecordKind.TRANSFERS)) == []
 
 
 def test_the_clusters_clock_is_waited_for(serve: Serve, tmp_path: Path) -> None:
@@ -350,9 +350,7 @@ def test_the_clusters_clock_is_waited_for(serve: Serve, tmp_path: Path) -> None:
     servers = serve(1)
     configuration = configured(servers)
     with Cluster(configuration, connect_to(configuration)) as cluster:
-        asked = cluster._session.submit(Operation.LOOKUP_ACCOUNTS, id_words([1]))
-        reply = asked.result(SECONDS_MAX)
-        assert abs(reply.timestamp - time.time_ns()) < 60 * SECOND
+        assert abs(cluster.now() - time.time_ns()) < 60 * SECOND
     clock = HandClock(time.time_ns() + 6 * SECOND)
     with closing(Ledger.open(tmp_path / "ledger", clock=clock)) as ledger:
         ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])

@@ -10,14 +10,13 @@ import traceback
 from pathlib import Path
 from random import Random
 from typing import Final
-from unittest import mock
 
 import attrs
 
+from nostro.journal.storage.watch import HeadWatcher
 from nostro.projections.tigerbeetle.errors import OutOfOrder
-from nostro.projections.tigerbeetle.mirror import mirror as module
 from nostro.projections.tigerbeetle.mirror.health import MirrorState
-from nostro.projections.tigerbeetle.mirror.mirror import Mirror
+from nostro.projections.tigerbeetle.mirror.mirror import Intervals, Mirror
 from nostro.projections.tigerbeetle.session.breaker import Breaker
 from tests.crash.recording import alike
 from tests.storages import ObservedStorage, Operation
@@ -134,18 +133,10 @@ class Trial:
             life.step()
             return self.network.connect()
 
-        mirror = Mirror(
-            self.scene.path,
-            self.configuration,
-            connect=connect,
-            storage=storage,
-            breaker=Impatient(self),
-            clock=self.scene.clock,
-        )
         trial = self
 
-        class Watcher:
-            """What happens while the mirror waits for the journal to grow."""
+        class Watcher(HeadWatcher):
+            """Time passes while the mirror waits for the journal to grow."""
 
             def __init__(self, _: Path, *, stop: threading.Event) -> None:
                 pass
@@ -159,15 +150,19 @@ class Trial:
             def close(self) -> None:
                 pass
 
+        seconds = self.chance.choice((0.0, 1e12))
+        mirror = Mirror(
+            self.scene.path,
+            self.configuration,
+            connect=connect,
+            storage=storage,
+            breaker=Impatient(self),
+            clock=self.scene.clock,
+            watcher=Watcher,
+            intervals=Intervals(seconds, seconds, seconds),
+        )
         try:
-            seconds = self.chance.choice((0.0, 1e12))
-            with (
-                mock.patch.object(module, "HeadWatcher", Watcher),
-                mock.patch.object(module, "CURSOR_SECONDS", seconds),
-                mock.patch.object(module, "HEALTH_SECONDS", seconds),
-                mock.patch.object(module, "PROBE_SECONDS", seconds),
-            ):
-                mirror.run(self.stop)
+            mirror.run(self.stop)
             assert mirror.health().state is MirrorState.STOPPED
         finally:
             with contextlib.suppress(Killed):

@@ -36,9 +36,9 @@ FLOORS: Final = (
     "projections.tigerbeetle.session",
     "projections.tigerbeetle.mirror",
     "projections.tigerbeetle.ledger",
-    "projections.ledger",
     "projections.tigerbeetle.reconcile",
     "projections.tigerbeetle.importing",
+    "projections.ledger",
     "projections.dropin",
     "projections",
     # what people run

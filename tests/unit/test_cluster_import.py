@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
 import pytest
 
-import nostro.projections.tigerbeetle.importing.cluster_import
 from nostro import (
     ACCOUNT,
     TRANSFER,
@@ -70,8 +70,10 @@ def as_cluster(path: Path, *, timestamp: int | None = None) -> CannedCluster:
     )  # fmt: skip
 
 
-def bring_in(path: Path, cluster: CannedCluster) -> ImportReport:
-    with ClusterImport(path, CONFIGURATION, connect=cluster.connect) as importing:
+def bring_in(path: Path, cluster: CannedCluster, **options: Any) -> ImportReport:  # noqa: ANN401
+    with ClusterImport(
+        path, CONFIGURATION, open_ledger=Ledger.open, connect=cluster.connect, **options
+    ) as importing:
         return importing.run()
 
 
@@ -103,13 +105,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("page_rows", [3, 100, 8_189])
 def test_balances_are_the_clusters_at_every_moment(
-    source: Path, tmp_path: Path, page_rows: int, monkeypatch: pytest.MonkeyPatch
+    source: Path, tmp_path: Path, page_rows: int
 ) -> None:
     """With posts, voids, expiries, balancing, chains, accounts created closed and closed later."""
-    monkeypatch.setattr(nostro.projections.tigerbeetle.importing.cluster_import, "_ROWS", 50)
     cluster = as_cluster(source)
     cluster.page_rows = page_rows
-    report = bring_in(tmp_path / "books", cluster)
+    report = bring_in(tmp_path / "books", cluster, span_transfers=50)
     assert report.differences == ()
     assert report.accounts_compared == report.accounts == len(cluster.accounts)
     assert report.transfers == len(cluster.transfers)
@@ -146,7 +147,9 @@ def test_an_import_may_be_mirrored(source: Path, tmp_path: Path) -> None:
     mirror = CannedCluster(
         mirrored_accounts(tmp_path / "books"), mirrored_transfers(tmp_path / "books")
     )
-    assert reconcile(tmp_path / "books", CONFIGURATION, connect=mirror.connect).equal
+    assert reconcile(
+        tmp_path / "books", CONFIGURATION, connect=mirror.connect, open_ledger=Ledger.open
+    ).equal
 
 
 def test_a_second_run_adds_nothing(source: Path, tmp_path: Path) -> None:
@@ -160,11 +163,8 @@ def test_a_second_run_adds_nothing(source: Path, tmp_path: Path) -> None:
     assert (after.position, after.frame_sha256) == (before.position, before.frame_sha256)
 
 
-def test_it_goes_on_wherever_it_was_stopped(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_goes_on_wherever_it_was_stopped(source: Path, tmp_path: Path) -> None:
     """At each request to the cluster in turn, in one ledger: nothing twice, nothing left out."""
-    monkeypatch.setattr(nostro.projections.tigerbeetle.importing.cluster_import, "_ROWS", 20)
     cluster = as_cluster(source)
     cluster.page_rows = 25
     left = 0
@@ -179,7 +179,7 @@ def test_it_goes_on_wherever_it_was_stopped(
     for patience in range(1, 1_000):
         left, cluster.before = patience, stop
         try:
-            bring_in(tmp_path / "books", cluster)
+            bring_in(tmp_path / "books", cluster, span_transfers=20)
             break
         except SessionClosed:
             stops += 1
@@ -365,15 +365,16 @@ def test_two_imports_into_one_directory_are_one(source: Path, tmp_path: Path) ->
     """The second finds it locked."""
     cluster = as_cluster(source)
     with (
-        ClusterImport(tmp_path / "books", CONFIGURATION, connect=cluster.connect),
+        ClusterImport(
+            tmp_path / "books", CONFIGURATION, connect=cluster.connect, open_ledger=Ledger.open
+        ),
         pytest.raises(LedgerLocked),
     ):
         bring_in(tmp_path / "books", cluster)
 
 
-def test_chains_are_never_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chains_are_never_cut(tmp_path: Path) -> None:
     """Of accounts and of transfers, wherever pages and stretches end."""
-    monkeypatch.setattr(nostro.projections.tigerbeetle.importing.cluster_import, "_ROWS", 5)
     linked = TransferFlags.LINKED
     with Ledger.open(tmp_path / "source", mirror=None) as ledger:
         ledger.create_accounts(
@@ -388,16 +389,13 @@ def test_chains_are_never_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         cluster = as_cluster(tmp_path / "source")
         cluster.page_rows = page_rows
         books = tmp_path / str(page_rows)
-        assert bring_in(books, cluster).differences == ()
+        assert bring_in(books, cluster, span_transfers=5).differences == ()
         for record in Reader(books).records():
             assert not record.rows["flags"][-1] & 1
 
 
-def test_a_chain_of_accounts_may_outlast_a_stretch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_chain_of_accounts_may_outlast_a_stretch(tmp_path: Path) -> None:
     """As where a cluster was imported into: then times of accounts and transfers interleave."""
-    monkeypatch.setattr(nostro.projections.tigerbeetle.importing.cluster_import, "_ROWS", 1)
     cluster = _two_accounts()
     chain = np.concatenate([cluster.accounts, cluster.accounts[:1]])
     chain["id"][:, 0] = 3, 4, 5
@@ -412,5 +410,5 @@ def test_a_chain_of_accounts_may_outlast_a_stretch(
     cluster.transfers["timestamp"] = 15, 25
     for page_rows in (1, 8_189):
         cluster.page_rows = page_rows
-        report = bring_in(tmp_path / str(page_rows), cluster)
+        report = bring_in(tmp_path / str(page_rows), cluster, span_transfers=1)
         assert (report.accounts, report.transfers, report.differences) == (5, 2, ())

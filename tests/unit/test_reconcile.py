@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import numpy as np
 import pytest
 
-import nostro.projections.tigerbeetle.reconcile.reconcile
 from nostro import ACCOUNT, TRANSFER, Ledger, Reader, TransferFlags
+from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import Rows
 from nostro.projections.tigerbeetle.errors import (
     ClusterUnreachable,
@@ -20,7 +20,7 @@ from nostro.projections.tigerbeetle.errors import (
     SessionClosed,
 )
 from nostro.projections.tigerbeetle.operations import Operation
-from nostro.projections.tigerbeetle.reconcile.findings import Findings
+from nostro.projections.tigerbeetle.reconcile.comparison import Comparison
 from nostro.projections.tigerbeetle.reconcile.reconcile import ReconcileReport, reconcile
 from nostro.projections.tigerbeetle.rows.compare import ids_of
 from nostro.projections.tigerbeetle.rows.translation import expiry_id
@@ -55,13 +55,10 @@ def cluster(books: Path) -> CannedCluster:
     return CannedCluster(mirrored_accounts(books), mirrored_transfers(books))
 
 
-def compare(
-    books: Path, cluster: CannedCluster, *, resume: bool = False, differences_max: int = 100
-) -> ReconcileReport:
+def compare(books: Path, cluster: CannedCluster, **options: Any) -> ReconcileReport:  # noqa: ANN401
     return reconcile(
-        books, CONFIGURATION, resume=resume, differences_max=differences_max,
-        connect=cluster.connect,
-    )  # fmt: skip
+        books, CONFIGURATION, open_ledger=Ledger.open, connect=cluster.connect, **options
+    )
 
 
 def head(path: Path) -> int:
@@ -307,12 +304,8 @@ def test_what_a_cluster_has_that_the_journal_lost_is_extra(
     assert report.transfers.compared == len(cluster.transfers) - 300
 
 
-def test_a_run_that_was_stopped_goes_on(
-    books: Path, cluster: CannedCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_was_stopped_goes_on(books: Path, cluster: CannedCluster) -> None:
     """With what it had found, and without reading again what it had compared."""
-    monkeypatch.setattr(nostro.projections.tigerbeetle.reconcile.reconcile, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(nostro.projections.tigerbeetle.reconcile.reconcile, "BATCH_EVENTS_MAX", 50)
     cluster.transfers["amount"][10, 0] += np.uint64(1)
     cluster.transfers["amount"][-10, 0] += np.uint64(1)
     cluster.page_rows = 40
@@ -325,7 +318,7 @@ def test_a_run_that_was_stopped_goes_on(
 
     cluster.before = stop
     with pytest.raises(SessionClosed):
-        compare(books, cluster)
+        compare(books, cluster, page_events=50, save_seconds=0.0)
     cluster.before = nothing
     cluster.asked.clear()
     report = compare(books, cluster, resume=True)
@@ -342,11 +335,9 @@ def test_a_run_that_was_stopped_goes_on(
 
 
 def test_progress_of_another_cluster_or_history_does_not_count(
-    books: Path, cluster: CannedCluster, monkeypatch: pytest.MonkeyPatch
+    books: Path, cluster: CannedCluster
 ) -> None:
     """A cluster that lost what had been compared is compared from the beginning."""
-    monkeypatch.setattr(nostro.projections.tigerbeetle.reconcile.reconcile, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(nostro.projections.tigerbeetle.reconcile.reconcile, "BATCH_EVENTS_MAX", 50)
 
     def stop(operation: Operation, body: Rows) -> None:
         if operation is Operation.QUERY_ACCOUNTS and not body["flags"][0]:
@@ -354,10 +345,15 @@ def test_progress_of_another_cluster_or_history_does_not_count(
 
     cluster.before = stop
     with pytest.raises(SessionClosed):
-        compare(books, cluster)
+        compare(books, cluster, page_events=50, save_seconds=0.0)
     other = attrs.evolve(CONFIGURATION, cluster_id=8)
     cluster.before = nothing
-    assert reconcile(books, other, resume=True, connect=cluster.connect).position_resumed == 0
+    assert (
+        reconcile(
+            books, other, open_ledger=Ledger.open, resume=True, connect=cluster.connect
+        ).position_resumed
+        == 0
+    )
     position = head(books) // 3
     behind = CannedCluster(
         mirrored_accounts(books, position=position), mirrored_transfers(books, position=position)
@@ -399,9 +395,9 @@ def test_the_mixed_ledger_is_mixed(cluster: CannedCluster) -> None:
 
 def test_rows_that_turned_out_equal_take_no_room(cluster: CannedCluster) -> None:
     """The limit is for differences."""
-    findings = Findings(differences_max=1)
+    comparison = Comparison(differences_max=1)
     other = cluster.accounts.copy()
     other["code"][5] += 1
-    findings.note_different("account", cluster.accounts, other)
-    assert [it.field for it in findings.differences] == ["code"]
-    assert (findings.accounts.different, findings.differences_found) == (1, 1)
+    comparison.note_different(RecordKind.ACCOUNTS, cluster.accounts, other)
+    assert [it.field for it in comparison.differences] == ["code"]
+    assert (comparison.accounts.different, comparison.differences_found) == (1, 1)

@@ -1,17 +1,18 @@
-"""Making a journal of a cluster, and following it as it grows.
+"""Importing a cluster into a journal, and following it as it grows.
 
 ::
 
-    with ClusterImport("data", configuration) as importing:
+    with ClusterImport("data", configuration, open_ledger=Ledger.open) as importing:
         report = importing.run()
 
-Accounts and transfers come in order of time, with their times, so the journal's newest say where to
-go on: an import may end anywhere, and running it again writes nothing twice. Of each stretch of
-time the accounts are written first. Nothing is ever written to the cluster.
+Accounts and transfers come in order of time and keep their times, so the journal's newest show
+where to continue: an import may stop anywhere, and running it again writes nothing twice. In each
+span of time the accounts are written first. Nothing is ever written to the cluster.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,15 +28,12 @@ from nostro.journal.model import (
     ACCOUNT,
     BATCH_EVENTS_MAX,
     TRANSFER,
-    CreateAccountStatus,
-    CreateTransferStatus,
     Rows,
 )
 from nostro.journal.reading.reader import Reader
 from nostro.journal.storage.directory import Directory
 from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.restore import restore_state
-from nostro.projections.ledger.ledger import Ledger
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
 from nostro.projections.tigerbeetle.errors import (
     ConnectionFailed,
@@ -43,31 +41,34 @@ from nostro.projections.tigerbeetle.errors import (
     ImportRefused,
 )
 from nostro.projections.tigerbeetle.importing.import_origin import check_origin, remember_origin
-from nostro.projections.tigerbeetle.importing.imported_rows import (
-    adopted_accounts,
-    adopted_transfers,
-    expiry_voids,
-    free_time,
-    whole_chains,
-)
+from nostro.projections.tigerbeetle.journal_ledger import OpenLedger
+from nostro.projections.tigerbeetle.operations import EVENT_KINDS
+from nostro.projections.tigerbeetle.reconcile.comparison import Comparison
 from nostro.projections.tigerbeetle.reconcile.reconcile import PATIENCE_SECONDS
-from nostro.projections.tigerbeetle.rows.compare import differences, ids_of
+from nostro.projections.tigerbeetle.rows.compare import ids_of
 from nostro.projections.tigerbeetle.rows.pairing import joined, pair, sorted_by_time
-from nostro.projections.tigerbeetle.rows.translation import IMPORTED_ACCOUNT, LINKED, pieces
+from nostro.projections.tigerbeetle.rows.translation import (
+    IMPORTED_ACCOUNT,
+    LINKED,
+    expiry_voids,
+    imported_accounts,
+    imported_transfers,
+    pieces,
+)
 from nostro.projections.tigerbeetle.session.breaker import Breaker
 from nostro.projections.tigerbeetle.session.cluster import Cluster, native_connect
 from nostro.projections.tigerbeetle.session.session import Connect
-from nostro.projections.tigerbeetle.session.timeouts import Timeouts, open_pendings
+from nostro.projections.tigerbeetle.session.timeouts import PendingTimeouts, open_pendings
 
 POLL_SECONDS: Final = 0.2
 REMEMBER_SECONDS: Final = 5.0
 _ROUNDS_MAX: Final = 5
-"""So often a cluster that goes on is caught up with before its balances are given up on."""
-_ROWS: Final = 7 * 8_189
-"""Read before they are written; with what expired meanwhile hardly ever more than one request."""
-_CREATED: Final = int(CreateTransferStatus.CREATED)
+"""After this many attempts to catch up with a busy cluster, its balances are not compared."""
+SPAN_TRANSFERS: Final = 7 * 8_189
+"""Transfers that are read before they are written. With the expiries among them they rarely need
+more than one request to the journal."""
 Progress = Callable[[int, int, int], None]
-"""Called with the ns of the cluster's history that are done, those there are, and the transfers."""
+"""Called with the ns of history that are imported, the ns in all, and the transfers so far."""
 
 
 @attrs.frozen
@@ -79,12 +80,12 @@ class ImportReport:
     transfers: int
     """Imported now."""
     expiries: int
-    """Imported now: pending transfers whose time ran out."""
+    """Pending transfers that expired, imported now."""
     accounts_compared: int | None
-    """So many accounts were held against the cluster in the end; None if it did not keep still, or
-    the import was stopped."""
+    """Accounts compared with the cluster in the end; None if the cluster was too busy, or the
+    import was stopped."""
     differences: tuple[Difference, ...]
-    """Between them, balances included."""
+    """Between these accounts, balances included."""
     seconds: float
 
 
@@ -102,10 +103,19 @@ class ClusterImport:
         path: Path | str,
         configuration: ClusterConfiguration,
         *,
+        open_ledger: OpenLedger,
+        span_transfers: int = SPAN_TRANSFERS,
         connect: Connect | None = None,
         storage: Storage | None = None,
     ) -> None:
+        """Check the cluster and the directory, and open the ledger.
+
+        Args:
+            open_ledger: ``Ledger.open``.
+            span_transfers: read at least this many transfers before writing them.
+        """
         self._storage = storage or Storage()
+        self._span_transfers = span_transfers
         self._directory = Directory(Path(path))
         self._configuration = attrs.evolve(
             configuration, timeout_seconds=max(configuration.timeout_seconds, PATIENCE_SECONDS)
@@ -113,21 +123,25 @@ class ClusterImport:
         self._connect = connect or native_connect(configuration)
         self._newest = 0
         with Cluster(configuration, self._connect) as cluster:
-            cluster.probe()
+            cluster.now()
             if self._is_ledger():
                 reader = Reader(path, storage=self._storage)
                 check_origin(self._storage, reader, cluster)
-        self._ledger = Ledger.open(path, mirror=None, clock=self._now, storage=self._storage)
+        self._ledger = open_ledger(path, mirror=None, clock=self._now, storage=self._storage)
         try:
             state = restore_state(self._storage, self._directory).state
         except BaseException:
             self._ledger.close()
             raise
-        self._accounts_timestamp = state.accounts.timestamp_max
-        self._transfers_timestamp = self._began_at = state.transfers_timestamp_max
+        self._reached = {
+            RecordKind.ACCOUNTS: state.accounts.timestamp_max,
+            RecordKind.TRANSFERS: state.transfers_timestamp_max,
+        }
+        """The time of the newest imported event of each kind, ns."""
+        self._began_at = state.transfers_timestamp_max
         self._newest = state.timestamp
         self._pending = open_pendings(state)
-        self._timeouts: Timeouts | None = None
+        self._timeouts: PendingTimeouts | None = None
         self._accounts = self._transfers = self._expiries = 0
         self._remembered_at = 0.0
 
@@ -138,12 +152,12 @@ class ClusterImport:
         stop: threading.Event | None = None,
         progress: Progress | None = None,
     ) -> ImportReport:
-        """Import what there is; with ``follow``, go on with what comes until ``stop`` is set.
+        """Import every event; with ``follow``, also new ones until ``stop`` is set.
 
         Raises:
-            ConnectionFailed: no answer. What was imported stays, and the next run goes on there.
-                When following, the connection is made again instead.
-            ImportRefused: the rules do not allow what the cluster says.
+            ConnectionFailed: no answer. Imported events stay, and the next run continues after
+                them. When following, this reconnects instead.
+            ImportRefused: the rules do not allow an event of the cluster.
             JournalFull, WriterPoisoned: the disk.
         """
         began = time.perf_counter()
@@ -189,13 +203,14 @@ class ClusterImport:
     # --- reading ---
 
     def _catch_up(self, cluster: Cluster, stop: threading.Event, progress: Progress | None) -> int:
-        """Import what had happened when this began; return when that was, ns."""
+        """Import every event up to now; return the cluster's time of now, ns."""
         until = cluster.now()
         if self._timeouts is None:
-            self._timeouts = Timeouts.of(cluster, self._pending)
-        accounts = _Accounts(cluster, self._accounts_timestamp, until)
-        end = int(cluster.newest_transfer()["timestamp"].max(initial=0))
-        for rows, reached in _stretches(cluster, self._transfers_timestamp, until):
+            self._timeouts = PendingTimeouts.of(cluster, self._pending)
+        accounts = _Accounts(cluster, self._reached[RecordKind.ACCOUNTS], until)
+        end = int(cluster.newest(RecordKind.TRANSFERS)["timestamp"].max(initial=0))
+        spans = _spans(cluster, self._reached[RecordKind.TRANSFERS], until, self._span_transfers)
+        for rows, reached in spans:
             if stop.is_set():
                 break
             self._create_accounts(cluster, accounts.up_to(reached))
@@ -210,21 +225,16 @@ class ClusterImport:
     # --- writing ---
 
     def _create_accounts(self, cluster: Cluster, rows: Rows) -> None:
-        for piece in pieces(adopted_accounts(rows, cluster.has_transfers), BATCH_EVENTS_MAX):
-            if len(piece):
-                self._newest = max(self._newest, int(piece["timestamp"].max()))
-                results = self._ledger.create_accounts(piece)
-                self._require_created("account", piece, results)
-                self._accounts += len(piece)
-                self._accounts_timestamp = int(piece["timestamp"][-1])
+        self._create(RecordKind.ACCOUNTS, imported_accounts(rows, cluster.has_transfers))
+        self._accounts += len(rows)
 
     def _create_transfers(
-        self, cluster: Cluster, timeouts: Timeouts, rows: Rows, reached: int
+        self, cluster: Cluster, timeouts: PendingTimeouts, rows: Rows, reached: int
     ) -> None:
-        """Import a stretch of transfers, and what expired in it.
+        """Import a span of transfers, and the expiries in it.
 
         Args:
-            reached: where the stretch ends, ns.
+            reached: the end of the span, ns.
         """
         timeouts.note(rows)
         expiries, unknown = timeouts.ended(cluster, reached)
@@ -232,40 +242,43 @@ class ClusterImport:
             taken = {*rows["timestamp"].tolist(), *(at for _, at in expiries)}
             taken |= set(self._ledger.accounts()["timestamp"].tolist())
             for id_, wanted in unknown:
-                at = free_time(max(wanted, self._transfers_timestamp + 1), taken)
+                at = max(wanted, self._reached[RecordKind.TRANSFERS] + 1)
+                while at in taken:
+                    at += 1
                 if at <= reached:
                     taken.add(at)
                     expiries.append((id_, at))
-        together = joined([adopted_transfers(rows), expiry_voids(expiries)], TRANSFER)
-        for piece in pieces(sorted_by_time(together), BATCH_EVENTS_MAX):
-            if len(piece):
-                self._newest = max(self._newest, int(piece["timestamp"].max()))
-                results = self._ledger.create_transfers(piece)
-                self._require_created("transfer", piece, results)
-                self._transfers_timestamp = int(piece["timestamp"][-1])
+        together = joined([imported_transfers(rows), expiry_voids(expiries)], TRANSFER)
+        self._create(RecordKind.TRANSFERS, sorted_by_time(together))
         timeouts.forget(id_ for id_, _ in expiries)
         self._transfers += len(rows)
         self._expiries += len(expiries)
 
-    def _require_created(self, kind: str, rows: Rows, results: Rows) -> None:
-        refused = np.flatnonzero(results["status"] != _CREATED)
-        if len(refused):
-            at = int(refused[0])
-            statuses = CreateAccountStatus if kind == "account" else CreateTransferStatus
-            status = statuses(int(results["status"][at])).name.lower()
-            raise ImportRefused(kind, ids_of(rows[at : at + 1])[0], status)
+    def _create(self, kind: RecordKind, rows: Rows) -> None:
+        """Create rows in the journal."""
+        its, is_accounts = EVENT_KINDS[kind], kind is RecordKind.ACCOUNTS
+        create = self._ledger.create_accounts if is_accounts else self._ledger.create_transfers
+        for piece in pieces(rows, BATCH_EVENTS_MAX) if len(rows) else ():
+            self._newest = max(self._newest, int(piece["timestamp"].max()))
+            statuses = create(piece)["status"]
+            refused = np.flatnonzero(statuses != its.statuses.CREATED)
+            if len(refused):
+                at = int(refused[0])
+                status = its.statuses(int(statuses[at])).name.lower()
+                raise ImportRefused(its.name, ids_of(piece[at : at + 1])[0], status)
+            self._reached[kind] = int(piece["timestamp"][-1])
 
     def _now(self) -> int:
-        """The ledger's clock: the cluster's, where that is ahead of this machine's."""
+        """The ledger's clock: this machine's, or the cluster's if that is ahead."""
         return max(time.time_ns(), self._newest + 1)
 
-    # --- in the end ---
+    # --- comparing in the end ---
 
     def _compare(self, cluster: Cluster) -> tuple[int, tuple[Difference, ...]] | None:
-        """Hold all accounts against the cluster's; None if it does not keep still."""
+        """Compare all accounts with the cluster's; None if it is too busy."""
         for _ in range(_ROUNDS_MAX):
             until = self._catch_up(cluster, threading.Event(), None)
-            pages = list(cluster.accounts())
+            pages = list(cluster.pages(RecordKind.ACCOUNTS))
             if not self._has_news(cluster, until):
                 break
         else:
@@ -273,19 +286,15 @@ class ClusterImport:
         ours, theirs = self._ledger.accounts(), joined(pages, ACCOUNT).copy()
         theirs["flags"] |= IMPORTED_ACCOUNT
         paired = pair(ours, theirs)
-        found = list(
-            differences(RecordKind.ACCOUNTS, paired.journal, paired.cluster, balances=True)
-        )
-        for rows, sides in (
-            (paired.only_journal, ("there", "missing")),
-            (paired.only_cluster, ("missing", "there")),
-        ):
-            found += [Difference("account", id_, "presence", *sides) for id_ in ids_of(rows)]
-        return paired.journal_count, tuple(found)
+        comparison = Comparison(differences_max=sys.maxsize)
+        comparison.note_different(RecordKind.ACCOUNTS, paired.journal, paired.cluster)
+        comparison.note_missing(RecordKind.ACCOUNTS, ids_of(paired.only_journal))
+        comparison.note_extra(RecordKind.ACCOUNTS, ids_of(paired.only_cluster))
+        return paired.journal_count, tuple(comparison.differences)
 
     def _has_news(self, cluster: Cluster, since: int) -> bool:
-        """Whether anything has happened in the cluster after a time."""
-        pages = (cluster.newest_account(), cluster.newest_transfer())
+        """Whether the cluster has changed after a time, ns."""
+        pages = [cluster.newest(kind) for kind in EVENT_KINDS]
         if any(len(page) and int(page["timestamp"][0]) > since for page in pages):
             return True
         return next(cluster.change_events(since + 1, cluster.now()), None) is not None
@@ -305,16 +314,18 @@ class ClusterImport:
 
 
 class _Accounts:
-    """The cluster's accounts after a time, handed out as far as they are asked for."""
+    """The cluster's accounts after a time, in order."""
 
     def __init__(self, cluster: Cluster, after: int, until: int) -> None:
         self._pages: Iterator[Rows] = iter(())
         if after < until:
-            self._pages = cluster.accounts(timestamp_min=after + 1, timestamp_max=until)
+            self._pages = cluster.pages(
+                RecordKind.ACCOUNTS, timestamp_min=after + 1, timestamp_max=until
+            )
         self._held: Rows = np.zeros(0, ACCOUNT)
 
     def up_to(self, timestamp: int) -> Rows:
-        """``ACCOUNT[n]`` up to a time, ns, and beyond it the rest of a chain."""
+        """The next ``ACCOUNT[n]`` up to a time, ns, and the rest of a chain beyond it."""
         while True:
             held = self._held
             count = int(np.searchsorted(held["timestamp"], np.uint64(timestamp), "right"))
@@ -330,21 +341,27 @@ class _Accounts:
         return held[:count]
 
 
-def _stretches(cluster: Cluster, after: int, until: int) -> Iterator[tuple[Rows, int]]:
-    """``TRANSFER[n]`` of stretches of time, no chain cut, and where each stretch ends, ns."""
+def _spans(cluster: Cluster, after: int, until: int, count_min: int) -> Iterator[tuple[Rows, int]]:
+    """Yield ``TRANSFER[n]`` of spans of time, no chain cut, and the end of each span, ns."""
     pages: Iterator[Rows] = iter(())
     if after < until:
-        pages = cluster.transfers(timestamp_min=after + 1, timestamp_max=until)
+        pages = cluster.pages(RecordKind.TRANSFERS, timestamp_min=after + 1, timestamp_max=until)
     gathered: list[Rows] = []
     for page in pages:
         gathered.append(page)
-        if sum(map(len, gathered)) < _ROWS:
+        if sum(map(len, gathered)) < count_min:
             continue
         rows = joined(gathered, TRANSFER)
-        count = whole_chains(rows)
+        count = _complete_chains(rows)
         if count:
             yield rows[:count], int(rows["timestamp"][count - 1])
         gathered = [rows[count:]]
     rows = joined(gathered, TRANSFER)
-    count = whole_chains(rows)
+    count = _complete_chains(rows)
     yield rows[:count], until if count == len(rows) else int(rows["timestamp"][count]) - 1
+
+
+def _complete_chains(rows: Rows) -> int:
+    """The number of rows before a chain that is not complete."""
+    ends = np.flatnonzero(rows["flags"] & LINKED == 0)
+    return int(ends[-1]) + 1 if len(ends) else 0

@@ -1,8 +1,8 @@
-"""Change events of a cluster, page by page: all of a time, or more as they come.
+"""Change events of a cluster, page by page: those of a time span, or new ones as they come.
 
-A cluster tells nobody that something happened, so whoever follows asks again and again. Events come
-in order of time, and each has a time of its own; what happens is later than what happened. (But for
-imported transfers, which are as early as they say, and later only than other transfers.)
+A cluster does not notify its clients, so a follower polls. Events come in order of time, each has a
+time of its own, and a new event is later than all before. (Imported transfers are the exception:
+they keep their times, and are later only than other transfers.)
 """
 
 from __future__ import annotations
@@ -25,38 +25,39 @@ from nostro.projections.tigerbeetle.rows.change_events import (
     changes_between,
     events_from_rows,
 )
-from nostro.projections.tigerbeetle.session.effects import Steps
-from nostro.projections.tigerbeetle.session.exchange import Exchange
+from nostro.projections.tigerbeetle.session.effects import Effects
+from nostro.projections.tigerbeetle.session.retrying_client import RetryingClient
 
 PAUSE_SECONDS: Final = 0.5
-"""Between two questions when nothing is new. Each is a request that the cluster keeps in its log;
-TigerBeetle's own publisher asks once a second."""
+"""Between two polls when nothing is new. The cluster keeps each request in its log; TigerBeetle's
+own publisher polls once a second."""
 
 
 class ChangeReading:
-    """How far somebody has read. Not thread-safe."""
+    """One reader's place in the change events. Not thread-safe."""
 
     def __init__(
-        self, exchange: Exchange, *,
+        self, client: RetryingClient, *,
         timestamp_min: int, follow: bool, timeout_seconds: float | None,
     ) -> None:  # fmt: skip
-        self._exchange = exchange
+        self._client = client
         self._next = max(timestamp_min, 1)
         self._last = TIMESTAMP_MAX
         self._follow = follow
         self._timeout_seconds = timeout_seconds
         self._has_ended = False
         self._is_idle = False
-        self._heard_at = 0.0
+        self._newest_at = 0.0
 
-    def page(self) -> Steps[list[ChangeEvent]]:
-        """The next events there are; none at the end, or as long as nothing happens.
+    def page(self) -> Effects[list[ChangeEvent]]:
+        """The next events; an empty list at the end, or if nothing is new.
 
         Raises:
-            LedgerClosed, ClusterError: see :meth:`Exchange.read`; closing ends following instead.
+            LedgerClosed, ClusterError: see :meth:`RetryingClient.read`; a follower ends instead
+                when the ledger is closed.
         """
         try:
-            rows = yield from _page(self._exchange, self._next, self._last)
+            rows = yield from _page(self._client, self._next, self._last)
         except LedgerClosed:
             if not self._follow:
                 raise
@@ -66,35 +67,35 @@ class ChangeReading:
         if len(rows):
             self._next = int(rows["timestamp"][-1]) + 1
         if not self._follow:
-            self._last = min(self._last, self._exchange.timestamp)  # later ones are not asked for
+            self._last = min(self._last, self._client.timestamp)  # later ones are not asked for
             self._has_ended = self._is_idle or self._next > self._last
         return events_from_rows(rows)
 
     def pause_seconds(self) -> float | None:
-        """How long to wait before the next page; None after the last."""
+        """The time to wait before the next page; None after the last."""
         if self._has_ended:
             return None
         now = time.monotonic()
         if not self._is_idle:
-            self._heard_at = now
+            self._newest_at = now
             return 0.0
         if self._timeout_seconds is None:
             return PAUSE_SECONDS
-        left = self._heard_at + self._timeout_seconds - now
+        left = self._newest_at + self._timeout_seconds - now
         return min(left, PAUSE_SECONDS) if left > 0 else None
 
 
 def balances_after(
-    exchange: Exchange, timestamps: Sequence[int]
-) -> Steps[list[tuple[Balances, ...]]]:
+    client: RetryingClient, timestamps: Sequence[int]
+) -> Effects[list[tuple[Balances, ...]]]:
     """The balances of both accounts just after each of these transfers, given by rising times.
 
-    Nothing for those of which the cluster keeps no event.
+    Empty for a transfer whose event the cluster does not keep.
     """
     found: dict[int, tuple[Balances, ...]] = {}
     at = 0
     while at < len(timestamps):
-        rows = yield from _page(exchange, timestamps[at], timestamps[-1])
+        rows = yield from _page(client, timestamps[at], timestamps[-1])
         if not len(rows):
             break
         found.update(balances_by_time(rows))
@@ -102,8 +103,8 @@ def balances_after(
     return [found.get(timestamp, ()) for timestamp in timestamps]
 
 
-def _page(exchange: Exchange, first: int, last: int) -> Steps[Rows]:
+def _page(client: RetryingClient, first: int, last: int) -> Effects[Rows]:
     """``CHANGE_EVENT[m]``, by time; both ends are included, ns."""
     body = changes_between(first, last)
-    data = yield from exchange.read(Operation.GET_CHANGE_EVENTS, body)
+    data = yield from client.read(Operation.GET_CHANGE_EVENTS, body)
     return np.frombuffer(data, CHANGE_EVENT)

@@ -1,7 +1,7 @@
-"""A cluster as the ledger itself: the embedded ledger's methods, answered by TigerBeetle.
+"""A ledger that a TigerBeetle cluster keeps, with the methods of the embedded ledger.
 
-No journal is kept. TigerBeetle decides what a request does; ``creation.py`` decides the
-answer when a request had to be sent again.
+There is no journal. TigerBeetle carries requests out; ``idempotent_create.py`` decides the answer
+when a request had to be sent again.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from nostro.projections.tigerbeetle.ledger.change_reading import ChangeReading
 from nostro.projections.tigerbeetle.ledger.requests import Requests
 from nostro.projections.tigerbeetle.session.breaker import Breaker
 from nostro.projections.tigerbeetle.session.cluster import native_connect
-from nostro.projections.tigerbeetle.session.effects import Steps, T, carry_out
-from nostro.projections.tigerbeetle.session.exchange import Exchange
+from nostro.projections.tigerbeetle.session.effects import Effects, T, run
 from nostro.projections.tigerbeetle.session.pool import SessionPool
+from nostro.projections.tigerbeetle.session.retrying_client import RetryingClient
 from nostro.projections.tigerbeetle.session.session import Connect
 
 SESSIONS: Final = 4
-"""A cluster keeps 64, for all of its clients."""
+"""A cluster keeps 64 for all of its clients."""
 ATTEMPTS_MAX: Final = 3
 _log: Final = logging.getLogger("nostro")
 
@@ -48,8 +48,8 @@ class ClusterLedger:
     Methods, arguments, results and statuses are those of :class:`~projections.Ledger`.
 
     Every attempt at a request has ``timeout_seconds`` of the configuration, and there are at most
-    ``attempts_max``, with pauses that grow between them. All of them raise ConnectionFailed when
-    there was no answer, and LedgerClosed after :meth:`close`.
+    ``attempts_max``, with growing pauses between them. Methods raise ConnectionFailed when there is
+    no answer, and LedgerClosed after :meth:`close`.
     """
 
     @classmethod
@@ -65,10 +65,10 @@ class ClusterLedger:
         """Return once the cluster has answered.
 
         Args:
-            sessions: open so many at most, as callers need them.
-            attempts_max: send a request so often at most.
-            connect: opens a session; the client library's, if none is given.
-            breaker: makes what says how long to wait between attempts.
+            sessions: open at most this many, as callers need them.
+            attempts_max: send a request at most this often.
+            connect: opens a session; by default with the client library.
+            breaker: makes the object that decides how long to wait between attempts.
 
         Raises:
             InvalidField: an argument is out of range.
@@ -77,10 +77,10 @@ class ClusterLedger:
             ClusterError: the client library could not start, or does not suit the cluster.
         """
         pool = SessionPool(configuration, connect or native_connect(configuration), size=sessions)
-        exchange = Exchange(configuration, pool, attempts_max=attempts_max, breaker=breaker)
-        ledger = cls(configuration, pool, Requests(exchange))
+        client = RetryingClient(configuration, pool, attempts_max=attempts_max, breaker=breaker)
+        ledger = cls(configuration, pool, Requests(client))
         try:
-            ledger._carry_out(ledger.requests.probe())
+            ledger._run(ledger.requests.probe())
         except BaseException:
             pool.close()
             raise
@@ -93,7 +93,7 @@ class ClusterLedger:
         self.configuration = configuration
         self.pool = pool
         self.requests = requests
-        """The same methods, for whoever waits in another way."""
+        """The same methods as effects, for callers that wait in another way."""
 
     # --- writing ---
 
@@ -107,16 +107,14 @@ class ClusterLedger:
         """Create accounts; the answer has one result for each, in order.
 
         Args:
-            accounts: a list, or ``ACCOUNT[n]``, which is answered with ``CREATE_RESULT[n]``. More
-                than a message takes are sent in several, one after another.
+            accounts: a list, or ``ACCOUNT[n]``, which is answered with ``CREATE_RESULT[n]``. A
+                request that exceeds one message is sent in several, one after another.
 
         Raises:
             InvalidField, BatchTooLarge, ChainTooLong: nothing was created.
-            OutcomeUnknown: no answer; it names the ids of which nothing is known.
+            OutcomeUnknown: no answer; it names the ids that may or may not have been created.
         """
-        answer: list[CreateAccountResult] | npt.NDArray[np.void]
-        answer = self._carry_out(self.requests.create_accounts(accounts))
-        return answer
+        return self._run(self.requests.create_accounts(accounts))
 
     @overload
     def create_transfers(
@@ -134,50 +132,48 @@ class ClusterLedger:
         """Create transfers; the answer has one result for each, in order.
 
         Args:
-            transfers: a list, or ``TRANSFER[n]``, which is answered with ``CREATE_RESULT[n]``. More
-                than a message takes are sent in several, one after another, no chain cut in two.
-                Others may come in between: but for chains a request is not one step anyway.
+            transfers: a list, or ``TRANSFER[n]``, which is answered with ``CREATE_RESULT[n]``. A
+                request that exceeds one message is sent in several, one after another, no chain
+                cut. Other requests may come in between: only a chain is atomic.
             balances: answer with :class:`~projections.TransferWithBalances`, as :class:`Ledger`
-                does. The cluster is asked for them afterwards, by the change events of what was
-                created, which tell them as they were just then.
+                does. The balances are read afterwards, from the change events of the transfers,
+                which hold them as they were just then.
 
         Raises:
             InvalidField, BatchTooLarge, ChainTooLong: nothing was created.
-            OutcomeUnknown: no answer; it names the ids of which nothing is known.
+            OutcomeUnknown: no answer; it names the ids that may or may not have been created.
             BalancesUnknown: an OutcomeUnknown where only the balances got no answer.
         """
-        answer: Sequence[CreateTransferResult] | npt.NDArray[np.void]
-        answer = self._carry_out(self.requests.create_transfers(transfers, balances=balances))
-        return answer
+        return self._run(self.requests.create_transfers(transfers, balances=balances))
 
     # --- reading ---
 
     def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
         """The accounts that exist, with their balances, in the order asked for."""
-        return self._carry_out(self.requests.lookup_accounts(ids))
+        return self._run(self.requests.lookup_accounts(ids))
 
     def lookup_transfers(self, ids: Iterable[int]) -> list[Transfer]:
         """The transfers that exist, in the order asked for."""
-        return self._carry_out(self.requests.lookup_transfers(ids))
+        return self._run(self.requests.lookup_transfers(ids))
 
     def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
         """The transfers of one account, by time; see :meth:`Ledger.get_account_transfers`.
 
-        What does not fit into a reply is asked for in several, as with every query.
+        A result that exceeds one reply is read in several requests, as with every query.
         """
-        return self._carry_out(self.requests.get_account_transfers(filter))
+        return self._run(self.requests.get_account_transfers(filter))
 
     def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
         """See :meth:`Ledger.get_account_balances`."""
-        return self._carry_out(self.requests.get_account_balances(filter))
+        return self._run(self.requests.get_account_balances(filter))
 
     def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
-        """See :meth:`Ledger.query_accounts`. Each reply's balances are of its own moment."""
-        return self._carry_out(self.requests.query_accounts(query_filter))
+        """See :meth:`Ledger.query_accounts`. The balances of each reply are of its own time."""
+        return self._run(self.requests.query_accounts(query_filter))
 
     def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
         """See :meth:`Ledger.query_transfers`."""
-        return self._carry_out(self.requests.query_transfers(query_filter))
+        return self._run(self.requests.query_transfers(query_filter))
 
     def get_change_events(
         self,
@@ -189,13 +185,13 @@ class ClusterLedger:
     ) -> Iterator[ChangeEvent]:
         """Every posting with the balances of both accounts as of that event, by time.
 
-        See :meth:`Ledger.get_change_events`. What was seen ends at a timestamp: to go on after it,
-        begin at the next. Who follows asks the cluster twice a second while nothing is new, and
-        closing the ledger ends that with any ``stop``.
+        See :meth:`Ledger.get_change_events`. To continue later, start one nanosecond after the last
+        event's timestamp. With ``follow`` the cluster is polled twice a second while nothing is
+        new, until ``stop`` is set or the ledger is closed.
 
         Raises:
-            InvalidField, OutOfRange: an argument is none.
-            ConnectionFailed: of the iterator, when it gets no answer; go on as above.
+            InvalidField, OutOfRange: an argument is not valid.
+            ConnectionFailed: raised by the iterator, when it gets no answer; continue as above.
         """
         check_reading(timestamp_min, timeout_seconds, stop)
         self.pool.check_open()
@@ -207,16 +203,16 @@ class ClusterLedger:
 
     def _read(self, reading: ChangeReading) -> Iterator[ChangeEvent]:
         while reading.pause_seconds() is not None:
-            yield from self._carry_out(reading.page())
+            yield from self._run(reading.page())
 
     def _follow(self, reading: ChangeReading, stop: threading.Event) -> Iterator[ChangeEvent]:
         while (seconds := reading.pause_seconds()) is not None and not stop.wait(seconds):
-            for event in self._carry_out(reading.page()):
+            for event in self._run(reading.page()):
                 yield event
                 if stop.is_set():
                     return
 
-    # --- keeping ---
+    # --- closing ---
 
     @property
     def is_open(self) -> bool:
@@ -224,7 +220,7 @@ class ClusterLedger:
         return self.pool.is_open
 
     def close(self) -> None:
-        """End every session. What other threads have under way is given up. May be repeated."""
+        """End every session, also under other threads' requests. May be repeated."""
         self.pool.close()
 
     def __enter__(self) -> Self:
@@ -234,5 +230,5 @@ class ClusterLedger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _carry_out(self, steps: Steps[T]) -> T:
-        return carry_out(steps, self.pool.closed.wait)
+    def _run(self, effects: Effects[T]) -> T:
+        return run(effects, self.pool.closed.wait)

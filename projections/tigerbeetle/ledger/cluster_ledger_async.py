@@ -1,4 +1,4 @@
-"""The ledger in a cluster for asyncio: the same methods, as coroutines."""
+"""The ledger in a cluster for asyncio: the same methods as coroutines."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from nostro.projections.pipeline.answers import TransferWithBalances
 from nostro.projections.queries.change_events import ChangeEvent, check_reading
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
 from nostro.projections.tigerbeetle.ledger.cluster_ledger import ClusterLedger
-from nostro.projections.tigerbeetle.session.effects import carry_out_async
+from nostro.projections.tigerbeetle.session.effects import run_async
 
 
 class AsyncClusterLedger:
     """A :class:`ClusterLedger` whose methods are awaited. Use :meth:`open`.
 
-    A task that is cancelled leaves its request under way.
+    A task that is cancelled leaves its request in flight.
     """
 
     @classmethod
@@ -38,7 +38,7 @@ class AsyncClusterLedger:
         opening = asyncio.create_task(asyncio.to_thread(_open_all, configuration, options))
         try:
             return cls(await asyncio.shield(opening))
-        except asyncio.CancelledError:  # what is opened meanwhile is closed again
+        except asyncio.CancelledError:  # sessions that open meanwhile are closed again
             opening.add_done_callback(_close_again)
             raise
 
@@ -51,7 +51,7 @@ class AsyncClusterLedger:
     async def create_accounts(self, accounts: Rows) -> npt.NDArray[np.void]: ...
     async def create_accounts(self, accounts: Any) -> Any:
         """See :meth:`ClusterLedger.create_accounts`."""
-        return await carry_out_async(self._ledger.requests.create_accounts(accounts))
+        return await run_async(self._ledger.requests.create_accounts(accounts))
 
     @overload
     async def create_transfers(
@@ -65,32 +65,32 @@ class AsyncClusterLedger:
     async def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
     async def create_transfers(self, transfers: Any, *, balances: bool = False) -> Any:
         """See :meth:`ClusterLedger.create_transfers`."""
-        steps = self._ledger.requests.create_transfers(transfers, balances=balances)
-        return await carry_out_async(steps)
+        effects = self._ledger.requests.create_transfers(transfers, balances=balances)
+        return await run_async(effects)
 
     async def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
         """See :meth:`ClusterLedger.lookup_accounts`."""
-        return await carry_out_async(self._ledger.requests.lookup_accounts(ids))
+        return await run_async(self._ledger.requests.lookup_accounts(ids))
 
     async def lookup_transfers(self, ids: Iterable[int]) -> list[Transfer]:
         """See :meth:`ClusterLedger.lookup_transfers`."""
-        return await carry_out_async(self._ledger.requests.lookup_transfers(ids))
+        return await run_async(self._ledger.requests.lookup_transfers(ids))
 
     async def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
         """See :meth:`ClusterLedger.get_account_transfers`."""
-        return await carry_out_async(self._ledger.requests.get_account_transfers(filter))
+        return await run_async(self._ledger.requests.get_account_transfers(filter))
 
     async def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
         """See :meth:`ClusterLedger.get_account_balances`."""
-        return await carry_out_async(self._ledger.requests.get_account_balances(filter))
+        return await run_async(self._ledger.requests.get_account_balances(filter))
 
     async def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
         """See :meth:`ClusterLedger.query_accounts`."""
-        return await carry_out_async(self._ledger.requests.query_accounts(query_filter))
+        return await run_async(self._ledger.requests.query_accounts(query_filter))
 
     async def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
         """See :meth:`ClusterLedger.query_transfers`."""
-        return await carry_out_async(self._ledger.requests.query_transfers(query_filter))
+        return await run_async(self._ledger.requests.query_transfers(query_filter))
 
     async def get_change_events(
         self,
@@ -106,7 +106,7 @@ class AsyncClusterLedger:
         )
         while (seconds := reading.pause_seconds()) is not None:
             await asyncio.sleep(seconds)
-            for event in await carry_out_async(reading.page()):
+            for event in await run_async(reading.page()):
                 yield event
 
     @property
@@ -115,7 +115,7 @@ class AsyncClusterLedger:
         return self._ledger.is_open
 
     async def close(self) -> None:
-        """End every session. What other tasks have under way is given up. May be repeated."""
+        """End every session, also under other tasks' requests. May be repeated."""
         await asyncio.to_thread(self._ledger.close)
 
     async def __aenter__(self) -> Self:

@@ -1,8 +1,8 @@
 """The mirror as a process of its own: ``python -m nostro.projections.tigerbeetle.mirror DIR``.
 
-Started by :class:`MirrorProcess`, which names the cluster in the
-environment and holds the other end of standard input. When that is closed, by a ledger that closes
-or a process that dies, this one ends.
+:class:`MirrorProcess` starts it, names the cluster in the environment and holds the other end of
+standard input. This process ends when that end is closed: when the ledger closes or its process
+dies.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> int:
     configuration = ClusterConfiguration.from_environment(os.environ)
     assert configuration is not None, "the process that starts this one names the cluster"
     with contextlib.suppress(OSError):
-        os.nice(NICENESS)  # whoever appends goes first
+        os.nice(NICENESS)  # appending comes first
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_await_end, args=(stop,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""How a mirror is doing, as whoever asks is told: in this process, or by a file from another."""
+"""The health of a mirror: in this process, or read from the file of another."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class MirrorState(enum.StrEnum):
     STARTING = "starting"
     CATCHING_UP = "catching up"
     LIVE = "live"
-    """The cluster has everything, but for what is under way at this moment."""
+    """The cluster has every event except those in flight."""
     RETRYING = "retrying"
-    """No connection; the next attempt follows by itself."""
+    """No connection; the mirror tries again by itself."""
     STOPPED = "stopped"
     """On request."""
     DIVERGED = "diverged"
-    """Journal and cluster do not say the same; nothing is sent until somebody has looked."""
+    """Journal and cluster differ; the mirror sends nothing more. Somebody must look into it."""
     FAILED = "failed"
     """It cannot go on for another reason."""
 
@@ -40,9 +40,9 @@ class MirrorHealth:
     position_head: int
     """The journal's last durable event."""
     lag_seconds: float
-    """How long the oldest event that is not mirrored has been waiting; 0 when there is none."""
+    """The age of the oldest event that is not mirrored yet; 0 if all are."""
     events_mirrored: int
-    """Accounts and transfers that the cluster has answered for since this mirror began."""
+    """Accounts and transfers that the cluster has confirmed since this mirror began."""
     failures: int
     """Connections lost or refused since it began."""
     last_error: str | None
@@ -61,7 +61,7 @@ class MirrorHealth:
         return self.connected and self.state in {MirrorState.CATCHING_UP, MirrorState.LIVE}
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; ``lag_events`` and ``healthy`` besides the fields."""
+        """The fields as plain values, and ``lag_events`` and ``healthy``."""
         return {
             **attrs.asdict(self),
             "state": self.state.value,
@@ -71,7 +71,7 @@ class MirrorHealth:
 
 
 def write_health(storage: Storage, path: Path, health: MirrorHealth) -> None:
-    """Replace the file. It is not synced: after a crash it says nothing anyhow."""
+    """Replace the file. It is not synced: after a crash it is of no use."""
     temporary = path.with_name(path.name + ".tmp")
     fd = storage.create(temporary)
     try:
@@ -82,10 +82,10 @@ def write_health(storage: Storage, path: Path, health: MirrorHealth) -> None:
 
 
 def read_health(storage: Storage, path: Path) -> MirrorHealth | None:
-    """What the file says; None when there is none, or nothing whole in it."""
+    """The health in the file; None if the file is missing or damaged."""
     try:
-        said = json.loads(read_file(storage, path))
-        fields = {field.name: said[field.name] for field in attrs.fields(MirrorHealth)}
+        found = json.loads(read_file(storage, path))
+        fields = {field.name: found[field.name] for field in attrs.fields(MirrorHealth)}
         return MirrorHealth(**{**fields, "state": MirrorState(fields["state"])})
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

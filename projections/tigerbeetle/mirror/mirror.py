@@ -1,4 +1,4 @@
-"""The mirror: follows the journal and creates in a cluster what happened, in order, once.
+"""The mirror: follows the journal and creates each of its events in a cluster once, in order.
 
 ::
 
@@ -6,11 +6,11 @@
     with Mirror("data", configuration) as mirror:
         mirror.run(stop)
 
-Sending again is harmless, for ids are unique: the cluster says that they exist. So the cursor moves
-only when the cluster has answered, and whatever fails before is sent once more.
+Ids are unique, so sending an event again is harmless: the cluster answers that it exists. The
+cursor moves only when the cluster has answered; a batch without an answer is sent again.
 
-Several batches are under way while there is history to catch up with. What the cluster's clock may
-not have reached yet is sent by itself: were it refused, what follows must not have been accepted.
+While the mirror catches up, several batches are in flight. A batch that the cluster's clock may
+not have reached yet is sent alone: if it is refused, no later batch may have been accepted.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+import attrs
 import numpy as np
 
 from nostro.journal.format.codec import RecordKind
-from nostro.journal.model import CreateAccountStatus, CreateTransferStatus, Rows
+from nostro.journal.model import CreateTransferStatus, Rows
 from nostro.journal.reading.reader import Cursor, Reader
 from nostro.journal.storage.files import Storage
 from nostro.journal.storage.watch import HeadWatcher
@@ -43,23 +44,37 @@ from nostro.projections.tigerbeetle.errors import (
     RowsDiffer,
 )
 from nostro.projections.tigerbeetle.mirror.cursor import MirrorCursor, read_cursor, write_cursor
+from nostro.projections.tigerbeetle.mirror.files import MirrorFiles, lock_mirror
 from nostro.projections.tigerbeetle.mirror.health import MirrorHealth, MirrorState, write_health
-from nostro.projections.tigerbeetle.mirror.locate import locate
-from nostro.projections.tigerbeetle.mirror.place import MirrorLock, MirrorPlace
-from nostro.projections.tigerbeetle.rows.compare import differences, ids_of
+from nostro.projections.tigerbeetle.mirror.mirrored_position import find_mirrored_position
+from nostro.projections.tigerbeetle.operations import EVENT_KINDS
+from nostro.projections.tigerbeetle.rows.compare import ids_of, require_equal
+from nostro.projections.tigerbeetle.rows.pairing import joined
 from nostro.projections.tigerbeetle.rows.translation import mirrored, pieces
 from nostro.projections.tigerbeetle.session.breaker import Breaker
 from nostro.projections.tigerbeetle.session.cluster import Cluster, native_connect
 from nostro.projections.tigerbeetle.session.session import Connect, Reply
 
-CURSOR_SECONDS: Final = 10.0
-HEALTH_SECONDS: Final = 2.0
-"""Each is a file that takes from the disk on which the ledger syncs. An old cursor costs a question
-to the cluster; what is new about the mirror is told at once."""
-PROBE_SECONDS: Final = 1.0
-"""With nothing to send, the cluster is asked for something this often."""
 _CREATED: Final = int(CreateTransferStatus.CREATED)
+_CLOCK_BEHIND: Final = CreateTransferStatus.IMPORTED_EVENT_TIMESTAMP_MUST_NOT_ADVANCE.name
 _log = logging.getLogger("nostro")
+
+
+@attrs.frozen
+class Intervals:
+    """How often a mirror does what it need not do for every batch.
+
+    Both files share the disk on which the ledger syncs. An old cursor costs a few look-ups; changes
+    of state are written at once.
+    """
+
+    cursor_seconds: float = 10.0
+    health_seconds: float = 2.0
+    probe_seconds: float = 1.0
+    """An idle mirror sends the cluster a request this often."""
+
+
+_INTERVALS: Final = Intervals()
 
 
 class Batch(NamedTuple):
@@ -85,7 +100,7 @@ class Mirror:
 
     Raises:
         NotALedger, NotOwner, CorruptHead: there is no journal to mirror.
-        AlreadyMirrored: another process mirrors it into this cluster.
+        AlreadyMirrored: another mirror of it runs for this cluster.
     """
 
     def __init__(
@@ -97,7 +112,18 @@ class Mirror:
         storage: Storage | None = None,
         breaker: Breaker | None = None,
         clock: Callable[[], int] = time.time_ns,
+        watcher: Callable[..., HeadWatcher] = HeadWatcher,
+        intervals: Intervals = _INTERVALS,
     ) -> None:
+        """Take the lock; nothing connects yet.
+
+        Args:
+            connect: opens a session; by default with the client library.
+            breaker: decides how long to wait before the next connection.
+            clock: the time in health reports, ns.
+            watcher: makes the object that waits for the journal to grow.
+            intervals: how often to write files and to probe an idle cluster.
+        """
         self.configuration = configuration
         self._storage = storage or Storage()
         self._reader = Reader(path, storage=self._storage)
@@ -112,29 +138,31 @@ class Mirror:
         self._is_connected = False
         self._events = self._failures = 0
         self._last_error: tuple[str, int] | None = None
-        self._told: object = None
+        self._health_written: object = None
         self._complete_at = clock()
         self._answered_at = 0.0
         self._cursor_written = self._cursor
         self._cursor_written_at = self._health_written_at = 0.0
         self._cluster_timestamp = 0
-        self._place = MirrorPlace(self._directory, configuration.cluster_id)
-        self._place.make(self._storage)
-        self._lock = MirrorLock(self._storage, self._place.lock)
+        self._watcher = watcher
+        self._intervals = intervals
+        self._files = MirrorFiles(self._directory, configuration.cluster_id)
+        self._files.make(self._storage)
+        self._lock = lock_mirror(self._storage, self._files.lock)
 
-    # --- for whoever runs it ---
+    # --- running it ---
 
     def run(self, stop: threading.Event) -> None:
-        """Mirror until ``stop`` is set, as the journal grows; connect as often as need be.
+        """Mirror the growing journal until ``stop`` is set; reconnect after a failure.
 
         Raises:
-            Divergence: journal and cluster do not say the same; nothing more was sent.
+            Divergence: journal and cluster differ; nothing more was sent.
             Damage: the journal cannot be read.
-            ClusterError: the client library is missing or refused for good.
+            ClusterError: the client library is missing, or trying again cannot help.
             AlreadyMirrored: this is a forked process, and the parent mirrors.
         """
         self._check_held()
-        watcher = HeadWatcher(self._directory.head, stop=stop)
+        watcher = self._watcher(self._directory.head, stop=stop)
         try:
             while not stop.is_set():
                 try:
@@ -156,10 +184,10 @@ class Mirror:
             self._save(is_due=True)
 
     def catch_up(self) -> MirrorHealth:
-        """Mirror what is durable by now, with one connection.
+        """Mirror every event that is durable now, with one connection.
 
         Raises:
-            ConnectionFailed: no answer; what was answered for is remembered.
+            ConnectionFailed: no answer; the cursor keeps the batches that were answered.
             Divergence, Damage, ClusterError: as :meth:`run`.
         """
         self._check_held()
@@ -205,7 +233,7 @@ class Mirror:
 
     def _check_held(self) -> None:
         if self._lock.is_abandoned:
-            raise AlreadyMirrored(self._place.lock)
+            raise AlreadyMirrored(self._files.lock)
 
     # --- one connection ---
 
@@ -214,7 +242,7 @@ class Mirror:
         while not stop.is_set():
             try:
                 self._send_all(cluster, stop)
-            except ClusterClockBehind as error:  # it passes, and the session is as good as any
+            except ClusterClockBehind as error:  # it passes, and the session still works
                 self._note_failure(error, MirrorState.CATCHING_UP)
                 watcher.wait()
                 continue
@@ -227,18 +255,18 @@ class Mirror:
             stop.wait(self.configuration.linger_seconds)
 
     def _probe_if_idle(self, cluster: Cluster) -> None:
-        """Ask for something now and then, so that a cluster that is gone is noticed."""
-        if time.monotonic() - self._answered_at >= PROBE_SECONDS:
-            cluster.probe()
+        """Send a request now and then: it fails if the cluster is gone."""
+        if time.monotonic() - self._answered_at >= self._intervals.probe_seconds:
+            cluster.now()
             self._answered_at = time.monotonic()
 
     def _begin(self, cluster: Cluster) -> None:
-        """Find out where the cluster is."""
+        """Find the position up to which the cluster mirrors the journal."""
         self._save(is_due=not self._is_cursor_known)
         known = self._cursor if self._is_cursor_known else None
         if known is None:
             known = read_cursor(self._storage, self._reader, self.configuration.cluster_id)
-        self._cursor = locate(self._reader, cluster, known)
+        self._cursor = find_mirrored_position(self._reader, cluster, known)
         self._is_cursor_known = self._is_connected = True
         self._cluster_timestamp = 0
         self._answered_at = time.monotonic()
@@ -246,37 +274,33 @@ class Mirror:
         self._state = MirrorState.CATCHING_UP
 
     def _send_all(self, cluster: Cluster, stop: threading.Event) -> None:
-        """Send what is durable now, and return when the cluster has answered for all of it."""
-        under_way: deque[_Sent] = deque()
+        """Send what is durable now, and return when the cluster has answered all of it."""
+        in_flight: deque[_Sent] = deque()
         try:
             for batch in self._batches():
-                while under_way and not self._may_follow(under_way, batch):
-                    self._settle(cluster, under_way.popleft())
-                if batch.kind is RecordKind.ACCOUNTS:
-                    future = cluster.create_accounts(batch.rows)
-                else:
-                    future = cluster.create_transfers(batch.rows)
-                under_way.append(_Sent(batch, future))
+                while in_flight and not self._may_follow(in_flight, batch):
+                    self._settle(cluster, in_flight.popleft())
+                in_flight.append(_Sent(batch, cluster.create(batch.kind, batch.rows)))
                 if stop.is_set():
                     break
         except OutOfOrder:  # all before it is mirrored
-            self._settle_all(cluster, under_way)
+            self._settle_all(cluster, in_flight)
             raise
-        self._settle_all(cluster, under_way)
+        self._settle_all(cluster, in_flight)
 
-    def _may_follow(self, under_way: deque[_Sent], batch: Batch) -> bool:
-        """Whether it may be sent before those under way have their answers."""
+    def _may_follow(self, in_flight: deque[_Sent], batch: Batch) -> bool:
+        """Whether it may be sent before the batches in flight have their answers."""
         return (
-            len(under_way) < self.configuration.batches_in_flight_max
-            and max(batch.timestamp_max, under_way[-1].batch.timestamp_max)
+            len(in_flight) < self.configuration.batches_in_flight_max
+            and max(batch.timestamp_max, in_flight[-1].batch.timestamp_max)
             < self._cluster_timestamp
         )
 
     def _batches(self) -> Iterator[Batch]:
-        """What comes after the cursor, up to HEAD, in messages as full as order allows.
+        """Yield the events after the cursor, up to HEAD, in messages as full as order allows.
 
         Raises:
-            OutOfOrder: no cluster takes what comes next.
+            OutOfOrder: no cluster takes the next transfer.
         """
         count_max = self.configuration.batch_events_max
         kind: RecordKind | None = None
@@ -289,7 +313,7 @@ class Mirror:
                 is_late = cursor.is_after(wanted)
                 is_full = is_late or wanted.kind is not kind or count + len(wanted.rows) > count_max
                 if kind is not None and gathered and is_full:
-                    yield Batch(kind, _joined(gathered), cursor)
+                    yield Batch(kind, joined(gathered, gathered[0].dtype), cursor)
                     gathered, count = [], 0
                 if is_late:
                     [id_] = ids_of(wanted.rows[:1])
@@ -303,16 +327,16 @@ class Mirror:
                 count += len(rest)
             cursor = cursor.after(record, wanted)
         if kind is not None and gathered:
-            yield Batch(kind, _joined(gathered), cursor)
+            yield Batch(kind, joined(gathered, gathered[0].dtype), cursor)
         elif kind is None:
             self._cursor = cursor  # there was nothing for a cluster in it
 
-    def _settle_all(self, cluster: Cluster, under_way: deque[_Sent]) -> None:
-        while under_way:
-            self._settle(cluster, under_way.popleft())
+    def _settle_all(self, cluster: Cluster, in_flight: deque[_Sent]) -> None:
+        while in_flight:
+            self._settle(cluster, in_flight.popleft())
 
     def _settle(self, cluster: Cluster, sent: _Sent) -> None:
-        """Wait for an answer, and check it: all is there, with the journal's times."""
+        """Wait for an answer, and check that all rows exist with the journal's times."""
         results, self._cluster_timestamp = cluster.results(sent.future)
         self._answered_at = time.monotonic()
         batch = sent.batch
@@ -329,23 +353,20 @@ class Mirror:
         self._save()
 
     def _check_there(self, cluster: Cluster, batch: Batch, results: Rows) -> None:
-        """What was not created must be in the cluster already, as the journal has it."""
+        """Check that rows that were not created exist in the cluster as the journal has them."""
         statuses = results["status"]
-        behind = _clock_behind(batch.kind)
-        if (statuses == behind).any():
-            raise ClusterClockBehind(int(batch.rows["timestamp"][statuses == behind][0]))
+        early = statuses == EVENT_KINDS[batch.kind].statuses[_CLOCK_BEHIND]
+        if early.any():
+            raise ClusterClockBehind(int(batch.rows["timestamp"][early][0]))
         rows = batch.rows[statuses != _CREATED] if len(statuses) == len(batch.rows) else batch.rows
-        is_accounts = batch.kind is RecordKind.ACCOUNTS
-        lookup = cluster.lookup_accounts if is_accounts else cluster.lookup_transfers
-        found = lookup(ids_of(rows))
+        held = cluster.look_up(batch.kind, ids_of(rows))
         position = batch.cursor.position if batch.cursor is not None else self._cursor.position
-        missing = set(ids_of(rows)) - set(ids_of(found))
+        missing = set(ids_of(rows)) - set(ids_of(held))
         if missing:
             raise RowsDiffer(position, tuple(_refusals(batch, results, missing)))
-        if told := tuple(differences(batch.kind, rows, found)):
-            raise RowsDiffer(position, told)
+        require_equal(batch.kind, rows, held, position=position)
 
-    # --- what is remembered ---
+    # --- writing cursor and health ---
 
     def _note_failure(self, error: BaseException, state: MirrorState) -> None:
         self._state = state
@@ -354,19 +375,20 @@ class Mirror:
         self._save()
 
     def _save(self, *, is_due: bool = False) -> None:
-        """Write the cursor and the health down, now and then.
+        """Write cursor and health, each at its interval.
 
-        They are derived: a full disk costs no more than asking the cluster again.
+        Both are derived: on a full disk the next mirror only has to ask the cluster again.
         """
         now = time.monotonic()
         try:
-            if is_due or now - self._cursor_written_at >= CURSOR_SECONDS:
+            if is_due or now - self._cursor_written_at >= self._intervals.cursor_seconds:
                 self._cursor_written_at = now
                 self._write_cursor()
             news = self._state, self._is_connected, self._last_error
-            if is_due or news != self._told or now - self._health_written_at >= HEALTH_SECONDS:
-                self._told, self._health_written_at = news, now
-                write_health(self._storage, self._place.health, self.health())
+            waited = now - self._health_written_at
+            if is_due or news != self._health_written or waited >= self._intervals.health_seconds:
+                self._health_written, self._health_written_at = news, now
+                write_health(self._storage, self._files.health, self.health())
         except OSError as error:
             _log.warning("the mirror's cursor could not be written: %s", error)
 
@@ -379,22 +401,9 @@ class Mirror:
             self._cursor_written = self._cursor
 
 
-def _joined(parts: list[Rows]) -> Rows:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _clock_behind(kind: RecordKind) -> int:
-    if kind is RecordKind.ACCOUNTS:
-        return CreateAccountStatus.IMPORTED_EVENT_TIMESTAMP_MUST_NOT_ADVANCE
-    return CreateTransferStatus.IMPORTED_EVENT_TIMESTAMP_MUST_NOT_ADVANCE
-
-
 def _refusals(batch: Batch, results: Rows, missing: set[int]) -> Iterator[Difference]:
-    """What the cluster said of rows that are not there."""
-    statuses: type[CreateAccountStatus | CreateTransferStatus] = CreateTransferStatus
-    name = "transfer"
-    if batch.kind is RecordKind.ACCOUNTS:
-        statuses, name = CreateAccountStatus, "account"
+    """The cluster's statuses for rows that it does not hold."""
+    its = EVENT_KINDS[batch.kind]
     for id_, status in zip(ids_of(batch.rows), results["status"].tolist(), strict=False):
         if id_ in missing:
-            yield Difference(name, id_, "status", "created", statuses(status).name.lower())
+            yield Difference(its.name, id_, "status", "created", its.statuses(status).name.lower())

@@ -1,7 +1,7 @@
-"""The mirror beside a ledger: in a process of its own, so that no append waits for its Python.
+"""The mirror beside a ledger: in a process of its own, so that it never slows an append down.
 
-The ledger starts it, and starts it again if it dies. It says how it does in a file. Nothing here
-waits for the cluster.
+The ledger starts the process and restarts it if it dies. The process reports its health in a file.
+Nothing here waits for the cluster.
 """
 
 from __future__ import annotations
@@ -16,16 +16,9 @@ from typing import Final
 
 from nostro.journal.storage.directory import Directory
 from nostro.journal.storage.files import Storage
-from nostro.projections.tigerbeetle.configuration import (
-    BATCH_EVENTS,
-    CLUSTER_ID,
-    LINGER_SECONDS,
-    REPLICAS,
-    TIMEOUT_SECONDS,
-    ClusterConfiguration,
-)
+from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
+from nostro.projections.tigerbeetle.mirror.files import MirrorFiles
 from nostro.projections.tigerbeetle.mirror.health import MirrorHealth
-from nostro.projections.tigerbeetle.mirror.place import MirrorPlace
 from nostro.projections.tigerbeetle.session.breaker import Breaker
 
 EXIT_DIVERGED: Final = 4
@@ -47,8 +40,8 @@ class MirrorProcess:
         self.configuration = configuration
         self._path = path.absolute()
         self._storage = Storage()
-        self._place = MirrorPlace(Directory(self._path), configuration.cluster_id)
-        self._place.make(self._storage)
+        self._files = MirrorFiles(Directory(self._path), configuration.cluster_id)
+        self._files.make(self._storage)
         self._closing = threading.Event()
         self._starting = threading.Lock()
         self._process = self._start()
@@ -56,11 +49,11 @@ class MirrorProcess:
         self._watch.start()
 
     def health(self) -> MirrorHealth | None:
-        """How the mirror does; None until it has said so for the first time."""
-        return self._place.health_now(self._storage)
+        """The mirror's health; None until the process has reported for the first time."""
+        return self._files.health_now(self._storage)
 
     def close(self) -> None:
-        """End it. What is not mirrored yet will be when it is started again. Never waits long."""
+        """End the process; the next start mirrors the rest. Never waits long."""
         with self._starting:
             self._closing.set()
             process = self._process
@@ -74,35 +67,38 @@ class MirrorProcess:
             self._watch.join()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        log = self._storage.create(self._place.log)
+        log = self._storage.create(self._files.log)
         try:
             return subprocess.Popen(
                 [sys.executable, "-m", "nostro.projections.tigerbeetle.mirror", str(self._path)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=os.environ | _environment(self.configuration),
+                env=os.environ | self.configuration.as_environment(),
                 start_new_session=True,  # Ctrl-C is for the ledger's process, which ends this one
             )
         finally:
             self._storage.close(log)
 
     def _watch_it(self) -> None:
-        """Start it again when it has died, and log what it says is wrong."""
-        breaker, told = Breaker(), None
+        """Restart the process when it has died, and log the errors it reports."""
+        breaker, logged = Breaker(), None
         while not self._closing.wait(_LOOK_SECONDS):
             code = self._process.poll()
             health = self.health()
             ours = health is not None and health.process_id == self._process.pid
-            if ours and health is not None and health.last_error not in {None, told}:
-                told = health.last_error
-                _log.warning("mirror to TigerBeetle: %s (%s)", told, health.state)
+            if ours and health is not None and health.last_error not in {None, logged}:
+                logged = health.last_error
+                _log.warning("mirror to TigerBeetle: %s (%s)", logged, health.state)
             if code is None:
                 continue
             if code in {EXIT_DIVERGED, EXIT_HELD}:
-                _log.error("the mirror to TigerBeetle has stopped: %s", _reason(code, told))
+                reason = logged or "journal and cluster differ"
+                if code == EXIT_HELD:
+                    reason = "another process mirrors this ledger already"
+                _log.error("the mirror to TigerBeetle has stopped: %s", reason)
                 return
-            _log.error("the mirror to TigerBeetle ended with %s; see %s", code, self._place.log)
+            _log.error("the mirror to TigerBeetle ended with %s; see %s", code, self._files.log)
             if self._closing.wait(breaker.failed()):
                 return
             with self._starting:
@@ -111,22 +107,6 @@ class MirrorProcess:
                     self._process = self._start()
 
 
-def _environment(configuration: ClusterConfiguration) -> dict[str, str]:
-    return {
-        CLUSTER_ID: str(configuration.cluster_id),
-        REPLICAS: ",".join(configuration.replicas),
-        LINGER_SECONDS: str(configuration.linger_seconds),
-        TIMEOUT_SECONDS: str(configuration.timeout_seconds),
-        BATCH_EVENTS: str(configuration.batch_events_max),
-    }
-
-
 def _end_input(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None, "it was started with a pipe"
     process.stdin.close()
-
-
-def _reason(code: int, told: str | None) -> str:
-    if code == EXIT_HELD:
-        return "another process mirrors this ledger already"
-    return told or "journal and cluster differ"

@@ -1,12 +1,10 @@
-"""Balances that were read while the cluster went on: were they the journal's at some moment?
+"""Comparing balances that were read while the cluster kept changing.
 
-A cluster that is being written to has no moment at which all of it can be read. But the balances of
-one account, read between two moments, must be those that the journal gave it at one in between.
+All accounts of a cluster in use cannot be read at one point in time. But the balances of one
+account, read between two positions, must be the journal's balances at some position in between.
 """
 
 from __future__ import annotations
-
-from typing import Final
 
 from nostro.journal.model import Rows
 from nostro.journal.reading.reader import Cursor, Reader
@@ -15,34 +13,27 @@ from nostro.projections.checkpoints.restore import apply_record
 from nostro.projections.rules.posting import AppliedTransfer
 from nostro.projections.rules.values import CLOSED, AccountState
 from nostro.projections.state.ledger_state import LedgerState
+from nostro.projections.tigerbeetle.rows.translation import BALANCES
 
-BALANCES: Final = ("debits_pending", "debits_posted", "credits_pending", "credits_posted")
-Moving = tuple[int, int, int, int, bool]
-"""What changes of an account: its four balances, and whether it is closed."""
-
-
-def moving(rows: Rows) -> list[Moving]:
-    """What changes, of each of ``ACCOUNT[n]``."""
-    columns = [field_ints(rows[name]) for name in BALANCES]
-    closed = (rows["flags"] & CLOSED != 0).tolist()
-    return list(zip(*columns, closed, strict=True))
+Balances = tuple[int, int, int, int, bool]
+"""The changing fields of an account: its four balances, and whether it is closed."""
 
 
-def fitting(
+def balances_at_a_match(
     state: LedgerState, reader: Reader, journal: Rows, cluster: Rows, *, position_max: int
 ) -> Rows:
-    """``journal``, each row with the balances it had when they were those in ``cluster``, if ever.
+    """``journal`` with each row's balances at a position where they equal the cluster's, if any.
 
     Args:
-        state: of the moment that ``journal`` is of; it is moved on.
+        state: the state that ``journal`` shows; this call applies later records to it.
         journal: ``ACCOUNT[n]``.
-        cluster: the same accounts, read between that moment and ``position_max``.
+        cluster: the same accounts, read between that state and ``position_max``.
     """
-    fitted = journal.copy()
-    waiting: dict[int, tuple[int, Moving]] = {}
-    before = moving(journal)
+    matched = journal.copy()
+    waiting: dict[int, tuple[int, Balances]] = {}
+    before = _balances(journal)
     for index, (id_, seen) in enumerate(
-        zip(field_ints(journal["id"]), moving(cluster), strict=True)
+        zip(field_ints(journal["id"]), _balances(cluster), strict=True)
     ):
         if seen != before[index]:
             waiting[state.accounts.slots[id_]] = index, seen
@@ -52,9 +43,9 @@ def fitting(
         if seen == (*account.balances(), bool(account.flags & CLOSED)):
             del waiting[account.slot]
             for name in BALANCES:
-                fitted[name][index] = cluster[name][index]
-            fitted["flags"][index] ^= journal["flags"][index] & CLOSED
-            fitted["flags"][index] |= cluster["flags"][index] & CLOSED
+                matched[name][index] = cluster[name][index]
+            matched["flags"][index] ^= journal["flags"][index] & CLOSED
+            matched["flags"][index] |= cluster["flags"][index] & CLOSED
 
     for record in reader.records(Cursor(position=state.position + 1)):
         if record.position_first > position_max or not waiting:
@@ -64,4 +55,10 @@ def fitting(
         for _, debit, credit in applied:
             look(debit)
             look(credit)
-    return fitted
+    return matched
+
+
+def _balances(rows: Rows) -> list[Balances]:
+    columns = [field_ints(rows[name]) for name in BALANCES]
+    closed = (rows["flags"] & CLOSED != 0).tolist()
+    return list(zip(*columns, closed, strict=True))

@@ -1,25 +1,27 @@
-"""Reconciling: every account and transfer of the journal against the cluster, and back.
+"""Reconciling: compare every account and transfer of the journal with the cluster, both ways.
 
 ::
 
-    report = reconcile("data", ClusterConfiguration(cluster_id=0, replicas=("127.0.0.1:3001",)))
+    configuration = ClusterConfiguration(cluster_id=0, replicas=("127.0.0.1:3001",))
+    report = reconcile("data", configuration, open_ledger=Ledger.open)
     assert report.equal, report.differences
 
-Both sides are read in order of time and paired a page at a time, as rows; fields are looked at only
-where bytes differ. Nothing is written to the cluster. What is compared is what the cluster holds of
-the journal: a mirror that is behind is behind, and lacks nothing. It may run beside a live mirror.
+Both sides are read in order of time and paired a page at a time, as rows; fields are compared only
+where bytes differ. Nothing is written to the cluster. Events that the mirror has not sent yet are
+not compared and count as behind, not as missing. It may run beside a live mirror.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import attrs
-import numpy as np
 
 from nostro.journal.errors import InvalidField
 from nostro.journal.format.codec import RecordKind
@@ -28,33 +30,27 @@ from nostro.journal.reading.reader import Cursor, Reader, Record
 from nostro.journal.rows import copy_rows
 from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.restore import restore_state
-from nostro.projections.ledger.ledger import Ledger
 from nostro.projections.tigerbeetle.configuration import (
     BATCH_EVENTS_MAX,
     ClusterConfiguration,
 )
 from nostro.projections.tigerbeetle.errors import Difference
-from nostro.projections.tigerbeetle.reconcile.balance_window import fitting
-from nostro.projections.tigerbeetle.reconcile.findings import Counts, Findings
-from nostro.projections.tigerbeetle.reconcile.mirrored_extent import (
-    Extent,
-    find_extent,
+from nostro.projections.tigerbeetle.journal_ledger import JournalLedger, OpenLedger
+from nostro.projections.tigerbeetle.reconcile.balance_window import balances_at_a_match
+from nostro.projections.tigerbeetle.reconcile.comparison import Comparison, Counts
+from nostro.projections.tigerbeetle.reconcile.coverage import (
+    Coverage,
+    find_coverage,
     has_row,
     mirrored_positions,
-)
-from nostro.projections.tigerbeetle.reconcile.reconcile_progress import (
-    Place,
-    forget_progress,
-    read_progress,
-    write_progress,
 )
 from nostro.projections.tigerbeetle.rows.compare import ids_of
 from nostro.projections.tigerbeetle.rows.pairing import (
     Chunk,
     Paired,
     joined,
+    pair_streams,
     sorted_by_time,
-    together,
 )
 from nostro.projections.tigerbeetle.rows.translation import (
     IMPORTED_ACCOUNT,
@@ -62,20 +58,32 @@ from nostro.projections.tigerbeetle.rows.translation import (
     cut_long_chains,
     expiry_id,
     mirrored,
-    taken_over,
+    with_inherited_fields,
 )
+from nostro.projections.tigerbeetle.saved_position import SavedPosition
 from nostro.projections.tigerbeetle.session.cluster import Cluster, native_connect
 from nostro.projections.tigerbeetle.session.session import Connect
 
 DIFFERENCES_MAX: Final = 100
 SAVE_SECONDS: Final = 5.0
+"""How often the cursor is saved."""
 PATIENCE_SECONDS: Final = 60.0
-"""Once the cluster has answered, it may take so long over a page while it is busy."""
+"""A cluster that has answered once may take this long over a page while it is busy."""
 _ROUNDS: Final = 2
-"""What was mirrored during the first round is compared in the second."""
+"""The second round compares the events that were mirrored during the first."""
 _log = logging.getLogger("nostro")
 Progress = Callable[[int, int, int], None]
-"""Called with the position compared, the last one to compare, and the transfers compared by now."""
+"""Called with the position reached, the last position to compare, and the transfers compared."""
+
+
+@attrs.frozen
+class ReconcileCursor:
+    """The transfers up to here have been compared."""
+
+    position: int = 0
+    frame_sha256: bytes = bytes(32)
+    timestamp: int = 0
+    """The cluster's transfers up to this time, ns."""
 
 
 @attrs.frozen
@@ -83,15 +91,15 @@ class ReconcileReport:
     ledger_id: bytes
     cluster_id: int
     position: int
-    """Everything up to there was compared."""
+    """Every event up to there was compared."""
     position_head: int
     """The journal's last event."""
     position_resumed: int
-    """Transfers up to there had been compared by an earlier run; 0 if this one began anew."""
+    """An earlier run had compared the transfers up to there; 0 if this one began anew."""
     accounts: Counts
     transfers: Counts
     differences: tuple[Difference, ...]
-    """Field by field, the first of them."""
+    """The first of them, one per field."""
     differences_found: int
     seconds: float
 
@@ -101,7 +109,7 @@ class ReconcileReport:
 
     @property
     def events_behind(self) -> int:
-        """So many of the journal's events are not in the cluster yet."""
+        """The number of the journal's events that the cluster does not hold yet."""
         return self.position_head - self.position
 
 
@@ -109,8 +117,11 @@ def reconcile(
     path: Path | str,
     configuration: ClusterConfiguration,
     *,
+    open_ledger: OpenLedger,
     resume: bool = False,
     differences_max: int = DIFFERENCES_MAX,
+    page_events: int = BATCH_EVENTS_MAX,
+    save_seconds: float = SAVE_SECONDS,
     connect: Connect | None = None,
     storage: Storage | None = None,
     progress: Progress | None = None,
@@ -118,14 +129,17 @@ def reconcile(
     """Compare the journal in ``path`` with the cluster.
 
     Args:
-        resume: go on where a run before this one was stopped, with what it found.
-        differences_max: keep so many; all are counted.
+        open_ledger: ``Ledger.open``; called with ``read_only`` to look events up by id.
+        resume: continue a run that was stopped, with the differences that it had found.
+        differences_max: keep this many differences; all are counted.
+        page_events: read at least this many of the journal's transfers at a time.
+        save_seconds: save the cursor for ``resume`` this often.
 
     Raises:
         InvalidField: ``differences_max`` is negative.
         NotALedger, NotOwner, Damage: the journal cannot be read.
         ConnectionFailed: no answer.
-        ForeignData: nothing of the journal is in the cluster, and something else is.
+        ForeignData: the cluster holds data, and none of it is the journal's.
     """
     if differences_max < 0:
         raise InvalidField("differences_max", differences_max, "cannot be negative")
@@ -133,93 +147,105 @@ def reconcile(
     reader = Reader(path, storage=storage)
     reader.head()
     with Cluster(configuration, connect or native_connect(configuration)) as cluster:
-        cluster.probe()
+        cluster.now()
         patience = max(configuration.timeout_seconds, PATIENCE_SECONDS)
         cluster.configuration = attrs.evolve(configuration, timeout_seconds=patience)
-        run = _Reconciliation(storage, reader, cluster, Findings(differences_max), progress)
+        run = _Reconciliation(
+            storage, reader, cluster, open_ledger, progress, page_events, save_seconds,
+            Comparison(differences_max),
+        )  # fmt: skip
         return run.run(resume=resume)
 
 
+@attrs.define
 class _Reconciliation:
-    def __init__(
-        self,
-        storage: Storage,
-        reader: Reader,
-        cluster: Cluster,
-        findings: Findings,
-        progress: Progress | None,
-    ) -> None:
-        self._storage = storage
-        self._reader = reader
-        self._cluster = cluster
-        self._findings = findings
-        self._progress = progress
-        self._place = Place()
-        self._ledger: Ledger | None = None
-        self._outstanding: list[tuple[Rows, Rows]] = []
-        """Accounts that may differ: as the journal has them and as the cluster has."""
-        self._saved_at = time.monotonic()
+    _storage: Storage
+    _reader: Reader
+    _cluster: Cluster
+    _open_ledger: OpenLedger
+    _progress: Progress | None
+    _page_events: int
+    _save_seconds: float
+    _comparison: Comparison
+    _cursor: ReconcileCursor = ReconcileCursor()
+    _ledger: JournalLedger | None = None
+    _outstanding: list[tuple[Rows, Rows]] = attrs.field(factory=list)
+    """Accounts that may differ: the journal's rows and the cluster's."""
+    _saved_at: float = attrs.field(factory=time.monotonic)
 
     def run(self, *, resume: bool) -> ReconcileReport:
         began = time.perf_counter()
         cluster_id = self._cluster.configuration.cluster_id
-        extent = find_extent(self._reader, self._cluster)
+        coverage = find_coverage(self._reader, self._cluster)
         if resume:
-            self._resume(extent)
-        resumed = self._place.position
+            self._resume(coverage)
+        resumed = self._cursor.position
         try:
             for _ in range(_ROUNDS):
-                self._compare_transfers(extent)
-                reached, extent = extent, find_extent(self._reader, self._cluster)
-                if extent.position == reached.position:
+                self._compare_transfers(coverage)
+                reached, coverage = coverage, find_coverage(self._reader, self._cluster)
+                if coverage.position == reached.position:
                     break
             self._close_ledger()
-            self._compare_accounts(extent)
+            self._compare_accounts(coverage)
         finally:
             self._close_ledger()
-        forget_progress(self._storage, self._reader, cluster_id)
+        self._saved.forget()
         head = self._reader.head()
         return ReconcileReport(
             ledger_id=head.ledger_id,
             cluster_id=cluster_id,
-            position=self._place.position,
+            position=self._cursor.position,
             position_head=head.position,
             position_resumed=resumed,
-            accounts=self._findings.accounts,
-            transfers=self._findings.transfers,
-            differences=tuple(self._findings.differences),
-            differences_found=self._findings.differences_found,
+            accounts=self._comparison.accounts,
+            transfers=self._comparison.transfers,
+            differences=tuple(self._comparison.differences),
+            differences_found=self._comparison.differences_found,
             seconds=time.perf_counter() - began,
         )
 
-    def _resume(self, extent: Extent) -> None:
-        found = read_progress(
-            self._storage, self._reader, self._cluster.configuration.cluster_id,
-            differences_max=self._findings.differences_max,
-        )  # fmt: skip
-        if found is not None and found[0].position <= extent.position:
-            self._place, self._findings = found
+    @property
+    def _saved(self) -> SavedPosition:
+        cluster_id = self._cluster.configuration.cluster_id
+        return SavedPosition(self._storage, self._reader.directory, cluster_id, "reconcile")
+
+    def _resume(self, coverage: Coverage) -> None:
+        for found, state in self._saved.read(self._reader):
+            with contextlib.suppress(KeyError, TypeError, ValueError):
+                comparison = Comparison.load(
+                    state["findings"], differences_max=self._comparison.differences_max
+                )
+                cursor = ReconcileCursor(
+                    found.position, found.frame_sha256, int(state["timestamp"])
+                )
+                if cursor.position <= coverage.position:
+                    self._cursor, self._comparison = cursor, comparison
+                return
 
     # --- transfers ---
 
-    def _compare_transfers(self, extent: Extent) -> None:
-        """Compare what comes after the place up to what the cluster held when it was asked."""
-        self._close_ledger()  # it must know whatever the cluster can hold by now
+    def _compare_transfers(self, coverage: Coverage) -> None:
+        """Compare the transfers from the cursor up to the coverage."""
+        self._close_ledger()  # the next one must know every event that the cluster can hold by now
         pages: Iterator[Rows] = iter(())
-        first = self._place.timestamp + 1
-        if first <= extent.transfers_timestamp:
-            pages = self._cluster.transfers(
-                timestamp_min=first, timestamp_max=extent.transfers_timestamp
+        first = self._cursor.timestamp + 1
+        if first <= coverage.transfers_timestamp:
+            pages = self._cluster.pages(
+                RecordKind.TRANSFERS,
+                timestamp_min=first,
+                timestamp_max=coverage.transfers_timestamp,
             )
-        for chunk in together(self._chunks(extent.position), pages, TRANSFER, self._take_transfers):
-            self._reached(chunk, extent)
-        self._place = attrs.evolve(
-            self._place, timestamp=max(self._place.timestamp, extent.transfers_timestamp)
+        chunks = self._chunks(coverage.position)
+        for chunk in pair_streams(chunks, pages, TRANSFER, self._take_transfers):
+            self._reached(chunk, coverage)
+        self._cursor = attrs.evolve(
+            self._cursor, timestamp=max(self._cursor.timestamp, coverage.transfers_timestamp)
         )
 
     def _chunks(self, position_max: int) -> Iterator[Chunk]:
-        """The journal's transfers after the place, a page's worth and more at a time."""
-        done = self._place.position
+        """Yield the journal's transfers after the cursor, a page or more at a time."""
+        done = self._cursor.position
         gathered: list[Rows] = []
         count = 0
         for record in self._reader.records(Cursor(position=done + 1)):
@@ -232,12 +258,12 @@ class _Reconciliation:
             done, sha256 = record.position_last, record.sha256
             if done > position_max:
                 done, sha256 = position_max, b""
-            if count >= BATCH_EVENTS_MAX or done == position_max:
+            if count >= self._page_events or done == position_max:
                 yield Chunk(sorted_by_time(joined(gathered, TRANSFER)), done, sha256)
                 gathered, count = [], 0
 
     def _wanted(self, record: Record, done: int, position_max: int) -> Rows | None:
-        """The record's transfers between two positions, as the cluster should have them."""
+        """The record's transfers between two positions, as the cluster should hold them."""
         if record.kind is RecordKind.ACCOUNTS:
             return None
         count_max = self._cluster.configuration.batch_events_max
@@ -250,53 +276,64 @@ class _Reconciliation:
             rows = rows[(positions > done) & (positions <= position_max)]
         if record.kind is RecordKind.EVENTS and len(rows):
             pending, _ = self._journal().transfer_rows(ids_of(rows, "pending_id"))
-            rows = taken_over(rows, pending)
+            rows = with_inherited_fields(rows, pending)
         return rows
 
-    def _reached(self, chunk: Chunk, extent: Extent) -> None:
-        self._place = Place(
+    def _reached(self, chunk: Chunk, coverage: Coverage) -> None:
+        self._cursor = ReconcileCursor(
             chunk.position,
             chunk.frame_sha256,
-            max(self._place.timestamp, int(chunk.rows["timestamp"].max(initial=0))),
+            max(self._cursor.timestamp, int(chunk.rows["timestamp"].max(initial=0))),
         )
         if self._progress is not None:
-            self._progress(chunk.position, extent.position, self._findings.transfers.compared)
+            self._progress(chunk.position, coverage.position, self._comparison.transfers.compared)
         now = time.monotonic()
-        if chunk.frame_sha256 and now - self._saved_at >= SAVE_SECONDS:
+        if chunk.frame_sha256 and now - self._saved_at >= self._save_seconds:
             self._saved_at = now
             try:
-                write_progress(
-                    self._storage, self._reader, self._place, self._findings,
-                    cluster_id=self._cluster.configuration.cluster_id,
-                )  # fmt: skip
+                self._saved.write(
+                    {"findings": self._comparison.dump(), "timestamp": self._cursor.timestamp},
+                    ledger_id=self._reader.head().ledger_id,
+                    position=self._cursor.position,
+                    frame_sha256=self._cursor.frame_sha256,
+                )
             except OSError as error:
                 _log.warning("the progress could not be written: %s", error)
 
     def _take_transfers(self, paired: Paired) -> None:
-        findings = self._findings
-        findings.transfers.compared += paired.journal_count
-        findings.note_different("transfer", paired.journal, paired.cluster)
-        if len(paired.only_journal):
-            held = _by_id(self._cluster.lookup_transfers(ids_of(paired.only_journal)))
-            at_other_times, missing = _matched(paired.only_journal, held)
-            findings.note_different("transfer", *at_other_times)
-            findings.note_missing("transfer", missing)
+        kind = RecordKind.TRANSFERS
+        self._take(kind, paired, partial(self._comparison.note_different, kind))
         if len(paired.only_cluster):
             self._take_unknown_transfers(paired.only_cluster)
 
+    def _take(
+        self, kind: RecordKind, paired: Paired, compare: Callable[[Rows, Rows], object]
+    ) -> None:
+        """Count the journal's rows; give ``compare`` those on both sides that may differ."""
+        self._comparison.counts(kind).compared += paired.journal_count
+        if len(paired.journal):
+            compare(paired.journal, paired.cluster)
+        ours = paired.only_journal
+        if len(ours):  # they may be in the cluster at another time
+            ids = ids_of(ours)
+            theirs = self._cluster.look_up(kind, ids)
+            held = set(ids_of(theirs))
+            compare(ours[[id_ in held for id_ in ids]], theirs)
+            self._comparison.note_missing(kind, [id_ for id_ in ids if id_ not in held])
+
     def _take_unknown_transfers(self, rows: Rows) -> None:
-        """Transfers of the cluster that the journal has not at their times, up to its place."""
+        """Transfers of the cluster that the journal does not have at their times."""
         found, _ = self._journal().transfer_rows(ids_of(rows))
-        known = set(ids_of(found))  # they are compared where the journal has them
+        known = set(ids_of(found))  # these are compared at the journal's time
         extra = [
             id_
             for number, id_ in enumerate(ids_of(rows))
             if id_ not in known and not self._is_expiry(rows[number : number + 1])
         ]
-        self._findings.note_extra("transfer", extra)
+        self._comparison.note_extra(RecordKind.TRANSFERS, extra)
 
     def _is_expiry(self, row: Rows) -> bool:
-        """Whether the journal has it as an expiry, at that time."""
+        """Whether it mirrors an expiry of the journal."""
         if not int(row["flags"][0]) & VOID:
             return False
         [id_], [pending_id] = ids_of(row), ids_of(row, "pending_id")
@@ -304,50 +341,46 @@ class _Reconciliation:
 
     # --- accounts ---
 
-    def _compare_accounts(self, extent: Extent) -> None:
+    def _compare_accounts(self, coverage: Coverage) -> None:
         state = restore_state(
-            self._storage, self._reader.directory, position_max=extent.position
+            self._storage, self._reader.directory, position_max=coverage.position
         ).state
         rows = copy_rows(state.accounts.rows)
         rows["flags"] |= IMPORTED_ACCOUNT
         cut_long_chains(rows, self._cluster.configuration.batch_events_max)
         pages: Iterator[Rows] = iter(())
-        if extent.accounts_timestamp:
-            pages = self._cluster.accounts(timestamp_max=extent.accounts_timestamp)
+        if coverage.accounts_timestamp:
+            pages = self._cluster.pages(
+                RecordKind.ACCOUNTS, timestamp_max=coverage.accounts_timestamp
+            )
         chunks = (
-            Chunk(rows[at : at + BATCH_EVENTS_MAX], extent.position)
-            for at in range(0, len(rows), BATCH_EVENTS_MAX)
+            Chunk(rows[at : at + self._page_events], coverage.position)
+            for at in range(0, len(rows), self._page_events)
         )
-        for _ in together(chunks, pages, ACCOUNT, self._take_accounts):
+        for _ in pair_streams(chunks, pages, ACCOUNT, self._take_accounts):
             pass
         if not self._outstanding:
             return
         ours, theirs = (
             joined([sides[number] for sides in self._outstanding], ACCOUNT) for number in (0, 1)
         )
-        later = find_extent(self._reader, self._cluster)
-        ours = fitting(state, self._reader, ours, theirs, position_max=later.position)
-        self._findings.note_different("account", ours, theirs)
+        later = find_coverage(self._reader, self._cluster)
+        ours = balances_at_a_match(state, self._reader, ours, theirs, position_max=later.position)
+        self._comparison.note_different(RecordKind.ACCOUNTS, ours, theirs)
 
     def _take_accounts(self, paired: Paired) -> None:
-        self._findings.accounts.compared += paired.journal_count
-        if len(paired.journal):
-            self._outstanding.append((paired.journal, paired.cluster))
-        if len(paired.only_journal):
-            held = _by_id(self._cluster.lookup_accounts(ids_of(paired.only_journal)))
-            at_other_times, missing = _matched(paired.only_journal, held)
-            self._outstanding.append(at_other_times)
-            self._findings.note_missing("account", missing)
+        kind = RecordKind.ACCOUNTS
+        self._take(kind, paired, lambda *sides: self._outstanding.append(sides))
         if len(paired.only_cluster):
             ids = ids_of(paired.only_cluster)
             known = {account.id for account in self._journal().lookup_accounts(ids)}
-            self._findings.note_extra("account", [id_ for id_ in ids if id_ not in known])
+            self._comparison.note_extra(kind, [id_ for id_ in ids if id_ not in known])
 
     # --- the journal by id ---
 
-    def _journal(self) -> Ledger:
+    def _journal(self) -> JournalLedger:
         if self._ledger is None:
-            self._ledger = Ledger.open(
+            self._ledger = self._open_ledger(
                 self._reader.directory.path, create=False, read_only=True, storage=self._storage
             )
         return self._ledger
@@ -356,15 +389,3 @@ class _Reconciliation:
         if self._ledger is not None:
             self._ledger.close()
             self._ledger = None
-
-
-def _by_id(rows: Rows) -> dict[int, Rows]:
-    return {id_: rows[at : at + 1] for at, id_ in enumerate(ids_of(rows))}
-
-
-def _matched(rows: Rows, held: dict[int, Rows]) -> tuple[tuple[Rows, Rows], list[int]]:
-    """Those that are held, beside what is held, and the ids of those that are not."""
-    ids = ids_of(rows)
-    there = np.array([id_ in held for id_ in ids], np.bool_)
-    theirs = joined([held[id_] for id_ in ids if id_ in held], rows.dtype)
-    return (rows[there], theirs), [id_ for id_ in ids if id_ not in held]

@@ -1,19 +1,17 @@
-"""Holding rows of the journal against rows of a cluster."""
+"""Comparing rows of the journal with rows of a cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 import numpy as np
 
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import Rows
+from nostro.projections.rules.values import CLOSED
 from nostro.projections.tigerbeetle.errors import Difference, RowsDiffer
-from nostro.projections.tigerbeetle.rows.translation import TAKEN_OVER, VOID
-
-_BALANCES: Final = ("debits_pending", "debits_posted", "credits_pending", "credits_posted")
-CLOSED: Final = 1 << 5
+from nostro.projections.tigerbeetle.operations import EVENT_KINDS
+from nostro.projections.tigerbeetle.rows.translation import BALANCES, INHERITED, VOID
 
 
 def ids_of(rows: Rows, field: str = "id") -> list[int]:
@@ -24,15 +22,14 @@ def ids_of(rows: Rows, field: str = "id") -> list[int]:
 def differences(
     kind: RecordKind, journal: Rows, cluster: Rows, *, balances: bool = False
 ) -> Iterator[Difference]:
-    """Field by field, of rows that stand in the same order.
+    """Yield the fields that differ between rows that stand in the same order.
 
     Args:
         journal: ``ACCOUNT[n]`` or ``TRANSFER[n]`` as :func:`mirrored` gives them.
         cluster: the rows of the same ids.
-        balances: hold the balances of accounts and whether they are closed against each other,
-            too; else accounts are compared as they were created.
+        balances: also compare the balances of accounts and whether they are closed; otherwise
+            accounts are compared as they were created.
     """
-    name = "account" if kind is RecordKind.ACCOUNTS else "transfer"
     if journal.tobytes() == cluster.tobytes():
         return
     for ours, theirs in zip(journal, cluster, strict=True):
@@ -45,7 +42,7 @@ def differences(
             if field == "flags" and kind is RecordKind.ACCOUNTS and not balances:
                 mine, other = mine & ~CLOSED, other & ~CLOSED
             if mine != other and not ignored:
-                yield Difference(name, id_, field, mine, other)
+                yield Difference(EVENT_KINDS[kind].name, id_, field, mine, other)
 
 
 def require_equal(kind: RecordKind, journal: Rows, cluster: Rows, *, position: int) -> None:
@@ -60,9 +57,9 @@ def require_equal(kind: RecordKind, journal: Rows, cluster: Rows, *, position: i
 
 def _ignored(kind: RecordKind, ours: np.void, field: str, *, balances: bool) -> bool:
     if kind is RecordKind.ACCOUNTS:
-        return not balances and field in _BALANCES
+        return not balances and field in BALANCES
     return bool(
-        field in TAKEN_OVER
+        field in INHERITED
         and ours["flags"] & VOID
         and not ours["ledger"]  # an expiry's, which names nothing but the pending transfer
     )

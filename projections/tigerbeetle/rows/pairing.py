@@ -1,4 +1,4 @@
-"""Pairing the rows of two sides that are in order of time, a stretch at a time, by columns."""
+"""Pairing the rows of journal and cluster, both in order of time: a merge join by columns."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _WORDS: Final = ROW_BYTES // 8
 
 
 class Chunk(NamedTuple):
-    """Rows of the journal as the cluster should have them, by timestamp."""
+    """Rows of the journal as the cluster should hold them, by timestamp."""
 
     rows: Rows
     position: int
-    """The last event up to which nothing is left out."""
+    """The chunks up to here hold every event up to this position."""
     frame_sha256: bytes = b""
-    """Of the frame that ends there; empty when none does."""
+    """The hash of the frame that ends there; empty if none does."""
 
 
 class Paired(NamedTuple):
-    """What two sides have in common, and what they have not."""
+    """The rows that both sides have, and the rows that only one has."""
 
     equal: int
-    """So many rows are the same on both sides, to the last bit."""
+    """The number of rows that are the same on both sides, to the last bit."""
     journal: Rows
-    """Those that are on both sides, with the same id and time, and differ otherwise …"""
+    """Rows on both sides with the same id and time that differ in another field …"""
     cluster: Rows
     """… as the cluster has them, in the same order."""
     only_journal: Rows
@@ -38,7 +38,7 @@ class Paired(NamedTuple):
 
     @property
     def journal_count(self) -> int:
-        """So many of the journal's were held against the cluster."""
+        """The number of the journal's rows that were compared."""
         return self.equal + len(self.journal) + len(self.only_journal)
 
 
@@ -71,7 +71,7 @@ def pair(journal: Rows, cluster: Rows) -> Paired:
 def pair_places(
     journal: Rows, cluster: Rows
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """For each row of the journal its place in the cluster, and whether it is there.
+    """The index of each row of the journal in the cluster's, and whether it is there.
 
     Args:
         journal: ``n`` rows in any order.
@@ -93,13 +93,13 @@ def joined(parts: list[Rows], dtype: np.dtype[np.void]) -> Rows:
     return np.concatenate([np.ascontiguousarray(part).view(np.uint8) for part in parts]).view(dtype)
 
 
-def together(
+def pair_streams(
     chunks: Iterable[Chunk],
     pages: Iterator[Rows],
     dtype: np.dtype[np.void],
     take: Callable[[Paired], None],
 ) -> Iterator[Chunk]:
-    """Pair two sides, both by timestamp; each chunk is given back once all up to it is taken."""
+    """Pair two sides, both by timestamp; yield each chunk once ``take`` got every row up to it."""
     held: Rows = np.zeros(0, dtype)
     for chunk in chunks:
         rest = chunk.rows

@@ -1,4 +1,4 @@
-"""Requests to a cluster in rows, each with a time after which it counts as unanswered."""
+"""Requests to a cluster in rows, over one session, each with a timeout and no retry."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Final, Self
 
 import numpy as np
 
-from nostro.journal.model import ACCOUNT, CREATE_RESULT, TRANSFER, Rows
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.model import CREATE_RESULT, TRANSFER, Rows
 from nostro.journal.rows import u128_words
 from nostro.projections.tigerbeetle.configuration import (
     BATCH_EVENTS_MAX,
     ClusterConfiguration,
 )
 from nostro.projections.tigerbeetle.errors import ClusterUnreachable
-from nostro.projections.tigerbeetle.operations import Operation
+from nostro.projections.tigerbeetle.operations import EVENT_KINDS, Operation
 from nostro.projections.tigerbeetle.rows.change_events import CHANGE_EVENT, changes_between
 from nostro.projections.tigerbeetle.session.session import Connect, Reply, Session
 
@@ -56,7 +57,7 @@ REVERSED: Final = 1
 
 
 class Cluster:
-    """A session and its configuration. Not thread-safe.
+    """One session and its configuration. Not thread-safe.
 
     Every call raises ConnectionFailed when there is no answer in time.
     """
@@ -65,50 +66,61 @@ class Cluster:
         self.configuration = configuration
         self._session = connect()
 
-    def create_accounts(self, rows: Rows) -> Future[Reply]:
-        """Begin to create ``ACCOUNT[n]``, n up to 8,189; see :meth:`results`."""
-        return self._session.submit(Operation.CREATE_ACCOUNTS, rows)
-
-    def create_transfers(self, rows: Rows) -> Future[Reply]:
-        """Begin to create ``TRANSFER[n]``, n up to 8,189; see :meth:`results`."""
-        return self._session.submit(Operation.CREATE_TRANSFERS, rows)
+    def create(self, kind: RecordKind, rows: Rows) -> Future[Reply]:
+        """Begin to create ``ACCOUNT[n]`` or ``TRANSFER[n]``, n up to 8,189; see :meth:`results`."""
+        return self._session.submit(EVENT_KINDS[kind].create, rows)
 
     def results(self, future: Future[Reply]) -> tuple[Rows, int]:
         """``CREATE_RESULT[n]`` of what was begun, and the cluster's clock then, ns."""
         reply = self._wait(future)
         return np.frombuffer(reply.data, CREATE_RESULT), reply.timestamp
 
-    def lookup_accounts(self, ids: Sequence[int]) -> Rows:
-        """``ACCOUNT[m]`` of those that are there."""
-        return self._lookup(Operation.LOOKUP_ACCOUNTS, ids, ACCOUNT)
+    def look_up(self, kind: RecordKind, ids: Sequence[int]) -> Rows:
+        """The rows that exist, in the order asked for."""
+        its, count_max = EVENT_KINDS[kind], self.configuration.batch_events_max
+        parts = [
+            self._rows(its.look_up, id_words(ids[at : at + count_max]), its.dtype)
+            for at in range(0, len(ids), count_max)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, its.dtype)
 
-    def lookup_transfers(self, ids: Sequence[int]) -> Rows:
-        """``TRANSFER[m]`` of those that are there."""
-        return self._lookup(Operation.LOOKUP_TRANSFERS, ids, TRANSFER)
+    def query(self, kind: RecordKind, query: Rows) -> Rows:
+        """The rows that a ``QUERY_FILTER[1]`` selects, one message of them at most."""
+        return self._rows(EVENT_KINDS[kind].query, query, EVENT_KINDS[kind].dtype)
 
-    def query_accounts(self, query: Rows) -> Rows:
-        """``ACCOUNT[m]``, of a ``QUERY_FILTER[1]``."""
-        return self._rows(Operation.QUERY_ACCOUNTS, query, ACCOUNT)
+    def newest(self, kind: RecordKind) -> Rows:
+        """The newest row by timestamp; none if the cluster has none."""
+        return self.query(kind, by_time(limit=1, is_reversed=True))
 
-    def query_transfers(self, query: Rows) -> Rows:
-        """``TRANSFER[m]``, of a ``QUERY_FILTER[1]``."""
-        return self._rows(Operation.QUERY_TRANSFERS, query, TRANSFER)
+    def pages(
+        self, kind: RecordKind, *, timestamp_min: int = 0, timestamp_max: int = 0
+    ) -> Iterator[Rows]:
+        """Yield pages of rows by timestamp; the next is requested while the caller works on one.
 
-    def newest_account(self) -> Rows:
-        """``ACCOUNT[1]``, by timestamp; ``ACCOUNT[0]`` when there is none."""
-        return self.query_accounts(by_time(limit=1, is_reversed=True))
+        Args:
+            timestamp_min: the first time, ns; 0 does not filter.
+            timestamp_max: the last time, ns; 0 does not filter.
+        """
+        its, count_max = EVENT_KINDS[kind], self.configuration.batch_events_max
 
-    def newest_transfer(self) -> Rows:
-        """``TRANSFER[1]``, by timestamp; ``TRANSFER[0]`` when there is none."""
-        return self.query_transfers(by_time(limit=1, is_reversed=True))
+        def request(timestamp_min: int) -> Future[Reply]:
+            query = by_time(
+                timestamp_min=timestamp_min, timestamp_max=timestamp_max, limit=count_max
+            )
+            return self._session.submit(its.query, query)
 
-    def accounts(self, *, timestamp_min: int = 0, timestamp_max: int = 0) -> Iterator[Rows]:
-        """Pages of ``ACCOUNT[m]`` by timestamp; the next is asked for while one is worked on."""
-        return self._pages(Operation.QUERY_ACCOUNTS, ACCOUNT, timestamp_min, timestamp_max)
-
-    def transfers(self, *, timestamp_min: int = 0, timestamp_max: int = 0) -> Iterator[Rows]:
-        """Pages of ``TRANSFER[m]`` by timestamp; the next is asked for while one is worked on."""
-        return self._pages(Operation.QUERY_TRANSFERS, TRANSFER, timestamp_min, timestamp_max)
+        future = request(timestamp_min)
+        while True:
+            page = np.frombuffer(self._wait(future).data, its.dtype)
+            if not len(page):  # a short page need not be the last: a server may hold smaller ones
+                return
+            following = int(page["timestamp"][-1]) + 1
+            more = not timestamp_max or following <= timestamp_max
+            if more:
+                future = request(following)
+            yield page
+            if not more:
+                return
 
     def has_transfers(self, account_id: int) -> bool:
         """Whether any transfer names the account."""
@@ -129,13 +141,9 @@ class Cluster:
             timestamp_min = int(page["timestamp"][-1]) + 1
 
     def now(self) -> int:
-        """The cluster's clock, ns: whatever it carries out from here on is later."""
+        """The cluster's clock, ns: every event it creates from here on is later."""
         query = id_words([1])
         return self._wait(self._session.submit(Operation.LOOKUP_ACCOUNTS, query)).timestamp
-
-    def probe(self) -> None:
-        """Return once the cluster has answered a look-up of nothing that is there."""
-        self.now()
 
     def close(self) -> None:
         self._session.close()
@@ -145,38 +153,6 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _lookup(self, operation: Operation, ids: Sequence[int], dtype: np.dtype[np.void]) -> Rows:
-        count_max = self.configuration.batch_events_max
-        parts = [
-            self._rows(operation, id_words(ids[at : at + count_max]), dtype)
-            for at in range(0, len(ids), count_max)
-        ]
-        return np.concatenate(parts) if parts else np.zeros(0, dtype)
-
-    def _pages(
-        self, operation: Operation, dtype: np.dtype[np.void], timestamp_min: int, timestamp_max: int
-    ) -> Iterator[Rows]:
-        count_max = self.configuration.batch_events_max
-
-        def ask(timestamp_min: int) -> Future[Reply]:
-            query = by_time(
-                timestamp_min=timestamp_min, timestamp_max=timestamp_max, limit=count_max
-            )
-            return self._session.submit(operation, query)
-
-        future = ask(timestamp_min)
-        while True:
-            page = np.frombuffer(self._wait(future).data, dtype)
-            if not len(page):  # a short page need not be the last: a server may hold smaller ones
-                return
-            following = int(page["timestamp"][-1]) + 1
-            more = not timestamp_max or following <= timestamp_max
-            if more:
-                future = ask(following)
-            yield page
-            if not more:
-                return
 
     def _rows(self, operation: Operation, body: Rows, dtype: np.dtype[np.void]) -> Rows:
         return np.frombuffer(self._wait(self._session.submit(operation, body)).data, dtype)
@@ -191,9 +167,9 @@ class Cluster:
 
 
 def native_connect(configuration: ClusterConfiguration) -> Connect:
-    """What opens sessions with the cluster itself, by TigerBeetle's client library.
+    """A function that opens sessions with the cluster through TigerBeetle's client library.
 
-    The library is loaded with the first of them; ClientMissing is raised then if it is not there.
+    The first session loads the library, and raises ClientMissing if it is not installed.
     """
 
     def connect() -> Session:

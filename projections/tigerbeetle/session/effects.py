@@ -1,7 +1,7 @@
-"""What is to be asked of a cluster, apart from how one waits for it.
+"""Requests as effects ("sans I/O"): each is written once, for threads and for tasks.
 
-A request is a generator: it yields what to wait for, and is resumed with the reply, or with the
-error in its place. :func:`carry_out` waits in a thread, :func:`carry_out_async` in a task.
+A request is a generator. It yields an effect to wait for, and is resumed with the reply or with an
+error. :func:`run` waits in the calling thread, :func:`run_async` in the running task.
 """
 
 from __future__ import annotations
@@ -18,81 +18,82 @@ from nostro.projections.tigerbeetle.session.session import Reply
 T = TypeVar("T")
 
 
-class Wait(NamedTuple):
-    """For a reply; TimeoutError is the answer when there is none in time."""
+class AwaitReply(NamedTuple):
+    """Wait for a reply; without one in time the request is resumed with TimeoutError."""
 
     future: Future[Reply]
     seconds: float
 
 
-class Pause(NamedTuple):
+class Sleep(NamedTuple):
     seconds: float
 
 
-Steps: TypeAlias = Generator[Wait | Pause, Reply | None, T]
+Effect: TypeAlias = AwaitReply | Sleep
+Effects: TypeAlias = Generator[Effect, Reply | None, T]
 
 
 class _Done(NamedTuple, Generic[T]):
     value: T
 
 
-def carry_out(steps: Steps[T], pause: Callable[[float], object]) -> T:
-    """The result of ``steps``, in this thread; ``pause`` waits for so many seconds, or less."""
-    step = _advance(steps, None)
+def run(effects: Effects[T], sleep: Callable[[float], object]) -> T:
+    """The result of ``effects``, in this thread; ``sleep`` waits for some seconds, or less."""
+    step = _advance(effects, None)
     while not isinstance(step, _Done):
-        came: Reply | Exception | None = None
-        if isinstance(step, Pause):
-            pause(step.seconds)
+        outcome: Reply | Exception | None = None
+        if isinstance(step, Sleep):
+            sleep(step.seconds)
         else:
             try:
-                came = step.future.result(step.seconds)
+                outcome = step.future.result(step.seconds)
             except (TimeoutError, ClusterError) as error:
-                came = error
-        step = _advance(steps, came)
+                outcome = error
+        step = _advance(effects, outcome)
     value: T = step.value
     return value
 
 
-async def carry_out_async(steps: Steps[T]) -> T:
-    """The result of ``steps``, in this task. What follows on an error runs in another thread.
+async def run_async(effects: Effects[T]) -> T:
+    """The result of ``effects``, in this task. The handling of an error runs in another thread.
 
-    Cancelling it leaves the request under way as it is.
+    Cancelling the task leaves its request in flight.
     """
-    step = _advance(steps, None)
+    step = _advance(effects, None)
     while not isinstance(step, _Done):
-        came: Reply | Exception | None = None
-        if isinstance(step, Pause):
+        outcome: Reply | Exception | None = None
+        if isinstance(step, Sleep):
             await asyncio.sleep(step.seconds)
         else:
             try:
-                came = await _reply(step)
+                outcome = await _reply(step)
             except (TimeoutError, ClusterError) as error:
-                came = error
-        if isinstance(came, Reply):
-            step = _advance(steps, came)
+                outcome = error
+        if isinstance(outcome, Reply):
+            step = _advance(effects, outcome)
         else:  # a session is closed or opened, which may take a while
-            step = await asyncio.to_thread(_advance, steps, came)
+            step = await asyncio.to_thread(_advance, effects, outcome)
     value: T = step.value
     return value
 
 
-def _advance(steps: Steps[T], came: Reply | Exception | None) -> Wait | Pause | _Done[T]:
+def _advance(effects: Effects[T], outcome: Reply | Exception | None) -> Effect | _Done[T]:
     try:
-        return steps.throw(came) if isinstance(came, Exception) else steps.send(came)
+        return effects.throw(outcome) if isinstance(outcome, Exception) else effects.send(outcome)
     except StopIteration as end:
         return _Done(end.value)
 
 
-async def _reply(step: Wait) -> Reply:
+async def _reply(step: AwaitReply) -> Reply:
     """asyncio.wrap_future would cancel the request, which the client library cannot take back."""
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
 
-    def tell(_: Future[Reply]) -> None:
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits
+    def wake(_: Future[Reply]) -> None:
+        with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(done.set)
 
-    step.future.add_done_callback(tell)
+    step.future.add_done_callback(wake)
     async with asyncio.timeout(step.seconds):
         await done.wait()
     return step.future.result()

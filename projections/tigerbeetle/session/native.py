@@ -1,7 +1,7 @@
-"""TigerBeetle's client library, fed with rows as they are.
+"""Sessions through TigerBeetle's client library, which reads the rows' own memory.
 
 The package's own client makes a Python object and a C structure of every event, which takes 12 µs
-each. Here the rows' own memory is handed over, and the reply comes back as bytes.
+each. Here the library gets a pointer to the rows, and the reply comes back as bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import logging
 import threading
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from nostro.journal.model import Rows
 from nostro.journal.rows import u128_words
@@ -38,15 +38,12 @@ _counter: Final = itertools.count(1)
 _sessions: Final[dict[int, NativeSession]] = {}
 
 
-class _UnderWay:
-    """A request that has no reply yet: what the library works on must stay where it is."""
+class _InFlight(NamedTuple):
+    """A request without a reply: the library reads its memory, which must not move."""
 
-    __slots__ = ("body", "future", "packet")
-
-    def __init__(self, packet: Any, body: Rows, future: Future[Reply]) -> None:
-        self.packet = packet
-        self.body = body
-        self.future = future
+    packet: Any
+    body: Rows
+    future: Future[Reply]
 
 
 class NativeSession:
@@ -60,7 +57,7 @@ class NativeSession:
     def __init__(self, configuration: ClusterConfiguration) -> None:
         addresses = configuration.resolved().encode("ascii")
         self._client = bindings.CClient()
-        self._under_way: dict[int, _UnderWay] = {}
+        self._in_flight: dict[int, _InFlight] = {}
         self._closing = threading.Lock()
         self._is_closed = False
         self._key = next(_counter)
@@ -87,14 +84,14 @@ class NativeSession:
         packet.operation = int(operation)
         packet.data = body.ctypes.data
         packet.data_size = body.nbytes
-        self._under_way[number] = _UnderWay(packet, body, future)
+        self._in_flight[number] = _InFlight(packet, body, future)
         with self._closing:
             taken = not self._is_closed and (
                 bindings.tb_client_submit(ctypes.byref(self._client), ctypes.byref(packet))
                 == bindings.ClientStatus.OK
             )
         if not taken:
-            del self._under_way[number]
+            del self._in_flight[number]
             future.set_exception(SessionClosed())
         return future
 
@@ -107,11 +104,11 @@ class NativeSession:
         _sessions.pop(self._key, None)
 
     def _complete(self, number: int, status: int, reply: Reply) -> None:
-        under_way = self._under_way.pop(number)
+        in_flight = self._in_flight.pop(number)
         if status == bindings.PacketStatus.OK:
-            under_way.future.set_result(reply)
+            in_flight.future.set_result(reply)
         else:
-            under_way.future.set_exception(_error(status, under_way.packet.operation))
+            in_flight.future.set_exception(_error(status, in_flight.packet.operation))
 
 
 @bindings.OnCompletion  # type: ignore[untyped-decorator]

@@ -1,9 +1,8 @@
-"""Look-ups and queries of a cluster: in as many requests as it takes.
+"""Look-ups and queries of a cluster, in as many requests as they need.
 
-Every query is answered in order of time, and no two accounts or transfers share a time. So what
-does not fit into a reply is asked for from where it ended, and nothing is met twice or left out:
-what is created meanwhile is later than all there was. (But for imported transfers, which are as
-early as they say.)
+The cluster answers every query in order of time, and no two accounts or transfers share a time. The
+next request starts where the last reply ended, so no row is repeated or missed: rows created
+meanwhile are later than all others. (Imported transfers are the exception; they keep their times.)
 """
 
 from __future__ import annotations
@@ -23,53 +22,54 @@ from nostro.journal.rows import field_ints, u128_words
 from nostro.projections.queries.filters import Selection
 from nostro.projections.tigerbeetle.configuration import BATCH_EVENTS_MAX
 from nostro.projections.tigerbeetle.operations import Operation
+from nostro.projections.tigerbeetle.rows.translation import BALANCES
 from nostro.projections.tigerbeetle.session.cluster import (
     ACCOUNT_FILTER,
     QUERY_FILTER,
     REVERSED,
     id_words,
 )
-from nostro.projections.tigerbeetle.session.effects import Steps
-from nostro.projections.tigerbeetle.session.exchange import Exchange
+from nostro.projections.tigerbeetle.session.effects import Effects
+from nostro.projections.tigerbeetle.session.retrying_client import RetryingClient
 
 _U128: Final = ("<u8", (2,))
 ACCOUNT_BALANCE: Final = np.dtype(
     [
-        ("debits_pending", *_U128),
-        ("debits_posted", *_U128),
-        ("credits_pending", *_U128),
-        ("credits_posted", *_U128),
+        *((name, *_U128) for name in BALANCES),
         ("timestamp", "<u8"),
         ("reserved", "u1", (56,)),
     ]
 )
-"""TigerBeetle's balances of an account at a moment, 128 bytes."""
+"""TigerBeetle's balances of an account at one time, 128 bytes."""
 
 if ACCOUNT_BALANCE.itemsize != 128:
     raise AssertionError("the layout does not have TigerBeetle's size")
 
 
 def look_up(
-    exchange: Exchange, operation: Operation, ids: Sequence[int], dtype: np.dtype[np.void]
-) -> Steps[Rows]:
-    """``dtype[m]`` of those that are there, in the order asked for."""
-    count_max = exchange.configuration.batch_events_max
+    client: RetryingClient, operation: Operation, ids: Sequence[int], dtype: np.dtype[np.void]
+) -> Effects[Rows]:
+    """``dtype[m]`` of the ids that exist, in the order given."""
+    count_max = client.configuration.batch_events_max
     parts = []
     for start in range(0, len(ids), count_max):
         body = id_words(map(int, ids[start : start + count_max]))
-        parts.append((yield from exchange.read(operation, body)))
+        parts.append((yield from client.read(operation, body)))
     return np.frombuffer(b"".join(parts), dtype)
 
 
 def select(
-    exchange: Exchange, operation: Operation, selection: Selection | None, dtype: np.dtype[np.void]
-) -> Steps[Rows]:
-    """``dtype[m]``, m up to the limit: what a sound filter selects, by time."""
+    client: RetryingClient,
+    operation: Operation,
+    selection: Selection | None,
+    dtype: np.dtype[np.void],
+) -> Effects[Rows]:
+    """``dtype[m]``, m up to the limit: the rows of a valid filter, by time."""
     parts: list[Rows] = []
     while selection is not None:
         limit = min(selection.limit, BATCH_EVENTS_MAX)
         body = _filter(attrs.evolve(selection, limit=limit))
-        page = np.frombuffer((yield from exchange.read(operation, body)), dtype)
+        page = np.frombuffer((yield from client.read(operation, body)), dtype)
         parts.append(page)
         is_last = len(page) < limit or len(page) == selection.limit
         selection = None if is_last else _after(selection, page)
@@ -78,7 +78,7 @@ def select(
 
 def balances_from_rows(rows: Rows) -> list[AccountBalance]:
     """The balances of ``ACCOUNT_BALANCE[n]``."""
-    names = "debits_pending", "debits_posted", "credits_pending", "credits_posted", "timestamp"
+    names = *BALANCES, "timestamp"
     columns = [field_ints(rows[name]) for name in names]
     return [
         AccountBalance(**dict(zip(names, values, strict=True)))
@@ -87,7 +87,7 @@ def balances_from_rows(rows: Rows) -> list[AccountBalance]:
 
 
 def _after(selection: Selection, page: Rows) -> Selection | None:
-    """What is still wanted of the same after ``page``."""
+    """The rest of ``selection`` after ``page``; None if it is complete."""
     last, limit = int(page["timestamp"][-1]), selection.limit - len(page)
     if selection.is_reversed:
         following = attrs.evolve(selection, timestamp_max=last - 1, limit=limit)

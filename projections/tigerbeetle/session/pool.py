@@ -1,8 +1,8 @@
 """A few sessions with one cluster, shared by any number of callers.
 
-A session has one message under way at a time, and the client library gathers what waits for it. So
-callers share sessions: each request goes to the one with the fewest under way, and the pool opens
-another only while all are busy. A cluster keeps 64 sessions for all of its clients.
+A session has one message in flight at a time, and the client library gathers the requests that
+wait. Callers share sessions: each request goes to the session with the fewest in flight, and the
+pool opens another only while all are busy. A cluster keeps 64 sessions for all of its clients.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from nostro.projections.tigerbeetle.operations import Operation
 from nostro.projections.tigerbeetle.session.session import Connect, Reply, Session
 
 SESSIONS_MAX: Final = 64
-"""What a cluster keeps, for all of its clients."""
+"""A cluster keeps this many sessions for all of its clients."""
 
 
-class _Place:
+class _Slot:
     """Room for a session."""
 
     def __init__(self) -> None:
         self.session: Session | None = None
-        self.under_way: set[Future[Reply]] = set()
+        self.in_flight: set[Future[Reply]] = set()
         """Changed without a lock: adding and discarding are atomic."""
         self.opening = threading.Lock()
 
 
 class Sent(NamedTuple):
-    """A request under way."""
+    """A request in flight."""
 
     session: Session
     future: Future[Reply]
 
 
 class SessionPool:
-    """Thread-safe. In a forked process it counts as closed: the library's threads are not there."""
+    """Thread-safe. A forked process sees it as closed: it lacks the library's threads."""
 
     def __init__(self, configuration: ClusterConfiguration, connect: Connect, *, size: int) -> None:
         if not 1 <= size <= SESSIONS_MAX:
             raise InvalidField("sessions", size, f"must be from 1 to {SESSIONS_MAX}")
         self._configuration = configuration
         self._connect = connect
-        self._places = [_Place() for _ in range(size)]
+        self._slots = [_Slot() for _ in range(size)]
         self._lock = threading.Lock()
         self._process_id = os.getpid()
         self.closed = threading.Event()
@@ -57,12 +57,12 @@ class SessionPool:
         return not self.closed.is_set() and os.getpid() == self._process_id
 
     def check_open(self) -> None:
-        """Raises LedgerClosed once it is closed, and in a forked process."""
+        """Raise LedgerClosed if it is closed, or this is a forked process."""
         if not self.is_open:
             raise LedgerClosed(str(self._configuration))
 
     def submit(self, operation: Operation, body: Rows) -> Sent:
-        """Begin a request on the session with the fewest; see :meth:`Session.submit`.
+        """Begin a request on the session with the fewest in flight; see :meth:`Session.submit`.
 
         Raises:
             LedgerClosed, HostUnknown, ClientFailed: nothing was sent.
@@ -70,54 +70,54 @@ class SessionPool:
         while True:
             self.check_open()
             with self._lock:
-                place = min(self._places, key=_business)
-                if place.session is not None and self.is_open:
-                    future = place.session.submit(operation, body)
-                    place.under_way.add(future)
-                    future.add_done_callback(place.under_way.discard)
-                    return Sent(place.session, future)
-            self._open(place)
+                slot = min(self._slots, key=_load)
+                if slot.session is not None and self.is_open:
+                    future = slot.session.submit(operation, body)
+                    slot.in_flight.add(future)
+                    future.add_done_callback(slot.in_flight.discard)
+                    return Sent(slot.session, future)
+            self._open(slot)
 
     def fill(self) -> None:
-        """Open every session that there is room for; raises what :meth:`submit` does."""
-        for place in self._places:
-            self._open(place)
+        """Open all sessions; raises what :meth:`submit` does."""
+        for slot in self._slots:
+            self._open(slot)
 
     def discard(self, session: Session) -> None:
         """Close a session that does not answer; the next request opens another."""
         with self._lock:
-            for place in self._places:
-                if place.session is session:
-                    place.session = None
-                    place.under_way = set()
+            for slot in self._slots:
+                if slot.session is session:
+                    slot.session = None
+                    slot.in_flight = set()
         session.close()
 
     def close(self) -> None:
-        """What is under way ends with SessionClosed."""
+        """Close all sessions; requests in flight end with SessionClosed."""
         if os.getpid() != self._process_id:
             return
         with self._lock:
             self.closed.set()
-            sessions = [place.session for place in self._places if place.session is not None]
-            for place in self._places:
-                place.session = None
+            sessions = [slot.session for slot in self._slots if slot.session is not None]
+            for slot in self._slots:
+                slot.session = None
         for session in sessions:
             session.close()
 
-    def _open(self, place: _Place) -> None:
-        with place.opening:
+    def _open(self, slot: _Slot) -> None:
+        with slot.opening:
             self.check_open()
-            if place.session is not None:
+            if slot.session is not None:
                 return
             session = self._connect()
             with self._lock:
                 if self.is_open:
-                    place.session = session
+                    slot.session = session
                     return
         session.close()
         self.check_open()
 
 
-def _business(place: _Place) -> tuple[int, bool]:
+def _load(slot: _Slot) -> tuple[int, bool]:
     """A session that is open comes before one that is not."""
-    return len(place.under_way), place.session is None
+    return len(slot.in_flight), slot.session is None

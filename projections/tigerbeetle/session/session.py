@@ -1,6 +1,6 @@
-"""The seam to a cluster: raw requests and raw replies, as TigerBeetle's client library has them.
+"""The interface to a cluster: raw requests and raw replies, as in TigerBeetle's client library.
 
-:class:`Session` is what the rest knows of the client library, so that a test can stand in for it.
+Other modules use only :class:`Session`, so a test can replace the client library.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ class Reply(NamedTuple):
 
 
 class Session(Protocol):
-    """One client's session. Of three requests under way, none overtakes another; of more, some may.
+    """One client's session. Up to three requests in flight stay in order; more may not.
 
-    A future's result raises what is in :mod:`nostro.projections.tigerbeetle.errors`.
+    A future's result raises an error of :mod:`nostro.projections.tigerbeetle.errors`.
     """
 
     def submit(self, operation: Operation, body: Rows) -> Future[Reply]:
         """Begin a request; ``body`` is contiguous and must not change until it has its reply.
 
-        Never blocks, and never fails here: errors are the future's.
+        Never blocks and never raises: the future carries errors.
         """
         ...
 
     def close(self) -> None:
-        """End the session. What is under way ends with SessionClosed, be it carried out or not."""
+        """End the session. Requests in flight end with SessionClosed, carried out or not."""
         ...
 
 

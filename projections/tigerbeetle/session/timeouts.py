@@ -1,4 +1,4 @@
-"""Pending transfers of a cluster that have a timeout: which of them expired, and when."""
+"""Timeouts of a cluster's pending transfers: which of them ended, and when."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import Rows
 from nostro.projections.rules.values import NS_PER_SECOND, PENDING, RESOLVING
 from nostro.projections.state.ledger_state import LedgerState
@@ -16,7 +17,7 @@ from nostro.projections.tigerbeetle.rows.compare import ids_of
 from nostro.projections.tigerbeetle.session.cluster import Cluster
 
 GRACE_NS: Final = 10 * NS_PER_SECOND
-"""A cluster lets expire what is due within so long, unless it was away."""
+"""A running cluster expires due transfers within this time."""
 
 
 class _Timed(NamedTuple):
@@ -26,21 +27,21 @@ class _Timed(NamedTuple):
     """ns"""
 
 
-class Timeouts:
-    """Those that are still open, as far as transfers have been noted."""
+class PendingTimeouts:
+    """The open pending transfers with a timeout, among the transfers noted so far."""
 
     def __init__(self) -> None:
         self._open: dict[int, _Timed] = {}
 
     @classmethod
-    def of(cls, cluster: Cluster, pending: Iterable[int]) -> Timeouts:
-        """Those among open pending transfers, by id: an import does not keep timeouts."""
+    def of(cls, cluster: Cluster, pending: Iterable[int]) -> PendingTimeouts:
+        """The timeouts of open pending transfers, given by id: an import does not keep timeouts."""
         timeouts = cls()
-        timeouts.note(cluster.lookup_transfers(list(pending)))
+        timeouts.note(cluster.look_up(RecordKind.TRANSFERS, list(pending)))
         return timeouts
 
     def note(self, rows: Rows) -> None:
-        """``TRANSFER[n]`` of the cluster have come, in order of time."""
+        """Note the next ``TRANSFER[n]`` of the cluster, in order of time."""
         flags = rows["flags"]
         timed = rows[(flags & PENDING != 0) & (rows["timeout"] != 0)]
         for id_, created_at, seconds in zip(
@@ -51,17 +52,20 @@ class Timeouts:
             self.forget(ids_of(rows[flags & RESOLVING != 0], "pending_id"))
 
     def forget(self, ids: Iterable[int]) -> None:
-        """They are open no more."""
+        """These are no longer open."""
         for id_ in ids:
             self._open.pop(id_, None)
 
     def ended(
         self, cluster: Cluster, until: int
     ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """What expired up to a time at which no transfer before is to come, as (id, when in ns).
+        """The timeouts that ended up to a time, as (id, time of expiry in ns).
 
-        The cluster tells when. The second list is of those of which it knows no events at all, as
-        it may be of old ones: they expired when their time had run out, or soon after.
+        The first list has the times of the cluster's change events. The second list holds old
+        transfers for which the cluster keeps no change events, with the times their timeouts ended.
+
+        Args:
+            until: ns; every transfer up to then must have been noted.
         """
         due = {id_: it for id_, it in self._open.items() if it.expires_at <= until}
         if not due:

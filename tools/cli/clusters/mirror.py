@@ -12,9 +12,9 @@ from nostro.journal.storage.files import Storage
 from nostro.projections.ledger.mirroring import backend
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
 from nostro.projections.tigerbeetle.mirror.cursor import forget_cursor
+from nostro.projections.tigerbeetle.mirror.files import mirrors_of
 from nostro.projections.tigerbeetle.mirror.health import MirrorHealth, MirrorState, metrics
 from nostro.projections.tigerbeetle.mirror.mirror import Mirror
-from nostro.projections.tigerbeetle.mirror.place import mirror_places
 from nostro.tools.cli.clusters.cluster_options import cluster_options, configuration
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import CHECK_FAILED, WRONG_USE, CommandFailed
@@ -127,10 +127,10 @@ def _show_status(
     directory: Path, cluster_id: str | None, *, as_metrics: bool, as_json: bool
 ) -> None:
     storage = Storage()
-    places = mirror_places(storage, Directory(directory))
+    mirrors = mirrors_of(storage, Directory(directory))
     if cluster_id is not None:
-        places = [place for place in places if str(place.cluster_id) == cluster_id]
-    healths = [health for place in places if (health := place.health_now(storage)) is not None]
+        mirrors = [files for files in mirrors if str(files.cluster_id) == cluster_id]
+    healths = [health for files in mirrors if (health := files.health_now(storage)) is not None]
     if not healths:
         raise CommandFailed(
             f"{directory} is not mirrored, and never was", code=CHECK_FAILED,

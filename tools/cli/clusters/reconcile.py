@@ -9,8 +9,9 @@ import click
 
 from nostro.journal import AccountFlags, TransferFlags
 from nostro.journal.storage.directory import Directory, require_ledger
+from nostro.projections.ledger.ledger import Ledger
 from nostro.projections.tigerbeetle.errors import ConnectionFailed, Difference, ForeignData
-from nostro.projections.tigerbeetle.reconcile.findings import Counts
+from nostro.projections.tigerbeetle.reconcile.comparison import Counts
 from nostro.projections.tigerbeetle.reconcile.reconcile import (
     DIFFERENCES_MAX,
     ReconcileReport,
@@ -92,6 +93,7 @@ def reconcile_command(
             report = reconcile(
                 directory,
                 cluster,
+                open_ledger=Ledger.open,
                 resume=resume,
                 differences_max=differences_max,
                 progress=tell,

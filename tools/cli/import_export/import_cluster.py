@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from nostro.projections.ledger.ledger import Ledger
 from nostro.projections.tigerbeetle.errors import ConnectionFailed, ImportRefused
 from nostro.projections.tigerbeetle.importing.cluster_import import ClusterImport, ImportReport
 from nostro.tools.cli.clusters.cluster_options import cluster_options, configuration
@@ -62,7 +63,7 @@ def import_cluster(
     has_begun = False
     try:
         with (
-            ClusterImport(directory, cluster) as importing,
+            ClusterImport(directory, cluster, open_ledger=Ledger.open) as importing,
             stop_on_signal() as stop,
             show_progress("import", "transfers", quiet=quiet) as progress,
         ):

@@ -1,12 +1,10 @@
-"""How much of the journal a cluster holds, whatever else is in it.
+"""The coverage of a cluster: the position up to which it holds the journal's events.
 
-Events are mirrored in order, so the newest row of the cluster that the journal knows says it. What
-is newer in the cluster and unknown to the journal is passed over; who compares will meet it.
+Events are mirrored in order, so the newest row that both have marks the position. Newer rows that
+only the cluster has are skipped here; the comparison finds them.
 """
 
 from __future__ import annotations
-
-from typing import Final
 
 import attrs
 import numpy as np
@@ -18,39 +16,38 @@ from nostro.journal.model import Rows
 from nostro.journal.reading.reader import Cursor, Reader, Record
 from nostro.projections.tigerbeetle.configuration import BATCH_EVENTS_MAX
 from nostro.projections.tigerbeetle.errors import ForeignData
+from nostro.projections.tigerbeetle.operations import EVENT_KINDS
 from nostro.projections.tigerbeetle.rows.compare import ids_of
 from nostro.projections.tigerbeetle.rows.pairing import pair_places
 from nostro.projections.tigerbeetle.rows.translation import mirrored
 from nostro.projections.tigerbeetle.session.cluster import Cluster, by_time
 
-_NAMES: Final = {RecordKind.ACCOUNTS: "account", RecordKind.TRANSFERS: "transfer"}
-
 
 @attrs.frozen
-class Extent:
-    """A cluster at one moment."""
+class Coverage:
+    """The coverage of a cluster at one time."""
 
     position: int
-    """It holds every event up to there; of the record there perhaps not all."""
+    """It holds every event up to there, perhaps only part of the record that ends later."""
     accounts_timestamp: int
-    """When its newest account was created, known to the journal or not, ns; 0 if there is none."""
+    """The time of its newest account, known to the journal or not, ns; 0 if it has none."""
     transfers_timestamp: int
-    """The same of its newest transfer."""
+    """The time of its newest transfer, likewise."""
 
 
-def find_extent(reader: Reader, cluster: Cluster) -> Extent:
-    """Ask the cluster how far it is.
+def find_coverage(reader: Reader, cluster: Cluster) -> Coverage:
+    """The coverage of the cluster now.
 
     Raises:
         ConnectionFailed: no answer.
         ForeignData: it is not empty, and nothing of the journal is in it.
         Damage: the journal cannot be read there.
     """
-    newest = {kind: _page(cluster, kind, limit=1) for kind in _NAMES}
+    newest = {kind: _page(cluster, kind, limit=1) for kind in EVENT_KINDS}
     found = [_position_of_newest(reader, cluster, kind, page) for kind, page in newest.items()]
     position = _after_nothing(reader, max(found))
     times = (int(page["timestamp"].max(initial=0)) for page in newest.values())
-    return Extent(position, *times)
+    return Coverage(position, *times)
 
 
 def has_row(reader: Reader, kind: RecordKind, row: Rows) -> bool:
@@ -59,7 +56,7 @@ def has_row(reader: Reader, kind: RecordKind, row: Rows) -> bool:
 
 
 def mirrored_positions(record: Record) -> npt.NDArray[np.int64]:
-    """``i64[n]``: where the events stand that :func:`mirrored` makes rows of, in the same order."""
+    """``i64[n]``: the positions of the rows that :func:`mirrored` returns, in the same order."""
     if record.kind is RecordKind.EVENTS:
         events = record.events()
         return np.array([it.position for it in events if isinstance(it, PendingExpired)], np.int64)
@@ -106,24 +103,21 @@ def _position_in(reader: Reader, kind: RecordKind, page: Rows) -> int:
 
 
 def _check_lineage(reader: Reader, cluster: Cluster, kind: RecordKind, newest: Rows) -> None:
-    """The journal's first row must be in a cluster that holds something unknown."""
+    """Raise ForeignData unless the journal's first row is in the cluster."""
     for record in reader.records():
         wanted = mirrored(record)
         if wanted is None:
             continue
-        lookup = cluster.lookup_accounts
-        if wanted.kind is RecordKind.TRANSFERS:
-            lookup = cluster.lookup_transfers
         first = wanted.rows[:1]
-        held = lookup(ids_of(first))
+        held = cluster.look_up(wanted.kind, ids_of(first))
         if len(held) and held["timestamp"][0] == first["timestamp"][0]:
             return
         break
-    raise ForeignData(_NAMES[kind], ids_of(newest)[0], int(newest["timestamp"][0]))
+    raise ForeignData(EVENT_KINDS[kind].name, ids_of(newest)[0], int(newest["timestamp"][0]))
 
 
 def _after_nothing(reader: Reader, position: int) -> int:
-    """``position``, or the last one after it before something that a cluster gets."""
+    """``position``, moved on past events that are never mirrored."""
     for record in reader.records(Cursor(position=position + 1)):
         later = mirrored_positions(record)
         if (later > position).any():
@@ -137,6 +131,4 @@ def _page(
 ) -> Rows:
     """The newest rows up to a time, by falling timestamp."""
     query = by_time(timestamp_max=timestamp_max, limit=limit, is_reversed=True)
-    if kind is RecordKind.ACCOUNTS:
-        return cluster.query_accounts(query)
-    return cluster.query_transfers(query)
+    return cluster.query(kind, query)

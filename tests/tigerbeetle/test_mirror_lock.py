@@ -13,7 +13,7 @@ from nostro import Ledger
 from nostro.journal.storage.directory import Directory
 from nostro.journal.storage.files import Storage
 from nostro.projections.tigerbeetle.errors import AlreadyMirrored
-from nostro.projections.tigerbeetle.mirror.place import MirrorLock, MirrorPlace
+from nostro.projections.tigerbeetle.mirror.files import MirrorFiles, lock_mirror
 
 FORKER: Final = """
 import os, sys
@@ -61,14 +61,14 @@ os.wait()
 def test_one_holds_the_lock_at_a_time(tmp_path: Path) -> None:
     """Who comes too late is told, and leaks nothing; it is free again when it is released."""
     storage = Storage()
-    lock = MirrorLock(storage, tmp_path / "lock")
+    lock = lock_mirror(storage, tmp_path / "lock")
     files_open = open_files()
     for _ in range(3):
         with pytest.raises(AlreadyMirrored, match="is running already"):
-            MirrorLock(storage, tmp_path / "lock")
+            lock_mirror(storage, tmp_path / "lock")
     assert open_files() <= files_open  # what an earlier test left may be closed meanwhile
     lock.release()
-    MirrorLock(storage, tmp_path / "lock").release()
+    lock_mirror(storage, tmp_path / "lock").release()
     assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
 
 
@@ -81,7 +81,7 @@ def open_files() -> int:
 def test_each_cluster_has_files_of_its_own(tmp_path: Path) -> None:
     """In a folder that nobody else may look into."""
     (tmp_path / "ledger").mkdir()
-    places = [MirrorPlace(Directory(tmp_path / "ledger"), id_) for id_ in (0, 2**128 - 1)]
+    places = [MirrorFiles(Directory(tmp_path / "ledger"), id_) for id_ in (0, 2**128 - 1)]
     for place in places:
         place.make(Storage())
     assert len({file for place in places for file in (place.lock, place.health)}) == 4

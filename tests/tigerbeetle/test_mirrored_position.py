@@ -23,7 +23,7 @@ from nostro.projections.tigerbeetle.errors import (
     RowsDiffer,
 )
 from nostro.projections.tigerbeetle.mirror.cursor import MirrorCursor
-from nostro.projections.tigerbeetle.mirror.locate import locate
+from nostro.projections.tigerbeetle.mirror.mirrored_position import find_mirrored_position
 from nostro.projections.tigerbeetle.rows.translation import mirrored
 from nostro.projections.tigerbeetle.session.cluster import Cluster
 from tests.clocks import HandClock
@@ -38,7 +38,7 @@ def located(
     configuration: ClusterConfiguration = CONFIGURATION,
 ) -> MirrorCursor:
     with Cluster(configuration, cluster.connect) as connected:
-        return locate(Reader(path), connected, known)
+        return find_mirrored_position(Reader(path), connected, known)
 
 
 def cursor_at(path: Path, position: int) -> MirrorCursor:
@@ -230,7 +230,7 @@ def test_what_arrives_late_while_asking_is_not_somebody_elses(
         feed(fresh, path, first)
         session = Late(fresh, requests, partial(feed, fresh, path, after, after=first))
         with Cluster(CONFIGURATION, partial(_same, session)) as connected:
-            positions.add(locate(Reader(path), connected).position)
+            positions.add(find_mirrored_position(Reader(path), connected).position)
     assert positions == {first, after}
 
 
@@ -244,4 +244,4 @@ def test_without_an_answer_nothing_is_known(path: Path, cluster: SimulatedCluste
     with Cluster(CONFIGURATION, network.connect) as connected:
         network.restart()
         with pytest.raises(ClusterUnreachable, match="or its id is not 7"):
-            locate(Reader(path), connected)
+            find_mirrored_position(Reader(path), connected)

@@ -1,7 +1,8 @@
-"""A request and its reply: sent, timed, and sent again when no reply comes.
+"""Requests with a timeout, sent again when no reply comes.
 
-Sending again is harmless, for ids are unique. But a request that was not answered may have been
-carried out all the same, and may be yet: see :mod:`nostro.projections.tigerbeetle.ledger.creation`.
+Ids are unique, so sending again is harmless. But the cluster may have carried out a request that it
+did not answer, or may do so later: see
+:mod:`nostro.projections.tigerbeetle.ledger.idempotent_create`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from nostro.projections.tigerbeetle.errors import (
 )
 from nostro.projections.tigerbeetle.operations import Operation
 from nostro.projections.tigerbeetle.session.breaker import Breaker
-from nostro.projections.tigerbeetle.session.effects import Pause, Steps, Wait
+from nostro.projections.tigerbeetle.session.effects import AwaitReply, Effects, Sleep
 from nostro.projections.tigerbeetle.session.pool import SessionPool
 from nostro.projections.tigerbeetle.session.session import Reply
 
@@ -29,19 +30,19 @@ from nostro.projections.tigerbeetle.session.session import Reply
 class Answer(NamedTuple):
     data: bytes
     is_resent: bool
-    """An attempt before this one may have been carried out, too."""
+    """The cluster may have carried out an earlier attempt, too."""
 
 
 class Unanswered(Exception):
-    """The last attempt has failed as well."""
+    """The last attempt failed, too."""
 
     def __init__(self, cause: ClusterError, *, is_sent: bool) -> None:
         self.cause = cause
         self.is_sent = is_sent
-        """Some attempt may have been carried out, or may be yet."""
+        """The cluster may have carried out an attempt, or may do so later."""
 
 
-class Exchange:
+class RetryingClient:
     """Requests to one cluster. Thread-safe."""
 
     def __init__(
@@ -55,14 +56,14 @@ class Exchange:
         self._attempts_max = attempts_max
         self._breaker = breaker
         self.timestamp = 0
-        """The cluster's clock at its latest reply, ns: what it creates from now on is later."""
+        """The cluster's clock at its latest reply, ns: events it creates from now on are later."""
 
-    def ask(self, operation: Operation, body: Rows) -> Steps[Answer]:
-        """Send a request until it is answered, or often enough.
+    def send(self, operation: Operation, body: Rows) -> Effects[Answer]:
+        """Send a request until it is answered, at most ``attempts_max`` times.
 
         Raises:
             LedgerClosed: nothing was sent.
-            Unanswered: see there.
+            Unanswered: no attempt was answered.
         """
         breaker = self._breaker()
         is_sent = False
@@ -78,7 +79,7 @@ class Exchange:
                 cause = error
             else:
                 try:
-                    reply = yield Wait(sent.future, self.configuration.timeout_seconds)
+                    reply = yield AwaitReply(sent.future, self.configuration.timeout_seconds)
                 except TimeoutError:
                     cause = self._unreachable()
                 except ClusterError as error:
@@ -92,17 +93,17 @@ class Exchange:
             seconds = breaker.failed()
             if not may_pass or breaker.failures >= self._attempts_max:
                 raise Unanswered(cause, is_sent=is_sent)
-            yield Pause(seconds)
+            yield Sleep(seconds)
 
-    def read(self, operation: Operation, body: Rows) -> Steps[bytes]:
-        """The reply to a request that changes nothing.
+    def read(self, operation: Operation, body: Rows) -> Effects[bytes]:
+        """The reply to a request that only reads.
 
         Raises:
-            LedgerClosed: also when it was closed meanwhile.
+            LedgerClosed: the ledger was closed before the reply came.
             ClusterError: see :mod:`nostro.projections.tigerbeetle.errors`.
         """
         try:
-            answer = yield from self.ask(operation, body)
+            answer = yield from self.send(operation, body)
         except Unanswered as failure:
             self._pool.check_open()
             raise failure.cause from None

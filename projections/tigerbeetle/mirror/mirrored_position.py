@@ -1,8 +1,8 @@
-"""Asking the cluster how far it is, and whether what it holds is this journal's.
+"""Finding the position up to which the cluster mirrors the journal, by asking the cluster.
 
 Records are mirrored in order, so "the cluster holds the record" is true up to some record and
-false after it: the boundary is found by bisection, in some 25 look-ups. Then the newest account and
-the newest transfer in the cluster must be the journal's last up to there, or of the next record,
+false after it: bisection finds the boundary in some 25 look-ups. Then the newest account and the
+newest transfer in the cluster must be the journal's last up to there, or belong to the next record,
 which may be there in part.
 """
 
@@ -14,16 +14,20 @@ from nostro.journal.format.codec import RecordKind
 from nostro.journal.reading.reader import Cursor, Reader, Record
 from nostro.projections.tigerbeetle.errors import ClusterAhead, ClusterBehind, ForeignData
 from nostro.projections.tigerbeetle.mirror.cursor import MirrorCursor
+from nostro.projections.tigerbeetle.operations import EVENT_KINDS
 from nostro.projections.tigerbeetle.rows.compare import ids_of, require_equal
 from nostro.projections.tigerbeetle.rows.translation import Mirrored, mirrored
 from nostro.projections.tigerbeetle.session.cluster import Cluster
 
 
-def locate(reader: Reader, cluster: Cluster, known: MirrorCursor | None = None) -> MirrorCursor:
-    """How far the cluster is: it holds all up to there, and of the next record at most some.
+def find_mirrored_position(
+    reader: Reader, cluster: Cluster, known: MirrorCursor | None = None
+) -> MirrorCursor:
+    """The cursor up to which the cluster holds everything; it may hold part of the next record.
 
     Args:
-        known: how far it is at least. Without it the journal is read up to what is found.
+        known: a cursor that the cluster is known to have reached. Without it, this reads the
+            journal from its beginning up to the cursor that it finds.
 
     Raises:
         ConnectionFailed: no answer.
@@ -48,16 +52,20 @@ class _Search:
             try:
                 self._check_newest(cursor, following)
             except (ClusterAhead, ForeignData):
-                # Unless what a session that is gone had sent has just arrived, late.
+                # Unless a late request of a closed session has only just arrived.
                 if self._bisect(cursor.position) == cursor.position:
                     raise
             else:
                 return cursor
 
     def _holds_newest_of(self, known: MirrorCursor) -> bool:
-        accounts = self._cluster.lookup_accounts([known.account_id] if known.account_id else [])
-        transfers = self._cluster.lookup_transfers([known.transfer_id] if known.transfer_id else [])
-        return len(accounts) == bool(known.account_id) and len(transfers) == bool(known.transfer_id)
+        return all(
+            not id_ or len(self._cluster.look_up(kind, [id_]))
+            for kind, id_ in (
+                (RecordKind.ACCOUNTS, known.account_id),
+                (RecordKind.TRANSFERS, known.transfer_id),
+            )
+        )
 
     def _bisect(self, low: int) -> int:
         """The end of the last record that the cluster holds, or ``low``, an end or 0 itself."""
@@ -74,12 +82,9 @@ class _Search:
     def _holds(self, record: Record, wanted: Mirrored) -> bool:
         """Whether the cluster has the record's last row, as the journal has it."""
         last = wanted.rows[-1:]
-        if wanted.kind is RecordKind.ACCOUNTS:
-            found = self._cluster.lookup_accounts(ids_of(last))
-        else:
-            found = self._cluster.lookup_transfers(ids_of(last))
+        found = self._cluster.look_up(wanted.kind, ids_of(last))
         if len(found) and found["timestamp"][0] != last["timestamp"][0]:
-            name = "account" if wanted.kind is RecordKind.ACCOUNTS else "transfer"
+            name = EVENT_KINDS[wanted.kind].name
             raise ForeignData(name, ids_of(last)[0], int(found["timestamp"][0]))
         if len(found):
             require_equal(wanted.kind, last, found, position=record.position_last)
@@ -94,11 +99,13 @@ class _Search:
         return cursor, None
 
     def _check_newest(self, cursor: MirrorCursor, following: Mirrored | None) -> None:
-        """What is newest in the cluster must be of the journal, and no later than it can be."""
-        for kind, name, newest, last_id in (
-            (RecordKind.ACCOUNTS, "account", self._cluster.newest_account(), cursor.account_id),
-            (RecordKind.TRANSFERS, "transfer", self._cluster.newest_transfer(), cursor.transfer_id),
-        ):
+        """The newest rows in the cluster must be the journal's, and no later than they can be."""
+        last_ids = {
+            RecordKind.ACCOUNTS: cursor.account_id,
+            RecordKind.TRANSFERS: cursor.transfer_id,
+        }
+        for kind, last_id in last_ids.items():
+            newest, name = self._cluster.newest(kind), EVENT_KINDS[kind].name
             [id_] = ids_of(newest) or [0]
             if id_ == last_id:
                 continue

@@ -1,4 +1,4 @@
-"""What a reconciliation has compared and found; it counts all and keeps the first of them."""
+"""The result of a comparison while it grows: counts of all differences, and the first of them."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import numpy as np
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import Rows
 from nostro.projections.tigerbeetle.errors import Difference
+from nostro.projections.tigerbeetle.operations import EVENT_KINDS
 from nostro.projections.tigerbeetle.rows.compare import differences
 
-PRESENCE: Final = "presence"
-THERE: Final = "there"
-MISSING: Final = "missing"
-_KINDS: Final = {"account": RecordKind.ACCOUNTS, "transfer": RecordKind.TRANSFERS}
+_PRESENCE: Final = "presence"
+_THERE: Final = "there"
+_MISSING: Final = "missing"
 
 
 @attrs.define
 class Counts:
-    """Of accounts or of transfers."""
+    """Numbers of accounts, or of transfers."""
 
     compared: int = 0
-    """So many of the journal's were held against the cluster."""
+    """The journal's rows that were compared."""
     different: int = 0
-    """They are on both sides and not the same."""
+    """Rows on both sides that differ."""
     missing: int = 0
-    """They are in the journal only."""
+    """Rows in the journal only."""
     extra: int = 0
-    """They are in the cluster only."""
+    """Rows in the cluster only."""
 
 
 @attrs.define
-class Findings:
+class Comparison:
     """Grows while accounts and transfers are compared."""
 
     differences_max: int
@@ -43,39 +43,38 @@ class Findings:
     differences: list[Difference] = attrs.field(factory=list)
     """Field by field, the first ``differences_max``."""
     differences_found: int = 0
-    """So many there were in all."""
+    """The number of all differences."""
 
-    @property
-    def equal(self) -> bool:
-        return not self.differences_found
+    def counts(self, kind: RecordKind) -> Counts:
+        return self.accounts if kind is RecordKind.ACCOUNTS else self.transfers
 
-    def note_missing(self, kind: str, ids: Iterable[int]) -> None:
-        """They are in the journal only."""
+    def note_missing(self, kind: RecordKind, ids: Iterable[int]) -> None:
+        """Count rows that are in the journal only."""
         for id_ in ids:
-            self._counts(kind).missing += 1
-            self._note(Difference(kind, id_, PRESENCE, THERE, MISSING))
+            self.counts(kind).missing += 1
+            self._note(Difference(EVENT_KINDS[kind].name, id_, _PRESENCE, _THERE, _MISSING))
 
-    def note_extra(self, kind: str, ids: Iterable[int]) -> None:
-        """They are in the cluster only."""
+    def note_extra(self, kind: RecordKind, ids: Iterable[int]) -> None:
+        """Count rows that are in the cluster only."""
         for id_ in ids:
-            self._counts(kind).extra += 1
-            self._note(Difference(kind, id_, PRESENCE, MISSING, THERE))
+            self.counts(kind).extra += 1
+            self._note(Difference(EVENT_KINDS[kind].name, id_, _PRESENCE, _MISSING, _THERE))
 
-    def note_different(self, kind: str, journal: Rows, cluster: Rows) -> None:
-        """Rows that are on both sides, in the same order; those that are equal do not count."""
+    def note_different(self, kind: RecordKind, journal: Rows, cluster: Rows) -> None:
+        """Compare rows that are on both sides, in the same order, and count those that differ."""
         names = journal.dtype.names or ()
         fields = [journal[name] != cluster[name] for name in names]
         unequal = np.array([it.any(1) if it.ndim > 1 else it for it in fields])
         rows = unequal.any(0)
-        self._counts(kind).different += int(rows.sum())
+        self.counts(kind).different += int(rows.sum())
         self.differences_found += int(unequal.sum())
         room = self.differences_max - len(self.differences)
         shown = np.flatnonzero(rows)[:room]
-        found = differences(_KINDS[kind], journal[shown], cluster[shown], balances=True)
+        found = differences(kind, journal[shown], cluster[shown], balances=True)
         self.differences += list(found)[:room]
 
     def dump(self) -> dict[str, Any]:
-        """Everything, as CBOR can carry it."""
+        """Everything in values that CBOR can hold."""
         return {
             "accounts": list(attrs.astuple(self.accounts)),
             "transfers": list(attrs.astuple(self.transfers)),
@@ -87,8 +86,8 @@ class Findings:
         }
 
     @classmethod
-    def load(cls, dump: dict[str, Any], *, differences_max: int) -> Findings:
-        """What :meth:`dump` gave.
+    def load(cls, dump: dict[str, Any], *, differences_max: int) -> Comparison:
+        """The comparison that :meth:`dump` returned.
 
         Raises:
             KeyError, TypeError, ValueError: it is malformed.
@@ -104,9 +103,6 @@ class Findings:
             differences[:differences_max],
             int(dump["found"]),
         )
-
-    def _counts(self, kind: str) -> Counts:
-        return self.accounts if kind == "account" else self.transfers
 
     def _note(self, difference: Difference) -> None:
         self.differences_found += 1

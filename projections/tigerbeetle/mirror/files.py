@@ -1,4 +1,4 @@
-"""Where a mirror keeps what it says of itself, and the lock that admits one."""
+"""The files of a mirror: its health, its log, and the lock that admits one mirror at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PREFIX: Final = "tigerbeetle-"
 
 
 @attrs.frozen
-class MirrorPlace:
+class MirrorFiles:
     """The files of one ledger's mirror in one cluster, in ``mirror/`` of the ledger's directory."""
 
     directory: Directory
@@ -35,32 +35,32 @@ class MirrorPlace:
 
     @property
     def log(self) -> Path:
-        """What a process that mirrors writes to standard error."""
+        """Standard error of a process that mirrors."""
         return self._file(".log")
 
     def make(self, storage: Storage) -> None:
-        """Make the folder, if need be."""
+        """Make the folder if it does not exist."""
         if not storage.exists(self.directory.mirror):
             storage.make_directory(self.directory.mirror)
 
     def health_now(self, storage: Storage) -> MirrorHealth | None:
-        """What the mirror last said, and whether it still runs; None if it never said anything."""
-        said = read_health(storage, self.health)
-        if said is None:
+        """The mirror's last health and whether it still runs; None if it never wrote any."""
+        health = read_health(storage, self.health)
+        if health is None:
             return None
         head = read_head(storage, self.directory).position
-        if self._is_held(storage):
-            return attrs.evolve(said, position_head=max(head, said.position_head))
-        state = said.state
+        if self._is_locked(storage):
+            return attrs.evolve(health, position_head=max(head, health.position_head))
+        state = health.state
         if state not in {MirrorState.DIVERGED, MirrorState.FAILED}:
             state = MirrorState.STOPPED
-        return attrs.evolve(said, position_head=head, state=state, connected=False)
+        return attrs.evolve(health, position_head=head, state=state, connected=False)
 
-    def _is_held(self, storage: Storage) -> bool:
+    def _is_locked(self, storage: Storage) -> bool:
         if not storage.exists(self.lock):
             return False
         try:
-            MirrorLock(storage, self.lock, attempts=1).release()
+            lock_mirror(storage, self.lock, attempts=1).release()
         except AlreadyMirrored:
             return True
         return False
@@ -69,24 +69,24 @@ class MirrorPlace:
         return self.directory.mirror / f"{_PREFIX}{self.cluster_id}{suffix}"
 
 
-def mirror_places(storage: Storage, directory: Directory) -> list[MirrorPlace]:
-    """Those of every cluster that the ledger was mirrored into."""
+def mirrors_of(storage: Storage, directory: Directory) -> list[MirrorFiles]:
+    """The files of each cluster that the ledger was mirrored into."""
     if not storage.exists(directory.mirror):
         return []
     return [
-        MirrorPlace(directory, int(name.removeprefix(_PREFIX).removesuffix(_HEALTH)))
+        MirrorFiles(directory, int(name.removeprefix(_PREFIX).removesuffix(_HEALTH)))
         for name in storage.names(directory.mirror)
         if name.startswith(_PREFIX) and name.endswith(_HEALTH)
     ]
 
 
-class MirrorLock(FileLock):
-    """The right to mirror a ledger into a cluster, held while this object is open.
+def lock_mirror(storage: Storage, path: Path, *, attempts: int = 5) -> FileLock:
+    """Take the right to mirror a ledger into a cluster.
+
+    Args:
+        attempts: a status command holds the lock for a moment, so a mirror tries several times.
 
     Raises:
-        AlreadyMirrored: somebody else holds it.
+        AlreadyMirrored: another mirror holds it.
     """
-
-    def __init__(self, storage: Storage, path: Path, *, attempts: int = 5) -> None:
-        """Who only looks whether it is held holds it for a moment, so it takes several attempts."""
-        super().__init__(storage, path, AlreadyMirrored(path), attempts=attempts)
+    return FileLock(storage, path, AlreadyMirrored(path), attempts=attempts)
