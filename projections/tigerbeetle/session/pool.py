@@ -70,7 +70,7 @@ class SessionPool:
         while True:
             self.check_open()
             with self._lock:
-                slot = min(self._slots, key=_load)
+                slot = min(self._slots, key=_in_flight_count)
                 if slot.session is not None and self.is_open:
                     future = slot.session.submit(operation, body)
                     slot.in_flight.add(future)
@@ -118,6 +118,6 @@ class SessionPool:
         self.check_open()
 
 
-def _load(slot: _Slot) -> tuple[int, bool]:
+def _in_flight_count(slot: _Slot) -> tuple[int, bool]:
     """A session that is open comes before one that is not."""
     return len(slot.in_flight), slot.session is None
