@@ -1,4 +1,4 @@
-"""128-bit columns of the row layouts, from and to Python integers.
+"""128-bit columns of the row layouts, made of Python integers and compared with one.
 
 A u128 column is ``u64[n, 2]``, low word first; see :data:`nostro.ACCOUNT`.
 """
@@ -19,14 +19,6 @@ def u128_column(values: Iterable[int]) -> Words:
     """Return integers below 2**128 as ``u64[n, 2]``."""
     packed = b"".join([value.to_bytes(16, "little") for value in values])
     return np.frombuffer(packed, "<u8").reshape(-1, 2)
-
-
-def u128_ints(column: Words) -> list[int]:
-    """Return the column ``u64[n, 2]`` as Python integers."""
-    low: list[int] = column[:, 0].tolist()
-    if not column[:, 1].any():
-        return low
-    return [word | high << 64 for word, high in zip(low, column[:, 1].tolist(), strict=True)]
 
 
 def u128_equal(column: Words, value: int) -> npt.NDArray[np.bool_]:

@@ -15,14 +15,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from nostro.journal import (
-    AccountFlags,
     CreateTransferStatus,
     Reader,
     RecordKind,
     TransferFlags,
 )
-from nostro.journal.rows import columns
-from nostro.tools.exporting.naming import domain_event_json
+from nostro.journal.rows import accounts_from_rows, columns
+from nostro.tools.exporting.naming import account_created_json, domain_event_json
 from nostro.tools.exporting.selection import CREATED, Chosen, Exported, Progress, Selection, choose
 from nostro.tools.flag_names import flag_names
 from nostro.tools.times import format_rfc3339
@@ -53,18 +52,13 @@ def export_json_lines(
         digest.update(data)
         write(data)
 
-    put(
-        [
-            _line(
-                {
-                    "nostro_export": VERSION,
-                    "ledger_id": head.ledger_id.hex(),
-                    "position": last,
-                    "complete": selection.is_prefix,
-                }
-            )
-        ]
-    )
+    header = {
+        "nostro_export": VERSION,
+        "ledger_id": head.ledger_id.hex(),
+        "position": last,
+        "complete": selection.is_prefix,
+    }
+    put([_line(header)])
     for chosen in choose(reader, selection, last, progress):
         lines = list(_lines(chosen))
         for start in range(0, len(lines), _LINES_AT_ONCE):
@@ -72,13 +66,7 @@ def export_json_lines(
         counts[chosen.kind] += len(chosen)
     events = sum(counts.values())
     write(_line({"end": True, "events": events, "sha256": digest.hexdigest()}).encode("ascii"))
-    return Exported(
-        head.ledger_id,
-        last,
-        counts[RecordKind.ACCOUNTS],
-        counts[RecordKind.TRANSFERS],
-        counts[RecordKind.EVENTS],
-    )
+    return Exported(head.ledger_id, last, *counts.values())
 
 
 def _lines(chosen: Chosen) -> Iterator[str]:
@@ -86,15 +74,12 @@ def _lines(chosen: Chosen) -> Iterator[str]:
     positions = chosen.positions.tolist()
     if chosen.kind is RecordKind.EVENTS:
         for event in chosen.events:
-            yield _line(
-                {
-                    **_place(event.position, request, event.timestamp),
-                    **domain_event_json(event),
-                }
-            )
+            place = _place(event.position, request, event.timestamp)
+            yield _line({**place, **domain_event_json(event)})
     elif chosen.kind is RecordKind.ACCOUNTS:
-        for position, row in zip(positions, columns(chosen.rows), strict=True):
-            yield _line({**_place(position, request, row[-1]), **_account(row)})
+        for position, account in zip(positions, accounts_from_rows(chosen.rows), strict=True):
+            place = _place(position, request, account.timestamp)
+            yield _line({**place, **account_created_json(account)})
     else:
         statuses = chosen.statuses.tolist() if chosen.statuses is not None else None
         for index, (position, row) in enumerate(zip(positions, columns(chosen.rows), strict=True)):
@@ -112,20 +97,6 @@ def _place(position: int, request: int, timestamp: int) -> dict[str, Any]:
         "request": request,
         "timestamp": format_rfc3339(timestamp),
         "timestamp_ns": timestamp,
-    }
-
-
-def _account(row: tuple[int, ...]) -> dict[str, Any]:
-    id_, *_, user_128, user_64, user_32, _reserved, ledger, code, flags, _timestamp = row
-    return {
-        "event": "account_created",
-        "id": str(id_),
-        "ledger": ledger,
-        "code": code,
-        "flags": flag_names(AccountFlags, flags),
-        "user_data_128": str(user_128),
-        "user_data_64": str(user_64),
-        "user_data_32": user_32,
     }
 
 

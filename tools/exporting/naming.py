@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 from nostro.journal import (
+    Account,
+    AccountFlags,
     CreateTransferStatus,
     Event,
     LedgerRepaired,
@@ -13,6 +15,21 @@ from nostro.journal import (
     PendingExpired,
 )
 from nostro.tools.exporting.selection import CREATED, Chosen
+from nostro.tools.flag_names import flag_names
+
+
+def account_created_json(account: Account) -> dict[str, Any]:
+    """The fields of the event that an account was created, but its position and time."""
+    return {
+        "event": "account_created",
+        "id": str(account.id),
+        "ledger": account.ledger,
+        "code": account.code,
+        "flags": flag_names(AccountFlags, account.flags),
+        "user_data_128": str(account.user_data_128),
+        "user_data_64": str(account.user_data_64),
+        "user_data_32": account.user_data_32,
+    }
 
 
 def domain_event_json(event: Event) -> dict[str, Any]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container
 from typing import Final
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from nostro.journal import ACCOUNT, TRANSFER, AccountFlags, TransferFlags
+from nostro.journal import TRANSFER, Account, AccountFlags, TransferFlags
 from nostro.journal.model import MESSAGE_EVENTS_MAX
-from nostro.tools.importing.parties import Party
 from nostro.tools.importing.rows import Posting
 from nostro.tools.u128 import u128_column
 
@@ -20,14 +19,6 @@ BATCH_ROWS_MAX: Final = MESSAGE_EVENTS_MAX
 
 _DEBIT_BEFORE_NS: Final = 3
 _CREDIT_BEFORE_NS: Final = 2
-
-
-@attrs.frozen
-class NewAccount:
-    """An account that a row is the first to name; ``timestamp`` is 0 when rows carry no date."""
-
-    party: Party
-    timestamp: int
 
 
 @attrs.define
@@ -44,17 +35,26 @@ class Batch:
     def __len__(self) -> int:
         return len(self.postings)
 
-    def accounts(self) -> dict[int, NewAccount]:
-        """Return the accounts named, by id, each as the first row that names it would make it."""
-        found: dict[int, NewAccount] = {}
+    def new_accounts(self, known: Container[int]) -> list[Account]:
+        """Return the accounts to create, those that are ``known`` left out.
+
+        Each has what the first row that names it says.
+        """
+        found: dict[int, Account] = {}
         for posting, timestamp in zip(self.postings, self.timestamps, strict=True):
             for party, before in (
                 (posting.debit, _DEBIT_BEFORE_NS),
                 (posting.credit, _CREDIT_BEFORE_NS),
             ):
-                if party.id not in found:
-                    found[party.id] = NewAccount(party, timestamp and timestamp - before)
-        return found
+                if party.id not in known and party.id not in found:
+                    found[party.id] = Account(
+                        id=party.id,
+                        ledger=party.ledger,
+                        code=party.code,
+                        flags=party.flags | (AccountFlags.IMPORTED if timestamp else 0),
+                        timestamp=timestamp and timestamp - before,
+                    )
+        return list(found.values())
 
     def without_accounts(self, ids: set[int]) -> Batch:
         """Return the batch without the postings that touch one of the accounts ``ids``."""
@@ -80,17 +80,3 @@ class Batch:
         rows["timestamp"] = self.timestamps
         rows["flags"] = np.where(rows["timestamp"] > 0, TransferFlags.IMPORTED, 0)
         return rows
-
-
-def account_rows(accounts: Sequence[NewAccount]) -> npt.NDArray[np.void]:
-    """Return the accounts to create, ``ACCOUNT[n]``."""
-    rows = np.zeros(len(accounts), ACCOUNT)
-    rows["id"] = u128_column(account.party.id for account in accounts)
-    rows["ledger"] = [account.party.ledger for account in accounts]
-    rows["code"] = [account.party.code for account in accounts]
-    rows["timestamp"] = [account.timestamp for account in accounts]
-    rows["flags"] = [
-        account.party.flags | (AccountFlags.IMPORTED if account.timestamp else 0)
-        for account in accounts
-    ]
-    return rows

@@ -15,7 +15,8 @@ from typing import Final, Protocol
 import attrs
 
 from nostro.journal import Account, CreateAccountStatus, CreateTransferStatus, Rows
-from nostro.tools.importing.batch import BATCH_ROWS_MAX, Batch, NewAccount, account_rows
+from nostro.journal.rows import account_rows
+from nostro.tools.importing.batch import BATCH_ROWS_MAX, Batch
 from nostro.tools.importing.dates import Timeline
 from nostro.tools.importing.errors import RowRefused
 from nostro.tools.importing.report import Outcome, Report, Tally
@@ -139,27 +140,27 @@ class Importer:
 
     def _create_accounts(self, batch: Batch) -> dict[int, str]:
         """Create what the batch names and the ledger lacks; return why, for each refused id."""
-        named = batch.accounts()
-        new = [id for id in named if id not in self._known]
+        new = batch.new_accounts(self._known)
         if not new:
             return {}
-        self._known.update(account.id for account in self._target.lookup_accounts(new))
-        accounts = [named[id] for id in new if id not in self._known]
+        there = self._target.lookup_accounts([account.id for account in new])
+        self._known.update(account.id for account in there)
+        accounts = [account for account in new if account.id not in self._known]
         refused: dict[int, str] = {}
         # One row may name two accounts, and a request holds no more than a batch.
         for start in range(0, len(accounts), self._options.batch_rows):
             refused |= self._create(accounts[start : start + self._options.batch_rows])
         return refused
 
-    def _create(self, accounts: list[NewAccount]) -> dict[int, str]:
+    def _create(self, accounts: list[Account]) -> dict[int, str]:
         results = self._target.create_accounts(account_rows(accounts))
         refused: dict[int, str] = {}
         for account, status in zip(accounts, results["status"].tolist(), strict=True):
             if status in _ACCOUNT_THERE:
-                self._known.add(account.party.id)
+                self._known.add(account.id)
                 self.tally.accounts_created += status != int(CreateAccountStatus.EXISTS)
             else:
-                refused[account.party.id] = CreateAccountStatus(status).name
+                refused[account.id] = CreateAccountStatus(status).name
         return refused
 
     def _create_transfers(self, batch: Batch) -> list[BadRow]:

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import click
 import numpy as np
-import numpy.typing as npt
 
-from nostro.journal import AccountFlags
+from nostro.journal import Account, AccountFlags, Rows
+from nostro.journal.rows import accounts_from_rows
 from nostro.projections import Ledger
 from nostro.tools.amounts import format_amount
 from nostro.tools.cli.terminal import parameters, screen
@@ -18,17 +18,7 @@ from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.screen import Column
 from nostro.tools.flag_names import flag_names
 from nostro.tools.times import format_rfc3339
-from nostro.tools.u128 import u128_ints
 
-_WIDE: Final = (
-    "id",
-    "debits_pending",
-    "debits_posted",
-    "credits_pending",
-    "credits_posted",
-    "user_data_128",
-)
-_NARROW: Final = ("user_data_64", "user_data_32", "ledger", "code", "flags", "timestamp")
 _SHORT_FLAGS: Final = {
     AccountFlags.LINKED: "linked",
     AccountFlags.DEBITS_MUST_NOT_EXCEED_CREDITS: "debits<=credits",
@@ -38,8 +28,7 @@ _SHORT_FLAGS: Final = {
     AccountFlags.CLOSED: "closed",
 }
 
-Facts = dict[str, int]
-"""One account's fields by name, as Python integers."""
+_BALANCES: Final = ("debits_pending", "debits_posted", "credits_pending", "credits_posted")
 
 
 @click.command(
@@ -80,7 +69,7 @@ def accounts(
     if code is not None:
         keep &= rows["code"] == code
     found = rows[keep]
-    shown = facts_of(found[:limit])
+    shown = accounts_from_rows(found[:limit])
     if as_json:
         for account in shown:
             screen.json_line(account_json(account, scale))
@@ -92,47 +81,35 @@ def accounts(
         screen.line(f"{screen.counted(len(found), 'account')}.")
 
 
-def _accounts_at(directory: Path, at: int | None) -> npt.NDArray[np.void]:
+def _accounts_at(directory: Path, at: int | None) -> Rows:
     with Ledger.open(directory, create=False, read_only=True) as ledger:
         return ledger.accounts() if at is None else ledger.at(timestamp=at).accounts()
 
 
-def facts_of(rows: npt.NDArray[np.void]) -> list[Facts]:
-    """Return ``ACCOUNT[n]`` as dicts of Python integers."""
-    columns = {name: u128_ints(rows[name]) for name in _WIDE}
-    columns |= {name: rows[name].tolist() for name in _NARROW}
-    return [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
-
-
-def balance_of(account: Facts) -> int:
+def balance_of(account: Account) -> int:
     """Return credits minus debits, posted."""
-    return account["credits_posted"] - account["debits_posted"]
+    return account.credits_posted - account.debits_posted
 
 
-def account_json(account: Facts, scale: int) -> dict[str, Any]:
+def account_json(account: Account, scale: int) -> dict[str, Any]:
     """Return the account as JSON shows it; amounts are text with ``scale`` decimals."""
-    amounts = {
-        name: format_amount(account[name], scale)
-        for name in ("debits_pending", "debits_posted", "credits_pending", "credits_posted")
-    }
+    amounts = {name: format_amount(getattr(account, name), scale) for name in _BALANCES}
     return {
-        "id": str(account["id"]),
-        "ledger": account["ledger"],
-        "code": account["code"],
-        "flags": flag_names(AccountFlags, account["flags"]),
+        "id": str(account.id),
+        "ledger": account.ledger,
+        "code": account.code,
+        "flags": flag_names(AccountFlags, account.flags),
         **amounts,
         "balance": format_amount(balance_of(account), scale),
-        "user_data_128": str(account["user_data_128"]),
-        "user_data_64": str(account["user_data_64"]),
-        "user_data_32": account["user_data_32"],
-        "timestamp": format_rfc3339(account["timestamp"]),
-        "timestamp_ns": account["timestamp"],
+        "user_data_128": str(account.user_data_128),
+        "user_data_64": str(account.user_data_64),
+        "user_data_32": account.user_data_32,
+        "timestamp": format_rfc3339(account.timestamp),
+        "timestamp_ns": account.timestamp,
     }
 
 
-def _show(shown: list[Facts], scale: int) -> None:
+def _show(shown: list[Account], scale: int) -> None:
     if not shown:
         return
     screen.table(
@@ -147,12 +124,12 @@ def _show(shown: list[Facts], scale: int) -> None:
         ],
         (
             (
-                screen.id_text(account["id"]),
-                str(account["ledger"]),
-                str(account["code"]),
-                " ".join(name for flag, name in _SHORT_FLAGS.items() if flag & account["flags"]),
-                format_amount(account["debits_posted"], scale, group=True),
-                format_amount(account["credits_posted"], scale, group=True),
+                screen.id_text(account.id),
+                str(account.ledger),
+                str(account.code),
+                " ".join(name for flag, name in _SHORT_FLAGS.items() if flag & account.flags),
+                format_amount(account.debits_posted, scale, group=True),
+                format_amount(account.credits_posted, scale, group=True),
                 format_amount(balance_of(account), scale, group=True),
             )
             for account in shown
@@ -160,7 +137,7 @@ def _show(shown: list[Facts], scale: int) -> None:
     )
 
 
-def find_accounts(directory: Path, ids: tuple[int, ...], **moment: int) -> list[Facts]:
+def find_accounts(directory: Path, ids: tuple[int, ...], **moment: int) -> list[Account]:
     """Return the accounts ``ids`` as they are, or were ``at(**moment)``; in the order asked.
 
     Raises:
@@ -177,4 +154,4 @@ def find_accounts(directory: Path, ids: tuple[int, ...], **moment: int) -> list[
             f"{directory}: no {noun} {', '.join(missing)}{when}",
             hint=f"`nostro accounts {directory}` lists what there is",
         )
-    return [{name: int(getattr(found[id], name)) for name in (*_WIDE, *_NARROW)} for id in ids]
+    return [found[id] for id in ids]

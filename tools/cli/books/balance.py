@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from nostro.journal import Account
 from nostro.tools.amounts import format_amount
-from nostro.tools.cli.books.accounts import Facts, account_json, balance_of, find_accounts
+from nostro.tools.cli.books.accounts import account_json, balance_of, find_accounts
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.screen import Column
@@ -46,15 +47,14 @@ def balance(
     """
     if at is not None and position is not None:
         raise click.UsageError("--at and --position exclude each other")
-    moment: dict[str, int] = {}
-    if at is not None:
-        moment["timestamp"] = at
-    if position is not None:
-        moment["position"] = position
+    asked = {"timestamp": at, "position": position}
+    moment = {name: value for name, value in asked.items() if value is not None}
     found = find_accounts(directory, account, **moment)
     if as_json:
-        for facts in found:
-            screen.json_line(account_json(facts, scale) | _moment_json(at, position))
+        shown = {"timestamp": "at_ns", "position": "at_position"}
+        told = {shown[name]: value for name, value in moment.items()}
+        for one in found:
+            screen.json_line(account_json(one, scale) | told)
         return
     if at is not None:
         screen.line(f"At {format_plain(at)} UTC", style="dim")
@@ -63,27 +63,24 @@ def balance(
     _show(found, scale)
 
 
-def _moment_json(at: int | None, position: int | None) -> dict[str, int]:
-    asked = {"at_ns": at, "at_position": position}
-    return {name: value for name, value in asked.items() if value is not None}
-
-
-def _show(found: list[Facts], scale: int) -> None:
-    pending = any(facts["debits_pending"] or facts["credits_pending"] for facts in found)
-    columns = [Column("account", style="cyan"), Column("ledger", right=True)]
+def _show(found: list[Account], scale: int) -> None:
+    pending = any(account.debits_pending or account.credits_pending for account in found)
     names = ["debits_posted", "credits_posted"]
     titles = ["debits", "credits"]
     if pending:
         names += ["debits_pending", "credits_pending"]
         titles += ["pending debits", "pending credits"]
-    columns += [Column(title, right=True) for title in titles]
-    columns.append(Column("balance", right=True, style="bold"))
     screen.table(
-        columns,
+        [
+            Column("account", style="cyan"),
+            Column("ledger", right=True),
+            *[Column(title, right=True) for title in titles],
+            Column("balance", right=True, style="bold"),
+        ],
         (
-            [screen.id_text(facts["id"]), str(facts["ledger"])]
-            + [format_amount(facts[name], scale, group=True) for name in names]
-            + [format_amount(balance_of(facts), scale, group=True)]
-            for facts in found
+            [screen.id_text(account.id), str(account.ledger)]
+            + [format_amount(getattr(account, name), scale, group=True) for name in names]
+            + [format_amount(balance_of(account), scale, group=True)]
+            for account in found
         ),
     )

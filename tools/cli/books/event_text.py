@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from nostro.journal import (
     AccountCreated,
-    AccountFlags,
     Event,
     LedgerRestored,
     PendingExpired,
@@ -16,7 +15,7 @@ from nostro.journal import (
     TransferRefused,
 )
 from nostro.tools.cli.terminal import screen
-from nostro.tools.exporting.naming import domain_event_json
+from nostro.tools.exporting.naming import account_created_json, domain_event_json
 from nostro.tools.flag_names import flag_names
 from nostro.tools.times import format_plain, format_rfc3339
 
@@ -68,18 +67,7 @@ def event_json(event: Event) -> dict[str, Any]:
         "timestamp_ns": event.timestamp,
     }
     if isinstance(event, AccountCreated):
-        account = event.account
-        return {
-            **shown,
-            "event": "account_created",
-            "id": str(account.id),
-            "ledger": account.ledger,
-            "code": account.code,
-            "flags": flag_names(AccountFlags, account.flags),
-            "user_data_128": str(account.user_data_128),
-            "user_data_64": str(account.user_data_64),
-            "user_data_32": account.user_data_32,
-        }
+        return {**shown, **account_created_json(event.account)}
     if isinstance(event, TransferCreated | TransferRefused):
         return {**shown, **_transfer_json(event)}
     return {**shown, **domain_event_json(event)}

@@ -15,13 +15,14 @@ import numpy as np
 
 from nostro import journal
 from nostro.journal import CreateTransferStatus, RecordKind, TransferFlags
+from nostro.journal.rows import field_ints
 from nostro.tools.amounts import format_amount
 from nostro.tools.cli.books.accounts import find_accounts
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.screen import Column
 from nostro.tools.times import DAY_NS, SECOND_NS, format_day, format_plain, format_rfc3339
-from nostro.tools.u128 import u128_equal, u128_ints
+from nostro.tools.u128 import u128_equal
 
 # Neither moves posted amounts: a pending transfer only reserves, a void gives the room back.
 _NOT_POSTED: Final = TransferFlags.PENDING | TransferFlags.VOID_PENDING_TRANSFER
@@ -159,10 +160,10 @@ def _lines(reader: journal.Reader, account: int) -> Iterator[Line]:
         )
         for place, transfer_id, counter, is_debit, amount, code, timestamp in zip(
             places.tolist(),
-            u128_ints(found["id"]),
-            u128_ints(counters),
+            field_ints(found["id"]),
+            field_ints(counters),
             debits[places].tolist(),
-            u128_ints(found["amount"]),
+            field_ints(found["amount"]),
             found["code"].tolist(),
             found["timestamp"].tolist(),
             strict=True,

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
 import click
 
 from nostro.journal import JournalError
@@ -32,21 +31,6 @@ from nostro.tools.importing.rows import BadRow, RowReader, postings
 from nostro.tools.importing.source import RawRow, Source
 
 _METER_ROWS = 2_048
-
-
-@attrs.frozen
-class _ImportJob:
-    """The command line, once understood."""
-
-    directory: Path
-    file: Path
-    mapping_path: Path
-    dry_run: bool
-    skip_bad_rows: bool
-    errors_to: Path | None
-    batch_rows: int
-    as_json: bool
-    quiet: bool
 
 
 @click.command(
@@ -125,40 +109,22 @@ def import_file(
         return
     if errors_to is not None and errors_to.resolve() in {file.resolve(), mapping_path.resolve()}:
         raise click.UsageError("--errors-to names a file that is read")
-    request = _ImportJob(
-        directory=directory,
-        file=file,
-        mapping_path=mapping_path,
-        dry_run=dry_run,
-        skip_bad_rows=on_error == "skip",
-        errors_to=errors_to,
-        batch_rows=batch_rows,
-        as_json=as_json,
-        quiet=quiet,
-    )
     mapping = read_mapping(mapping_path)
-    report, ran_dry_on = _run(request, mapping)
-    told = import_report.Told(report, mapping.amount.scale, directory, dry=ran_dry_on)
-    context.exit(import_report.tell(told, as_json=as_json))
-
-
-def _run(request: _ImportJob, mapping: Mapping) -> tuple[Report, str | None]:
     interruption = Interruption()
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(Source(request.file, mapping.file))
-        check_columns(request.mapping_path, mapping, source.columns)
-        target, dry = _target(request, stack)
+        source = stack.enter_context(Source(file, mapping.file))
+        check_columns(mapping_path, mapping, source.columns)
+        target, ran_dry_on = _target(directory, stack, dry_run=dry_run)
         progress = stack.enter_context(
-            show_progress("dry run" if request.dry_run else "import", "rows", quiet=request.quiet)
+            show_progress("dry run" if dry_run else "import", "rows", quiet=quiet)
         )
-        sort = mapping.date is not None and mapping.date.sort
         importer = Importer(
             target,
             Options(
-                skip_bad_rows=request.skip_bad_rows,
-                batch_rows=request.batch_rows,
+                skip_bad_rows=on_error == "skip",
+                batch_rows=batch_rows,
                 timeline=Timeline(mapping.date, now=time.time_ns()) if mapping.date else None,
-                rejected=stack.enter_context(_rejects(request.errors_to, source.columns)),
+                rejected=stack.enter_context(_rejects(errors_to, source.columns)),
                 posted=lambda tally: progress.update(
                     source.bytes_done, source.bytes_total, tally.rows_read
                 ),
@@ -166,24 +132,31 @@ def _run(request: _ImportJob, mapping: Mapping) -> tuple[Report, str | None]:
             ),
         )
         stack.enter_context(interruption.listening())
-        rows = _metered(source, progress)
-        try:
-            report = importer.run(postings(rows, RowReader(mapping, source.columns), sort=sort))
-        except JournalError as error:
-            import_report.tell_unfinished(importer.tally)
-            raise error from None
-        return report, dry
+        report = _run(importer, mapping, source, progress)
+    told = import_report.Told(report, mapping.amount.scale, directory, dry=ran_dry_on)
+    context.exit(import_report.tell(told, as_json=as_json))
 
 
-def _target(request: _ImportJob, stack: contextlib.ExitStack) -> tuple[Target, str | None]:
+def _run(importer: Importer, mapping: Mapping, source: Source, progress: Progress) -> Report:
+    sort = mapping.date is not None and mapping.date.sort
+    rows = _metered(source, progress)
+    try:
+        return importer.run(postings(rows, RowReader(mapping, source.columns), sort=sort))
+    except JournalError as error:
+        import_report.tell_unfinished(importer.tally)
+        raise error from None
+
+
+def _target(
+    directory: Path, stack: contextlib.ExitStack, *, dry_run: bool
+) -> tuple[Target, str | None]:
     """Return where the rows go; for a dry run also a word about the ledger it looked at."""
-    if not request.dry_run:
-        return stack.enter_context(open_for_writing(request.directory)), None
-    if ledger_exists(request.directory):
-        preview = stack.enter_context(LedgerPreview(request.directory))
-        return preview, "compared with the ledger as it is"
-    if request.directory.exists() and not request.directory.is_dir():
-        raise CommandFailed(f"{request.directory}: is not a directory", code=WRONG_USE)
+    if not dry_run:
+        return stack.enter_context(open_for_writing(directory)), None
+    if ledger_exists(directory):
+        return stack.enter_context(LedgerPreview(directory)), "compared with the ledger as it is"
+    if directory.exists() and not directory.is_dir():
+        raise CommandFailed(f"{directory}: is not a directory", code=WRONG_USE)
     return stack.enter_context(LedgerPreview()), "a ledger would be made"
 
 
