@@ -28,6 +28,7 @@ from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.index_set import Indexes
 from nostro.projections.checkpoints.restore import restore_state
 from nostro.projections.deciding.decision import Decision, decide_accounts, decide_transfers
+from nostro.projections.deciding.fast_path_columns import ROWS_MIN, decide_by_columns
 from nostro.projections.deciding.frontier import Draft, Frontier
 from nostro.projections.indexes.transfer_index import TransferIndex
 from nostro.projections.rules.values import TransferRow
@@ -126,12 +127,23 @@ class LedgerPreview:
         first = self._now()
         if first + len(rows) > TIMESTAMP_MAX:
             raise OutOfRange("timestamp", first + len(rows), TIMESTAMP_MAX)
-        decide = decide_transfers if kind is RecordKind.TRANSFERS else decide_accounts
-        decision = decide(rows, Draft(self._frontier), timestamp_first=first)
+        decision = self._decide(kind, rows, first)
         if len(decision.rows):
             self._apply(kind, decision)
             self._frontier.timestamp = max(self._frontier.timestamp, first + len(rows) - 1)
         return decision.answer()
+
+    def _decide(self, kind: RecordKind, rows: Rows, timestamp_first: int) -> Decision:
+        draft = Draft(self._frontier)
+        if kind is RecordKind.ACCOUNTS:
+            return decide_accounts(rows, draft, timestamp_first=timestamp_first)
+        if len(rows) >= ROWS_MIN:
+            decided = decide_by_columns(
+                rows, self._frontier, timestamp_first=timestamp_first, wait_for_all=lambda: None
+            )
+            if decided is not None:
+                return decided[0]
+        return decide_transfers(rows, draft, timestamp_first=timestamp_first)
 
     def _apply(self, kind: RecordKind, decision: Decision) -> None:
         first = self._state.position + 1
@@ -141,6 +153,7 @@ class LedgerPreview:
             decision.statuses,
             positions=range(first, first + len(decision.rows)),
             timestamp=decision.timestamp_max,
+            precomputed=decision.precomputed,
         )
         if kind is RecordKind.TRANSFERS:
             self._ids.add(decision.rows["id"].copy(), first)
