@@ -169,6 +169,8 @@ class LedgerPreview:
                 timestamps=range(now, now + len(ids)),
             )
             self._frontier.reset()
+            if len(ids) < BATCH_EVENTS_MAX:
+                return  # what runs out of time meanwhile expires at the next request
             now = self._now()
 
     def _now(self) -> int:
