@@ -266,7 +266,7 @@ def test_a_repair_is_told_before_it_is_done(books: Path, tmp_path: Path) -> None
     assert (kept + lost, plan["applied"]) == (68, False)
     command = text.splitlines()[-1].split()
     assert command[-3:] == ["--apply", "--lose", str(lost)]
-    assert "tells of the repair" in good(*command[1:])
+    assert "describes the repair" in good(*command[1:])
     assert contents(books) == {name: data for name, data in before.items() if books in name.parents}
     repaired = objects("log", tmp_path / "new", "--json")
     assert repaired[:-1] == events[:kept]

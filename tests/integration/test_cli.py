@@ -187,7 +187,7 @@ def test_verify_reads_every_byte(books: Path) -> None:
     (quick,) = objects("verify", books, "--quick", "--json", "-q")
     assert quick == report  # nothing is sealed yet
     refused = run("verify", books, "--quick", "--decode")
-    assert (refused.exit_code, "give one" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "not both" in refused.stderr) == (2, True)
 
 
 def test_damage_is_exit_code_3_with_file_offset_position_and_cause(books: Path) -> None:
@@ -333,7 +333,7 @@ def test_skipped_rows_are_counted_and_written_down(shop: Path) -> None:
 @pytest.mark.parametrize(
     ("failure", "code", "hint"),
     [
-        (lambda path: journal.JournalFull(path, 4096), 1, "make room on the disk"),
+        (lambda path: journal.JournalFull(path, 4096), 1, "free space on the disk"),
         (lambda path: journal.WriterPoisoned(path, "fdatasync", "EIO"), 1, "check the disk"),
     ],
 )

@@ -218,7 +218,7 @@ def test_a_root_that_was_altered_is_refused(desk: Path) -> None:
     refused(1, "No such file", "verify", desk / "books", "--root", desk / "nowhere")
     refused(2, "64 hexadecimal digits", "verify", desk / "books", "--root", desk / "root",
             "--public-key", "zz")  # fmt: skip
-    refused(2, "goes with --root", "verify", desk / "books", "--public-key", "0" * 64)
+    refused(2, "needs --root", "verify", desk / "books", "--public-key", "0" * 64)
 
 
 def test_keys_are_kept_apart_and_private(desk: Path) -> None:
@@ -398,8 +398,8 @@ def test_a_proof_that_does_not_hold_is_refused(desk: Path) -> None:
             "--public-key", public_key(desk))  # fmt: skip
     refused(1, "it is not for the root", check, desk / "grown", desk / "root",
             "--from", desk / "newer")  # fmt: skip
-    refused(2, "--from goes with", check, desk / "proof", desk / "root", "--from", desk / "root")
-    refused(2, "name the root before", check, desk / "grown", desk / "newer")
+    refused(2, "leave out --from", check, desk / "proof", desk / "root", "--from", desk / "root")
+    refused(2, "name the older one", check, desk / "grown", desk / "newer")
     refused(2, "is not JSON", check, desk / "key", desk / "root")
     proof = json.loads((desk / "proof").read_text())
     proof["path"][0] = digit(proof["path"][0], 9)

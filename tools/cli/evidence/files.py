@@ -1,4 +1,4 @@
-"""What ``root``, ``prove`` and ``verify`` share: files of roots and proofs, keys, and the tree."""
+"""Shared by ``root``, ``prove`` and ``verify``: files of roots and proofs, keys, and the tree."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 import click
 
-from nostro.journal import ConsistencyProof, EventTree, InclusionProof, Proof, Root, decode_proof
+from nostro.journal import EventTree, Proof, Root, decode_proof
 from nostro.journal.errors import InvalidEvidence
 from nostro.journal.evidence.proofs import FILE_BYTES_MAX as PROOF_BYTES_MAX
 from nostro.journal.evidence.root import FILE_BYTES_MAX as ROOT_BYTES_MAX
@@ -23,64 +23,34 @@ _PROCESSES_MAX: Final = 8
 
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
-if TYPE_CHECKING:  # generic for the type checker, not yet so in every click that is supported
-    _BytesType = click.ParamType[bytes]
-    _RootType = click.ParamType[Root]
-    _ProofType = click.ParamType[Proof]
-else:
-    _BytesType = _RootType = _ProofType = click.ParamType
-
 T = TypeVar("T")
 
 
-class PublicKey(_BytesType):
-    """An Ed25519 public key: 64 hexadecimal digits."""
-
-    name = "public key"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> bytes:
-        if isinstance(value, bytes):
-            return value
-        try:
-            return decode_hex(str(value).lower(), 32)
-        except ValueError:
-            self.fail(f"{value!r} is not a public key: it has 64 hexadecimal digits", param, ctx)
+def public_key(text: str) -> bytes:
+    """Parse an Ed25519 public key: 64 hexadecimal digits."""
+    try:
+        return decode_hex(text.lower(), 32)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not a public key: it has 64 hexadecimal digits"
+        ) from None
 
 
-class RootFile(_RootType):
-    """A root file. If it is signed, its signature holds."""
-
-    name = "file"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Root:
-        if isinstance(value, Root):
-            return value
-        path = Path(FILE.convert(str(value), param, ctx))
-        root = _read(path, Root.decode, ROOT_BYTES_MAX)
-        if root.public_key is not None or root.signature is not None:
-            root.check_signature()
-        return root
+def read_root(text: str) -> Root:
+    """Read a root file. If it is signed, check its signature."""
+    root = _read(text, Root.decode, ROOT_BYTES_MAX)
+    if root.public_key is not None or root.signature is not None:
+        root.check_signature()
+    return root
 
 
-class ProofFile(_ProofType):
-    """A file with a proof. Whether it holds is asked for apart, with the roots."""
-
-    name = "file"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Proof:
-        if isinstance(value, InclusionProof | ConsistencyProof):
-            return value
-        path = Path(FILE.convert(str(value), param, ctx))
-        return _read(path, decode_proof, PROOF_BYTES_MAX)
+def read_proof(text: str) -> Proof:
+    """Read a file with a proof. Only the roots show whether it holds."""
+    return _read(text, decode_proof, PROOF_BYTES_MAX)
 
 
-def _read(path: Path, decode: Callable[[bytes], T], size_bytes_max: int) -> T:
+def _read(text: str, decode: Callable[[bytes], T], size_bytes_max: int) -> T:
+    path = Path(FILE.convert(text, None, None))
     with path.open("rb") as file:
         data = file.read(size_bytes_max + 1)
     try:
@@ -89,7 +59,7 @@ def _read(path: Path, decode: Callable[[bytes], T], size_bytes_max: int) -> T:
         raise InvalidEvidence(error.what, f"{path}: {error.reason}") from None
 
 
-root_file = click.option("--root", type=RootFile(), metavar="FILE", help="Prove it for this root.")
+root_file = click.option("--root", type=read_root, metavar="FILE", help="Prove it for this root.")
 out = click.option("--out", type=FILE, metavar="FILE", help="Write it to this new file.")
 
 
@@ -108,7 +78,7 @@ def event_tree(
 
 
 def write_evidence(path: Path, data: bytes) -> None:
-    """Write a new file; one that is there is evidence too, and stays."""
+    """Write a new file; never overwrite a file, which may be evidence too."""
     write_new_file(Storage(), path, data)
 
 

@@ -25,7 +25,7 @@ _file = click.argument("file", type=evidence.FILE)
 def key() -> None:
     """Make a key that signs roots, or show its public half.
 
-    Keep the key away from the ledger: whoever has both can rewrite history and sign it.
+    Keep the key away from the ledger: a person who has both can rewrite history and sign it.
     """
 
 
@@ -39,7 +39,7 @@ def key() -> None:
 def new(file: Path, *, as_json: bool) -> None:
     """Make an Ed25519 key in FILE, which only you may read, and show its public half.
 
-    A file that is there is not overwritten, and none is made inside a ledger's directory.
+    The command never overwrites a file, and never writes a key into a ledger's directory.
     """
     _show(new_key(file), file, as_json=as_json)
 
@@ -52,7 +52,7 @@ def new(file: Path, *, as_json: bool) -> None:
 @_file
 @parameters.as_json
 def public(file: Path, *, as_json: bool) -> None:
-    """Show the public half of the key in FILE: what those who check roots need."""
+    """Show the public half of the key in FILE. It checks the roots that the key signs."""
     _show(read_key(file), file, as_json=as_json)
 
 

@@ -28,7 +28,7 @@ from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 @click.option(
     "--from",
     "old",
-    type=evidence.RootFile(),
+    type=evidence.read_root,
     metavar="FILE",
     help="Prove that history only grew since the root in this file.",
 )
@@ -49,7 +49,7 @@ def prove(
     """Prove that TRANSFER (an id) is in DIR, refused ones too, or that history only grew.
 
     The proof is for the root in --root, or for the root of all events so far. It is a JSON file
-    of some KiB that is checked without the ledger: see docs/guides/tamper-evidence.md.
+    of a few KiB. Nobody needs the ledger to check it: see docs/guides/tamper-evidence.md.
     """
     if (transfer is None) == (old is None):
         raise click.UsageError("name either a TRANSFER or an older root, --from")
@@ -83,12 +83,12 @@ def _position(directory: Path, transfer: int) -> int:
     with Ledger.open(directory, create=False, read_only=True) as ledger:
         position = ledger.transfer_position(transfer)
     if position is None:
-        raise CommandFailed(f"no transfer {transfer}", hint="`nostro log DIR` shows what there is")
+        raise CommandFailed(f"no transfer {transfer}", hint="`nostro log DIR` shows every transfer")
     return position
 
 
 def _prove(tree: EventTree, position: int | None, old: Root | None, root: Root | None) -> Proof:
-    """The proof, checked: against the journal as it is now, and so as its reader will."""
+    """Return the proof, checked against the journal and the roots that were given."""
     for given in (old, root):
         if given is not None:
             tree.check_reach(given)

@@ -1,4 +1,4 @@
-"""``nostro root``: one hash that stands for every event so far, to be kept elsewhere."""
+"""``nostro root``: one hash that stands for every event so far. Keep it elsewhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 @parameters.directory
 @click.option("--at", type=click.IntRange(0), metavar="POSITION", help="Only up to this event.")
 @click.option("--key", type=evidence.FILE, metavar="FILE", help="Sign it with this key.")
-@click.option("--fresh", is_flag=True, help="Hash every event again, whatever DIR/tree says.")
+@click.option("--fresh", is_flag=True, help="Hash every event again; do not use DIR/tree.")
 @evidence.out
 @parameters.quiet
 @parameters.as_json
@@ -40,9 +40,9 @@ def root(
 ) -> None:
     """Take the Merkle root over every event in DIR.
 
-    Keep it where whoever can write to DIR cannot: `nostro verify --root` then proves that no
-    event was altered, removed or put in since. Reads only, may run beside a writer, and keeps
-    what it has hashed in DIR/tree, so that the next root takes less time.
+    Keep it where nobody who can write to DIR can change it: `nostro verify --root` then proves
+    that no event was altered, removed or inserted since. The command may run beside a writer. It
+    keeps its hashes in DIR/tree, and the next root takes less time.
     """
     signing_key = None if key is None else read_key(key)
     with evidence.event_tree(directory, "root", quiet=quiet, use_kept=not fresh) as tree:

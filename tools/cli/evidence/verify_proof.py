@@ -1,4 +1,4 @@
-"""``nostro verify-proof``: whether a proof holds, under roots its reader has from elsewhere."""
+"""``nostro verify-proof``: check a proof under roots that its reader trusts."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from nostro.tools.cli.terminal.help_examples import DocumentedCommand
         "nostro verify-proof 17.proof 2026-01-31.root --json",
     ),
 )
-@click.argument("proof", type=evidence.ProofFile())
-@click.argument("root", type=evidence.RootFile())
+@click.argument("proof", type=evidence.read_proof)
+@click.argument("root", type=evidence.read_root)
 @click.option(
     "--from",
     "old",
-    type=evidence.RootFile(),
+    type=evidence.read_root,
     metavar="FILE",
-    help="The older root, of a proof that history only grew.",
+    help="The older root, for a proof that history only grew.",
 )
 @click.option(
     "--public-key",
-    type=evidence.PublicKey(),
+    type=evidence.public_key,
     metavar="HEX",
     help="The roots must be signed by this key.",
 )
@@ -38,9 +38,9 @@ from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 def verify_proof(
     *, proof: Proof, root: Root, old: Root | None, public_key: bytes | None, as_json: bool
 ) -> None:
-    """Check that PROOF holds under ROOT, both files; the exit code is 1 if it does not.
+    """Check that the proof in PROOF holds under the root in ROOT; if not, the exit code is 1.
 
-    Needs no ledger. ROOT must be from somebody you trust, and not from whoever made the proof.
+    You need no ledger. Take ROOT from a person whom you trust, not from the maker of the proof.
     """
     if public_key is not None:
         for given in (root, old):
@@ -48,12 +48,12 @@ def verify_proof(
                 given.check_signature(public_key)
     if isinstance(proof, InclusionProof):
         if old is not None:
-            raise click.UsageError("--from goes with a proof that history only grew")
+            raise click.UsageError("this proof is of one event: leave out --from")
         proof.check(root)
         said = f"Event {proof.event_position:,} is under the root:"
     else:
         if old is None:
-            raise click.UsageError("this proof is that history only grew: name the root before")
+            raise click.UsageError("this proof compares two roots: name the older one with --from")
         proof.check(old, root)
         said = f"The first {proof.old_position:,} events are those of the older root."
     if as_json:

@@ -1,7 +1,6 @@
-"""Which failure ends the program with which exit code, and what one can do about it.
+"""The exit code and the hint for every failure that a user can meet.
 
-Every exception that a user can meet stands in :data:`FAILURES`; anything else is our own bug and
-keeps its traceback.
+They are in :data:`FAILURES`. Any other exception is our own bug, and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -48,78 +47,100 @@ class Failure:
 
 
 _DAMAGE: Final = (
-    "nothing was changed; `nostro log DIR` still reads what lies before, and `nostro repair`"
-    " keeps it"
+    "nothing was changed; `nostro log DIR` reads the events before the damage, and `nostro repair`"
+    " copies them to a new ledger"
 )
-_BEGIN: Final = "check the path, or begin a ledger with `nostro init DIR`"
-_ELSEWHERE: Final = "nothing was changed; name a new or an empty directory"
-_AGAIN: Final = "what was acknowledged is safe; run the same command again to continue"
-_REWRITTEN: Final = "compare it with a backup: what was signed is not what is here"
+_BEGIN: Final = "check the path, or create a ledger with `nostro init DIR`"
+_ELSEWHERE: Final = "nothing was changed; name a new or empty directory"
+_AGAIN: Final = "every acknowledged event is safe; run the same command again to continue"
+_REWRITTEN: Final = "compare it with a backup: the root was taken of other events"
 
 FAILURES: Final = (  # the first that matches counts, so a subclass stands before its base
     Failure(journal.ForeignSegment, DAMAGED, "move the foreign file out of the directory"),
-    Failure(journal.MissingSegment, DAMAGED, "put the file back, from a backup if need be"),
+    Failure(journal.MissingSegment, DAMAGED, "put the file back, or restore it from a backup"),
     Failure(journal.Damage, DAMAGED, _DAMAGE),
     Failure(journal.DecodeError, DAMAGED, _DAMAGE),
     Failure(journal.RootDiffers, DAMAGED, _REWRITTEN),
     Failure(journal.RootBeyondEnd, DAMAGED, _REWRITTEN),
-    Failure(journal.BadSignature, CHECK_FAILED, "use a root file that you kept elsewhere yourself"),
-    Failure(journal.InvalidProof, CHECK_FAILED, "ask for the proof again"),
-    Failure(journal.ForeignRoot, WRONG_USE, "name the ledger that it was taken of"),
+    Failure(
+        journal.BadSignature,
+        CHECK_FAILED,
+        "use a root file that you kept yourself, outside the ledger's directory",
+    ),
+    Failure(journal.InvalidProof, CHECK_FAILED, "ask for a new proof"),
+    Failure(journal.ForeignRoot, WRONG_USE, "name the ledger that this root or proof was taken of"),
     Failure(
         journal.InvalidEvidence, WRONG_USE, "name a file of `nostro root --out` or `prove --out`"
     ),
     Failure(
-        journal.KeyExposed, WRONG_USE, "chmod 600 FILE, if nobody else has read it; else a new key"
+        journal.KeyExposed,
+        WRONG_USE,
+        "run chmod 600 FILE if nobody else has read it; otherwise make a new key",
     ),
-    Failure(journal.KeyBesideLedger, WRONG_USE, "keep it where who writes the ledger cannot"),
+    Failure(
+        journal.KeyBesideLedger, WRONG_USE, "keep the key where the ledger's writer cannot read it"
+    ),
     Failure(journal.AlreadyThere, WRONG_USE, "name another file"),
     Failure(journal.NotALedger, WRONG_USE, _BEGIN),
     Failure(journal.NotOwner, WRONG_USE, "run the command as the ledger's owner"),
     Failure(
-        journal.LedgerLocked, WRONG_USE, "stop the other writer, or wait; reading works anyway"
+        journal.LedgerLocked,
+        WRONG_USE,
+        "stop the other writer, or wait; commands that only read still work",
     ),
     Failure(journal.UnsupportedFormat, WRONG_USE, "nothing was changed"),
     Failure(journal.UnsupportedPlatform, WRONG_USE, "use Linux or macOS"),
-    Failure(journal.OutOfRange, WRONG_USE, "`nostro log DIR` shows what there is"),
+    Failure(journal.OutOfRange, WRONG_USE, "`nostro log DIR` shows the events of the ledger"),
     Failure(journal.DestinationInside, WRONG_USE, "nothing was changed"),
     Failure(journal.DestinationTaken, WRONG_USE, _ELSEWHERE),
     Failure(journal.OtherLedger, WRONG_USE, _ELSEWHERE),
     Failure(journal.OtherHistory, WRONG_USE, _ELSEWHERE),
-    Failure(journal.NothingToRepair, WRONG_USE, "a torn tail is seen to when it is opened"),
-    Failure(journal.OtherLoss, WRONG_USE, "nothing was done; a dry run tells what would be lost"),
+    Failure(
+        journal.NothingToRepair, WRONG_USE, "recovery repairs a torn tail when the ledger is opened"
+    ),
+    Failure(
+        journal.OtherLoss,
+        WRONG_USE,
+        "nothing was changed; run it without --apply and --lose to see the loss",
+    ),
     Failure(
         journal.CopyFailed,
         CHECK_FAILED,
-        "make room or check the disk; what was there before is still usable",
+        "free space or check the disk; the earlier copy is still usable",
     ),
-    Failure(journal.NoRoomToRecover, CHECK_FAILED, f"make room on the disk: {_AGAIN}"),
-    Failure(journal.JournalFull, CHECK_FAILED, f"make room on the disk: {_AGAIN}"),
-    Failure(journal.WriterPoisoned, CHECK_FAILED, f"check the disk: {_AGAIN}"),
+    Failure(journal.NoRoomToRecover, CHECK_FAILED, f"free space on the disk; {_AGAIN}"),
+    Failure(journal.JournalFull, CHECK_FAILED, f"free space on the disk; {_AGAIN}"),
+    Failure(journal.WriterPoisoned, CHECK_FAILED, f"check the disk; {_AGAIN}"),
     Failure(journal.LedgerClosed, CHECK_FAILED, _AGAIN),
     Failure(ClientMissing, WRONG_USE, "nothing was changed"),
-    Failure(AlreadyMirrored, WRONG_USE, "`nostro mirror DIR --status` says how it does"),
-    Failure(ConnectionFailed, CHECK_FAILED, "check addresses, cluster id and the replicas' logs"),
-    Failure(Divergence, CHECK_FAILED, "nothing was overwritten; `nostro reconcile DIR` says more"),
-    Failure(journal.JournalError, WRONG_USE, "nothing was changed"),
+    Failure(AlreadyMirrored, WRONG_USE, "`nostro mirror DIR --status` shows its state"),
     Failure(
-        MappingError, WRONG_USE, "every key of a mapping is explained in docs/guides/import.md"
+        ConnectionFailed,
+        CHECK_FAILED,
+        "check the addresses, the cluster id and the logs of the replicas",
     ),
-    Failure(SourceError, WRONG_USE, "check the path, and the [file] table of the mapping"),
+    Failure(
+        Divergence,
+        CHECK_FAILED,
+        "nothing was overwritten; `nostro reconcile DIR` shows every difference",
+    ),
+    Failure(journal.JournalError, WRONG_USE, "nothing was changed"),
+    Failure(MappingError, WRONG_USE, "docs/guides/import.md explains every key of a mapping"),
+    Failure(SourceError, WRONG_USE, "check the path and the [file] table of the mapping"),
     Failure(ExportDamaged, DAMAGED, "nothing was written; export the ledger again"),
     Failure(ExportUnfit, WRONG_USE, "nothing was written"),
     Failure(ClusterDamaged, DAMAGED),
     Failure(ClusterRefused, WRONG_USE),
     Failure(ClusterError, CHECK_FAILED),
-    Failure(OSError, CHECK_FAILED, "check that the path is there and may be used"),
+    Failure(OSError, CHECK_FAILED, "check that the path exists and that you may use it"),
 )
 
 
 def report_failure(error: Exception) -> int:
-    """Write what went wrong and what to do to standard error; return the exit code.
+    """Write the message and the hint to standard error; return the exit code.
 
     Raises:
-        Exception: ``error`` itself, when it is in none of the tables.
+        Exception: ``error`` itself, when no entry of :data:`FAILURES` matches.
     """
     if isinstance(error, CommandFailed):
         return _report(str(error), error.hint, error.code)

@@ -1,4 +1,4 @@
-"""``nostro repair``: what comes before the damage, as a new ledger."""
+"""``nostro repair``: copy the events before the damage to a new ledger."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from nostro.tools.cli.terminal.progress import show_progress
 )
 @parameters.directory
 @click.argument("destination", metavar="DEST", type=click.Path(path_type=Path))
-@click.option("--apply", is_flag=True, help="Do it; without this, only tell what would be done.")
+@click.option("--apply", is_flag=True, help="Do it; without this, only show what would be done.")
 @click.option(
     "--lose",
     type=click.IntRange(0),
     metavar="N",
-    help="How many events are lost, exactly as the dry run says.",
+    help="The number of events that are lost, exactly as the dry run shows.",
 )
 @parameters.quiet
 @parameters.as_json
@@ -45,14 +45,15 @@ def repair(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Make a ledger in DEST of what comes before the damage in DIR.
+    """Make a ledger in DEST from the events before the damage in DIR.
 
-    Without --apply nothing is written. DIR is never changed. DEST must be empty or not there. It
-    is another ledger, with a new identity; its last event says what was done, and every byte that
-    is in no event of it is kept in DEST/quarantine. First look for a backup: it may have more.
+    Without --apply nothing is written. DIR is never changed. DEST must be empty or must not exist.
+    It is another ledger, with a new identity; its last event describes the repair, and every byte
+    that is not in its events is kept in DEST/quarantine. First look for a backup: it may contain
+    more.
     """
     if apply != (lose is not None):
-        raise click.UsageError("--apply and --lose N go together")
+        raise click.UsageError("--apply needs --lose N, and --lose N needs --apply")
     if lose is None:
         with Interruption().listening():
             plan = journal.plan_repair(directory, witnesses=checkpoint_witnesses)
@@ -60,7 +61,7 @@ def repair(
             screen.json_line({"applied": False, **_plan_json(plan)})
         else:
             _show_plan(plan)
-            screen.line("Nothing was done. To do it:")
+            screen.line("Nothing was changed. To repair it:")
             screen.line(
                 f"  nostro repair {directory} {destination} --apply --lose {plan.events_lost}"
             )
@@ -78,8 +79,8 @@ def repair(
     else:
         _show_plan(report.plan)
         screen.line(
-            f"{destination} is ledger {report.ledger_id.hex()}; event {report.position:,} tells of"
-            " the repair."
+            f"{destination} is ledger {report.ledger_id.hex()}; event {report.position:,}"
+            " describes the repair."
         )
 
 

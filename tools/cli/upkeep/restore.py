@@ -1,4 +1,4 @@
-"""``nostro restore``: a ledger from a backup, as it was at its end or at an earlier moment."""
+"""``nostro restore``: make a ledger from a backup, whole or up to an earlier moment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from nostro.tools.times import format_plain, format_rfc3339
     "--until-position",
     type=click.IntRange(0),
     metavar="N",
-    help="Leave out what was recorded after position N.",
+    help="Leave out every event after position N.",
 )
 @click.option(
     "--until-time",
@@ -40,7 +40,9 @@ from nostro.tools.times import format_plain, format_rfc3339
     help="Leave out the first request with a later event, and all after it; a bare date means"
     " the end of that day (UTC).",
 )
-@click.option("--new-identity", is_flag=True, help="Make it another ledger, even if it is whole.")
+@click.option(
+    "--new-identity", is_flag=True, help="Give the ledger a new identity, even if it is whole."
+)
 @parameters.quiet
 @parameters.as_json
 def restore(
@@ -53,12 +55,12 @@ def restore(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Make a ledger in DEST from BACKUP. DEST must be empty or not there.
+    """Make a ledger in DEST from BACKUP. DEST must be empty or must not exist.
 
-    Every byte of BACKUP is verified before, and every byte of DEST before it gets its name. A
-    request is whole or not at all: DEST ends with the last whole request. The whole backup is
-    restored as the same ledger. A part is another ledger, with a new identity, and its last event
-    says where it comes from: it must not be taken for the ledger that has more.
+    Every byte of BACKUP is verified first, and every byte of DEST before it gets its name. DEST
+    ends with a whole request, never within one. A whole backup is restored as the same ledger. A
+    part of it becomes another ledger, with a new identity, so nobody mistakes it for the whole; its
+    last event says where it comes from.
     """
     if until_position is not None and until_time is not None:
         raise click.UsageError("give --until-position or --until-time, not both")

@@ -27,21 +27,23 @@ from nostro.tools.cli.terminal.progress import show_progress
     ),
 )
 @parameters.directory
-@click.option("--decode", is_flag=True, help="Decode every event too; ten times as slow.")
+@click.option(
+    "--decode", is_flag=True, help="Decode every event too; this takes ten times as long."
+)
 @click.option(
     "--quick",
     is_flag=True,
-    help="Of sealed segments only each whole file's SHA-256; for many small requests.",
+    help="Check only the SHA-256 of each sealed segment; much faster after many small requests.",
 )
 @click.option(
     "--root",
-    type=evidence.RootFile(),
+    type=evidence.read_root,
     metavar="FILE",
-    help="Prove that what this root was taken of is here, unchanged.",
+    help="Prove that every event under this root is still here, unchanged.",
 )
 @click.option(
     "--public-key",
-    type=evidence.PublicKey(),
+    type=evidence.public_key,
     metavar="HEX",
     help="The root must be signed by this key.",
 )
@@ -62,23 +64,23 @@ def verify(
     """Read every byte of the journal in DIR and check it.
 
     Checks headers, checksums, the hash chain from the first event to the last, the sealed files'
-    own hashes and HEAD. Changes nothing, and may run beside a writer. When something is damaged
-    the exit code is 3, and file, byte, position and cause are named.
+    own hashes and HEAD. Changes nothing, and may run beside a writer. On damage the exit code is
+    3, and the message names file, byte, position and cause.
 
-    What passes is what was written. `nostro replay --check` shows that balances follow from it.
+    A journal that passes is exactly what was written. `nostro replay --check` then proves that the
+    balances follow from it.
 
-    With --quick a sealed segment is held against the SHA-256 that the next one names, and its
-    frames are walked only if it differs. That finds whatever changed since it was sealed, many
-    times as fast where requests are small; checksums and the chain of hashes inside it are not
-    checked.
+    With --quick, only the SHA-256 of each sealed segment is compared with the one that the next
+    segment names; its frames are read only if they differ. That finds every change since the
+    segment was sealed, but does not check the checksums and the chain of hashes inside it.
 
-    All that can be made anew by whoever can write to DIR. With --root every event is hashed
-    again and held against a root that was kept elsewhere.
+    A person who can write to DIR can forge all of this. With --root, every event is hashed again
+    and compared with a root that you kept elsewhere.
     """
     if public_key is not None and root is None:
-        raise click.UsageError("--public-key goes with --root")
+        raise click.UsageError("--public-key needs --root")
     if decode and quick:
-        raise click.UsageError("--decode and --quick: give one")
+        raise click.UsageError("give --decode or --quick, not both")
     if root is not None and public_key is not None:
         root.check_signature(public_key)
     try:
