@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from nostro.journal.errors import CorruptCheckpoint, DecodeError
 from nostro.journal.format import codec, container
+from nostro.journal.reading.reader import Reader
 from nostro.journal.storage.directory import Directory, read_head
 from nostro.journal.storage.files import Storage, read_file, replace_file
 from nostro.journal.writing.recovery import Witness
+
+S = TypeVar("S")
 
 FILE_TYPE: Final = "checkpoint"
 VERSION: Final = 1
@@ -108,13 +111,55 @@ def read_checkpoint(
         CorruptCheckpoint: it is damaged, of another version, or another ledger's.
     """
     checkpoint, packed = _read_envelope(storage, path, ledger_id=ledger_id)
-    try:
-        encoded = codec.decompress(packed, size_bytes_max=state_bytes_max)
-        if hashlib.sha256(encoded).digest() != checkpoint.state_sha256:
-            raise DecodeError("the checkpoint's state fails its SHA-256")
-        return checkpoint, codec.decode_cbor(encoded)
-    except DecodeError as error:
-        raise CorruptCheckpoint(path, 0, str(error)) from None
+    return checkpoint, _unpack(checkpoint, packed, state_bytes_max)
+
+
+def newest_checkpoint(
+    storage: Storage,
+    reader: Reader,
+    projection: str,
+    version: int,
+    load: Callable[[Checkpoint, Any], S | None],
+    *,
+    position_max: int | None = None,
+    state_bytes_max: int = STATE_BYTES_MAX,
+    refused: list[str] | None = None,
+) -> tuple[S, Checkpoint] | None:
+    """The newest checkpoint of a projection that fits the journal, and its state.
+
+    Args:
+        load: makes the state of its dump; None passes the checkpoint over. It may raise
+            CorruptCheckpoint or DecodeError.
+        position_max: pass over checkpoints after this position.
+        refused: takes why a checkpoint could not be used.
+    """
+    refused = [] if refused is None else refused
+    ledger_id = reader.head().ledger_id
+    for path in reversed(checkpoint_paths(storage, reader.directory, projection)):
+        try:
+            checkpoint, packed = _read_envelope(storage, path, ledger_id=ledger_id)
+            if checkpoint.projection_version != version:
+                continue
+            if position_max is not None and checkpoint.position > position_max:
+                continue
+            if not holds_frame(reader, checkpoint.position, checkpoint.frame_sha256):
+                refused.append(f"{path}: the journal holds another frame at its position")
+                continue
+            state = load(checkpoint, _unpack(checkpoint, packed, state_bytes_max))
+        except (CorruptCheckpoint, DecodeError) as error:
+            refused.append(str(error))
+            continue
+        if state is not None:
+            return state, checkpoint
+    return None
+
+
+def holds_frame(reader: Reader, position: int, sha256: bytes) -> bool:
+    """Whether the journal has, ending at ``position``, the frame with that hash."""
+    if position == 0:
+        return True
+    record = reader.record_at(position)
+    return record is not None and record.position_last == position and record.sha256 == sha256
 
 
 def checkpoint_paths(storage: Storage, directory: Directory, projection: str) -> list[Path]:
@@ -166,6 +211,16 @@ def _read_envelope(storage: Storage, path: Path, *, ledger_id: bytes) -> tuple[C
         return checkpoint, body["state"]
     except (DecodeError, OSError) as error:
         raise CorruptCheckpoint(path, 0, str(error)) from None
+
+
+def _unpack(checkpoint: Checkpoint, packed: bytes, state_bytes_max: int) -> Any:
+    try:
+        encoded = codec.decompress(packed, size_bytes_max=state_bytes_max)
+        if hashlib.sha256(encoded).digest() != checkpoint.state_sha256:
+            raise DecodeError("the checkpoint's state fails its SHA-256")
+        return codec.decode_cbor(encoded)
+    except DecodeError as error:
+        raise CorruptCheckpoint(checkpoint.path, 0, str(error)) from None
 
 
 def _has_form(value: Any, form: type | int | None) -> bool:

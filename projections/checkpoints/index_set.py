@@ -1,14 +1,12 @@
-"""A ledger's indexes, as one: loaded from their runs, completed from the journal, kept on disk.
+"""A ledger's indexes, as one: loaded from their runs, completed by a replay, kept on disk.
 
-They are derived. What no sound run describes is read from the journal again; for reservations that
-means to fold it, from the nearest checkpoint before the gap.
+They are derived. What no sound run describes is replayed, from the newest checkpoint before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache, partial
-from itertools import takewhile
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -17,47 +15,39 @@ import numpy.typing as npt
 from nostro.journal.errors import CorruptCheckpoint
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import Rows
-from nostro.journal.reading.reader import Cursor, Reader, Record
+from nostro.journal.reading.reader import Reader, Record
 from nostro.journal.storage.directory import Directory, read_head
 from nostro.journal.storage.files import Storage
-from nostro.projections.checkpoints.restore import Restored, apply_record, restore_state
-from nostro.projections.checkpoints.runner import holds_frame
+from nostro.projections.checkpoints.checkpoint import holds_frame
 from nostro.projections.indexes.posting_index import PostingIndex
 from nostro.projections.indexes.reservation_index import ReservationIndex
-from nostro.projections.indexes.run_file import Span
 from nostro.projections.indexes.run_stack import Run, RunFiles, RunStack
-from nostro.projections.indexes.transfer_index import Column, TransferIndex, run_of_records
+from nostro.projections.indexes.transfer_index import Column, TransferIndex
 from nostro.projections.rules.posting import AccountSlots
 from nostro.projections.state.ledger_state import LedgerState
 
 R = TypeVar("R", bound=Run)
 
+RUN_ROWS: Final = 500_000
+"""A replay makes a run of so many rows at once, and of so much that was reserved."""
 _RECENT_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of so many changes recorded while the journal is read again a run is made at once."""
 _LISTINGS_MAX: Final = 10
-"""A writer may merge runs, and remove them, while they are read: then what they became is there."""
+"""A writer may merge runs, and remove them, while they are read: then the merged run is there."""
 
 
 class Indexes:
-    """Ids, postings and reservations.
-
-    Whoever opens a ledger calls, in this order: :meth:`load`;
-    :func:`restore_state` with :meth:`observe` and ``reservations``;
-    :meth:`complete`.
-    """
+    """Ids, postings and reservations. Call :meth:`load`, then :func:`restore_state`."""
 
     def __init__(self, storage: Storage, directory: Directory) -> None:
         self._storage = storage
         self._directory = directory
+        self._state = LedgerState()
         self.transfers = TransferIndex()
         self.postings = PostingIndex(self._slots_of)
         self.reservations = ReservationIndex()
-        self._state = LedgerState()
         self.files = RunFiles(storage, directory.indexes, read_head(storage, directory).ledger_id)
-        self._ids: list[tuple[int, Column]] = []
-        self._postings_missing_from: int | None = None
-        self._reservations_missing_from: int | None = None
-        self._is_observing = False
+        self._rows = 0
+        """How many were replayed since the last run."""
 
     def load(self) -> None:
         """Take the runs on disk that are sound and follow on one another."""
@@ -65,25 +55,37 @@ class Indexes:
         ends_at = cache(partial(holds_frame, reader))  # the runs of each index end where others do
         for stack in self.stacks:
             _load(stack, self.files, ends_at)
+        self.transfers.know_greatest()
 
-    def observe(self, state: LedgerState, record: Record) -> None:
-        """Take in a record that was folded into ``state``."""
+    @property
+    def position(self) -> int:
+        """The runs of each index describe the events up to here, or further."""
+        return min(stack.position for stack in self.stacks)
+
+    # replaying
+
+    def attach(self, state: LedgerState) -> None:
+        """What is taken in from now on is folded into ``state``."""
         self._state = state
-        self._begin(record.position_first - 1)
-        self._take_ids(record)
-        self.postings.take(record)
-        if self.reservations.recent_bytes > _RECENT_BYTES_MAX:
-            self.reservations.freeze()
-            self.reservations.finish_freeze(record.position_last, record.sha256)
 
-    def complete(self, restored: Restored) -> None:
-        """Make what is still missing: between the runs on disk and what was replayed."""
-        self._state = restored.state
-        self._begin(restored.state.position)
-        replayed_from = restored.checkpoint.position if restored.checkpoint is not None else 0
-        self._complete_ids_and_postings(restored, replayed_from)
-        self._complete_reservations(restored, replayed_from)
-        restored.state.reservations = self.reservations
+    def begin(self, record: Record) -> None:
+        """Call before a record is folded into the state."""
+        if record.position_first > self.reservations.stack.position:
+            self._state.reservations = self.reservations
+
+    def take(self, record: Record) -> None:
+        """Take in a record that was folded into the state, unless runs hold it."""
+        first = record.position_first
+        if record.kind is RecordKind.TRANSFERS:
+            if first > self.transfers.stack.position:
+                self.transfers.add(record.rows["id"].copy(), first)
+            if first > self.postings.stack.position:
+                self.postings.add(first, record.rows, record.statuses)
+            self._rows += len(record.rows)
+        if self._rows >= RUN_ROWS or self.reservations.recent_bytes > _RECENT_BYTES_MAX:
+            self.freeze()
+            self.finish_freeze(record.position_last, record.sha256)
+            self._rows = 0
 
     # keeping
 
@@ -138,76 +140,6 @@ class Indexes:
     def _slots_of(self, ids: Column) -> npt.NDArray[np.int64]:
         return self._state.accounts.slots_of(ids)
 
-    # completing
-
-    def _begin(self, position: int) -> None:
-        """What is observed follows ``position``: what no run describes before it is missing."""
-        if self._is_observing:
-            return
-        self._is_observing = True
-        if self.postings.stack.position < position:
-            self._postings_missing_from = self.postings.stack.position + 1
-            self.postings.stack.position = position
-        if self.reservations.stack.position < position:
-            self._reservations_missing_from = self.reservations.stack.position + 1
-            self.reservations.stack.position = position
-
-    def _take_ids(self, record: Record) -> None:
-        if record.kind is not RecordKind.TRANSFERS:
-            return
-        if record.position_first > self.transfers.stack.position:
-            self._ids.append((record.position_first, record.rows["id"].copy()))
-
-    def _complete_ids_and_postings(self, restored: Restored, replayed_from: int) -> None:
-        replayed, self._ids = self._ids, []
-        missing_from = min(
-            self.transfers.stack.position + 1, self._postings_missing_from or replayed_from + 1
-        )
-        missing = PostingIndex(self._state.accounts.slots_of)
-        missing.stack.position = (self._postings_missing_from or replayed_from + 1) - 1
-        for record in self._records(missing_from, replayed_from):
-            self._take_ids(record)
-            missing.take(record)
-        if self._postings_missing_from is not None:
-            missing.freeze()
-            missing.finish_freeze(replayed_from, _frame_sha256(restored))
-            self.postings.stack.insert(missing.stack.runs)
-        if self.transfers.stack.position < restored.state.position:
-            span = Span(
-                self.transfers.stack.position + 1, restored.state.position, restored.frame_sha256
-            )
-            self.transfers.stack.append(run_of_records(span, self._ids + replayed))
-        self.transfers.know_greatest()
-        self._ids = []
-
-    def _complete_reservations(self, restored: Restored, replayed_from: int) -> None:
-        first = self._reservations_missing_from
-        if first is None:
-            return
-        missing = ReservationIndex()
-        missing.stack.position = first - 1
-        if restored.state.pending_transfers.has_been_any:
-            before = restore_state(self._storage, self._directory, position_max=first - 1)
-            before.state.reservations = missing
-            for record in self._records(first, replayed_from):
-                apply_record(before.state, record)
-                if missing.recent_bytes > _RECENT_BYTES_MAX:
-                    missing.freeze()
-                    missing.finish_freeze(record.position_last, record.sha256)
-        missing.freeze()
-        missing.finish_freeze(replayed_from, _frame_sha256(restored))
-        self.reservations.stack.insert(missing.stack.runs)
-
-    def _records(self, first: int, last: int) -> Iterator[Record]:
-        """The records of positions ``first`` to ``last``; both are where records begin and end."""
-        if first > last:
-            return
-        reader = Reader(self._directory.path, storage=self._storage)
-        yield from takewhile(
-            lambda record: record.position_first <= last,
-            reader.records(Cursor(position=first)),
-        )
-
 
 def _load(stack: RunStack[Any], files: RunFiles, ends_at: Callable[[int, bytes], bool]) -> None:
     found = _sound_runs(stack, files)
@@ -235,10 +167,3 @@ def _sound_runs(stack: RunStack[R], files: RunFiles) -> list[R]:
         if not vanished:
             break
     return list(found.values())
-
-
-def _frame_sha256(restored: Restored) -> bytes:
-    """The hash of the frame before what was replayed."""
-    if restored.checkpoint is None:
-        raise AssertionError("nothing can be missing before the first event")
-    return restored.checkpoint.frame_sha256

@@ -5,20 +5,19 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import numpy as np
 
-from nostro.journal.errors import CorruptCheckpoint, DecodeError
+from nostro.journal.errors import CorruptCheckpoint
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.format.events import PendingExpired
 from nostro.journal.reading.reader import Cursor, Reader, Record
 from nostro.journal.storage.directory import Directory
 from nostro.journal.storage.files import Storage
-from nostro.projections.checkpoints.checkpoint import Checkpoint, checkpoint_paths, read_checkpoint
-from nostro.projections.checkpoints.runner import holds_frame
-from nostro.projections.indexes.reservation_index import ReservationIndex
+from nostro.projections.checkpoints.checkpoint import Checkpoint, newest_checkpoint
+from nostro.projections.checkpoints.index_set import Indexes
 from nostro.projections.rules.posting import AppliedTransfer
 from nostro.projections.state.ledger_state import LedgerState, Positions
 
@@ -49,9 +48,7 @@ def restore_state(
     *,
     position_max: int | None = None,
     timestamp_max: int | None = None,
-    use_checkpoints: bool = True,
-    reservations: ReservationIndex | None = None,
-    observe: Callable[[LedgerState, Record], None] | None = None,
+    indexes: Indexes | None = None,
     progress: Progress | None = None,
 ) -> Restored:
     """The ledger's state after every durable event, or as far as the bounds allow.
@@ -59,8 +56,7 @@ def restore_state(
     Args:
         position_max: leave out every event after this position.
         timestamp_max: leave out every event later than this, ns.
-        reservations: where to record what pending transfers change, after what it holds.
-        observe: called with each record that is replayed, and the state with it folded in.
+        indexes: loaded ones, to complete: what they lack is replayed.
 
     Raises:
         Damage: the journal cannot be read up to there.
@@ -69,28 +65,44 @@ def restore_state(
     reader = Reader(directory.path, storage=storage)
     head = reader.head()
     refused: list[str] = []
-    state, checkpoint = LedgerState(), None
-    if use_checkpoints:
-        found = _newest_checkpoint(
-            storage, reader, head.ledger_id, position_max, timestamp_max, refused
-        )
-        if found is not None:
-            state, checkpoint = found
+
+    def load(checkpoint: Checkpoint, dump: Any) -> LedgerState | None:
+        state = LedgerState.load(dump)
+        if state.position != checkpoint.position:
+            raise CorruptCheckpoint(checkpoint.path, 0, "its state is that of another position")
+        is_later = timestamp_max is not None and state.timestamp > timestamp_max
+        return None if is_later else state
+
+    found = newest_checkpoint(
+        storage,
+        reader,
+        LedgerState.name,
+        LedgerState.version,
+        load,
+        position_max=position_max if indexes is None else indexes.position,
+        state_bytes_max=LedgerState.dump_bytes_max(head.position),
+        refused=refused,
+    )
+    state, checkpoint = (LedgerState(), None) if found is None else found
     frame_sha256 = checkpoint.frame_sha256 if checkpoint is not None else bytes(32)
+    if indexes is not None:
+        indexes.attach(state)
     replayed = 0
     for record in reader.records(Cursor(position=state.position + 1)):
         if position_max is not None and record.position_first > position_max:
             break
-        if reservations is not None and record.position_first > reservations.stack.position:
-            state.reservations = reservations
+        if indexes is not None:
+            indexes.begin(record)
         replayed += apply_record(
             state, record, position_max=position_max, timestamp_max=timestamp_max
         )
         frame_sha256 = record.sha256
-        if observe is not None:
-            observe(state, record)
+        if indexes is not None:
+            indexes.take(record)
         if progress is not None:
             progress(record.position_last, min(head.position, position_max or head.position))
+    if indexes is not None:
+        state.reservations = indexes.reservations
     seconds = time.perf_counter() - began
     return Restored(
         head.ledger_id, state, frame_sha256, checkpoint, tuple(refused), replayed, seconds
@@ -182,37 +194,3 @@ def _apply_events(
     if events:
         state.advance(events[-1].position, events[-1].timestamp)
     return len(events)
-
-
-def _newest_checkpoint(
-    storage: Storage,
-    reader: Reader,
-    ledger_id: bytes,
-    position_max: int | None,
-    timestamp_max: int | None,
-    refused: list[str],
-) -> tuple[LedgerState, Checkpoint] | None:
-    paths = checkpoint_paths(storage, reader.directory, LedgerState.name)
-    state_bytes_max = LedgerState.dump_bytes_max(reader.head().position)  # none of them is ahead
-    for path in reversed(paths):
-        try:
-            checkpoint, dump = read_checkpoint(
-                storage, path, ledger_id=ledger_id, state_bytes_max=state_bytes_max
-            )
-            if checkpoint.projection_version != LedgerState.version:
-                continue
-            state = LedgerState.load(dump)
-            if state.position != checkpoint.position:
-                raise CorruptCheckpoint(path, 0, "its state is that of another position")
-        except (CorruptCheckpoint, DecodeError) as error:
-            refused.append(str(error))
-            continue
-        if position_max is not None and state.position > position_max:
-            continue
-        if timestamp_max is not None and state.timestamp > timestamp_max:
-            continue
-        if not holds_frame(reader, checkpoint.position, checkpoint.frame_sha256):
-            refused.append(f"{path}: the journal holds another frame at its position")
-            continue
-        return state, checkpoint
-    return None

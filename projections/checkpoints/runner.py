@@ -20,14 +20,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Generic
 
-from nostro.journal.errors import CorruptCheckpoint, DecodeError, InvalidField
+from nostro.journal.errors import DecodeError, InvalidField
 from nostro.journal.format import codec
 from nostro.journal.reading.reader import Cursor, Reader, Record
 from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.checkpoint import (
     Checkpoint,
-    checkpoint_paths,
-    read_checkpoint,
+    newest_checkpoint,
     write_checkpoint,
 )
 from nostro.projections.checkpoints.projection import Projection, State
@@ -114,25 +113,14 @@ class Runner(Generic[State]):
 
     def _resume(self) -> None:
         """Start from the newest checkpoint that fits the journal and this projection's version."""
-        directory = self._reader.directory
-        for path in reversed(checkpoint_paths(self._storage, directory, self._projection.name)):
-            try:
-                checkpoint, dump = read_checkpoint(self._storage, path, ledger_id=self._ledger_id)
-            except CorruptCheckpoint:
-                continue
-            if checkpoint.projection_version != self._projection.version:
-                continue
-            if not holds_frame(self._reader, checkpoint.position, checkpoint.frame_sha256):
-                continue
-            self.state = self._projection.load(dump)
+        found = newest_checkpoint(
+            self._storage,
+            self._reader,
+            self._projection.name,
+            self._projection.version,
+            lambda _, dump: (self._projection.load(dump),),
+        )
+        if found is not None:
+            (self.state,), checkpoint = found
             self.position = checkpoint.position
             self._frame_sha256 = checkpoint.frame_sha256
-            return
-
-
-def holds_frame(reader: Reader, position: int, sha256: bytes) -> bool:
-    """Whether the journal has, ending at ``position``, the frame with that hash."""
-    if position == 0:
-        return True
-    record = reader.record_at(position)
-    return record is not None and record.position_last == position and record.sha256 == sha256

@@ -28,9 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nostro.journal.format import codec
-from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import TRANSFER, Rows
-from nostro.journal.reading.reader import Record
 from nostro.projections.indexes.group_run import Columns, GroupFormat, GroupRun
 from nostro.projections.indexes.groups import Groups, group
 from nostro.projections.indexes.run_file import Column, Span
@@ -62,8 +60,6 @@ _Keyed = tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]
 
 _CHUNK_ROWS: Final = 2_048
 _CHUNK_ROWS_MAX: Final = 8_192
-_RUN_ROWS: Final = 500_000
-"""Of so many rows read back from the journal a run is made at once."""
 _SEARCHES_PAY: Final = 8
 """After so many searches of a chunk a run of it costs less than the next ones would."""
 _FOLD: Final = 0x9E3779B97F4A7C15
@@ -101,15 +97,11 @@ def end_of_time(run: GroupRun, timestamp: int) -> int:
 class Chunk:
     """The transfers with effect among some positions after the last run: rows, in memory."""
 
-    def __init__(
-        self, rows: Rows, positions: npt.NDArray[np.int64], slots: _Sides, counted: int
-    ) -> None:
+    def __init__(self, rows: Rows, positions: npt.NDArray[np.int64], slots: _Sides) -> None:
         self.rows = rows
         self.positions = positions
         self.slots = slots
         """Of the accounts that each row debits, and credits."""
-        self.counted = counted
-        """How many rows were taken in, with and without effect."""
         self._searches = 0
         self._groups: dict[str, Groups] | None = None
 
@@ -180,11 +172,10 @@ class PostingView:
 
 
 class _Taken(NamedTuple):
-    """One request, or one record."""
+    """The transfers with effect of one request."""
 
-    position_first: int
     rows: Rows
-    statuses: Any
+    positions: npt.NDArray[np.int64]
     slots: AccountSlots | None
 
 
@@ -209,20 +200,16 @@ class PostingIndex:
         Args:
             slots: those of all the rows' accounts, if they are known.
         """
-        self._small.append(_Taken(position_first, rows, statuses, slots))
+        positions = np.arange(position_first, position_first + len(rows))
+        if statuses is not None:
+            created = statuses == codec.CREATED
+            rows, positions, slots = rows[created], positions[created], None
+        if not len(rows):
+            return
+        self._small.append(_Taken(rows, positions, slots))
         self._small_rows += len(rows)
         if self._small_rows >= _CHUNK_ROWS:
             self._make_chunk()
-
-    def take(self, record: Record) -> None:
-        """Take in a record that is read back from the journal, in order."""
-        if record.position_first <= self.stack.position or record.kind is RecordKind.EVENTS:
-            return
-        if record.kind is RecordKind.TRANSFERS:
-            self.add(record.position_first, record.rows, record.statuses)
-        if sum(chunk.counted for chunk in self._chunks) >= _RUN_ROWS:
-            self.freeze()
-            self.finish_freeze(record.position_last, record.sha256)
 
     def view(self) -> PostingView:
         """Everything taken in so far. Call with the writer held off."""
@@ -256,30 +243,21 @@ class PostingIndex:
         taken, self._small, self._small_rows = self._small, [], 0
         chunk = self._chunk(taken)
         before = self._chunks[-1] if self._chunks else None
-        if before is not None and before.counted + chunk.counted <= _CHUNK_ROWS_MAX:
+        if before is not None and len(before.rows) + len(chunk.rows) <= _CHUNK_ROWS_MAX:
             self._chunks[-1] = _join(before, chunk)
         else:
             self._chunks.append(chunk)
 
     def _chunk(self, taken: list[_Taken]) -> Chunk:
-        counted = sum(len(request.rows) for request in taken)
         if len(taken) == 1:
-            first, rows, statuses, slots = taken[0]
-            positions = np.arange(first, first + counted)
+            rows, positions, slots = taken[0]
         else:
             rows, slots = _join_rows([request.rows for request in taken]), None
-            positions = np.concatenate([
-                np.arange(request.position_first, request.position_first + len(request.rows))
-                for request in taken
-            ])  # fmt: skip
-            statuses = _join_statuses(taken)
-        if statuses is not None:
-            created = statuses == codec.CREATED
-            rows, positions, slots = rows[created], positions[created], None
+            positions = np.concatenate([request.positions for request in taken])
         if slots is None:
             slots = AccountSlots(*(self._slots_of(rows[field]) for field in SIDES))
         debits, credits = (side.astype(np.uint32) for side in slots)
-        return Chunk(rows, positions, (debits, credits), counted)
+        return Chunk(rows, positions, (debits, credits))
 
 
 def run_of_chunks(span: Span, chunks: Sequence[Chunk]) -> GroupRun:
@@ -361,16 +339,6 @@ def _differs(column: Column) -> npt.NDArray[np.bool_]:
     return np.append(np.ones(min(1, len(column)), np.bool_), column[1:] != column[:-1])
 
 
-def _join_statuses(taken: list[_Taken]) -> Any:
-    if all(request.statuses is None for request in taken):
-        return None
-    return np.concatenate([
-        np.full(len(request.rows), codec.CREATED, np.uint32)
-        if request.statuses is None else request.statuses
-        for request in taken
-    ])  # fmt: skip
-
-
 def _join(before: Chunk, after: Chunk) -> Chunk:
     debits, credits = (
         np.concatenate(sides) for sides in zip(before.slots, after.slots, strict=True)
@@ -379,7 +347,6 @@ def _join(before: Chunk, after: Chunk) -> Chunk:
         _join_rows([before.rows, after.rows]),
         np.concatenate([before.positions, after.positions]),
         (debits, credits),
-        before.counted + after.counted,
     )
 
 

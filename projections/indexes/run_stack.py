@@ -63,7 +63,7 @@ class RunStack(Generic[R]):
         self.kind = kind
         self.runs: tuple[R, ...] = ()
         self.position = 0
-        """The last position that is described, or set aside to be."""
+        """The last position that is described."""
         self._read = read
         self._write = write
         self._stored: set[Span] = set()
@@ -88,12 +88,6 @@ class RunStack(Generic[R]):
         """Let go of the runs, and so of the files that nobody is looking at."""
         with self._lock:
             self.runs = ()
-
-    def insert(self, runs: Sequence[R]) -> None:
-        """Put runs that were missing where they belong."""
-        with self._lock:
-            self.runs = tuple(sorted((*self.runs, *runs), key=lambda run: run.span.position_first))
-            self.position = max(self.position, self.runs[-1].span.position_last)
 
     @property
     def is_stored(self) -> bool:

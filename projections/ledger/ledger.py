@@ -175,10 +175,7 @@ class Ledger:
         try:
             indexes = Indexes(storage, directory)
             indexes.load()
-            restored = restore_state(
-                storage, directory, reservations=indexes.reservations, observe=indexes.observe
-            )
-            indexes.complete(restored)
+            restored = restore_state(storage, directory, indexes=indexes)
             ledger = cls(storage, directory, writer, restored, indexes, clock, expiry_seconds)
         except BaseException:
             if indexes is not None:

@@ -74,11 +74,6 @@ class PendingTransfers:
     def __len__(self) -> int:
         return self._open_count
 
-    @property
-    def has_been_any(self) -> bool:
-        """Whether there is or was a pending transfer."""
-        return self._position_max > 0
-
     def find(self, id_: int) -> TransferRow | None:
         """The open pending transfer of that id."""
         if not self._open_count:

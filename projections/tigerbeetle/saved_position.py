@@ -22,7 +22,7 @@ from nostro.projections.checkpoints.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from nostro.projections.checkpoints.runner import holds_frame
+from nostro.projections.checkpoints.checkpoint import holds_frame
 
 VERSION: Final = 1
 

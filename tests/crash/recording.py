@@ -16,10 +16,9 @@ import pytest
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.reading.reader import Reader
 from nostro.journal.rows import transfer_rows
-from nostro.journal.storage.directory import Directory
-from nostro.journal.storage.files import Storage
-from nostro.projections.checkpoints.restore import restore_state
+from nostro.projections.checkpoints.restore import apply_record
 from nostro.projections.ledger.ledger import Ledger
+from nostro.projections.state.ledger_state import LedgerState
 from tests.clocks import HandClock
 from tests.crash.power_cut import Tape
 from tests.crash.script import (
@@ -60,14 +59,12 @@ def record_workload(path: Path, seed: str) -> tuple[Tape, Truth]:
     end, tape = path.with_name("end"), Tape()
     with alike(seed):
         workload(path, end, tape, random.Random(seed))
-    states, links = {}, {0: bytes(32)}
+    state = LedgerState()
+    states, links = {0: state.sha256()}, {0: bytes(32)}
     for record in Reader(end).records():
+        apply_record(state, record)
         links[record.position_last] = record.sha256
-    for position in links:
-        restored = restore_state(
-            Storage(), Directory(end), position_max=position, use_checkpoints=False
-        )
-        states[position] = restored.state.sha256()
+        states[record.position_last] = state.sha256()
     segments = {file.name: file.read_bytes() for file in (end / "segments").iterdir()}
     assert len(segments) >= 3
     return tape, Truth(states, links, segments)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import nostro.projections.checkpoints.index_set
 import nostro.projections.indexes.groups
 import nostro.projections.indexes.posting_index
 from nostro import (
@@ -221,7 +222,7 @@ def small_parts() -> Iterator[None]:
         patch.setattr(nostro.projections.indexes.posting_index, "_CHUNK_ROWS", 6)
         patch.setattr(nostro.projections.indexes.posting_index, "_CHUNK_ROWS_MAX", 13)
         patch.setattr(nostro.projections.indexes.posting_index, "_SEARCHES_PAY", 2)
-        patch.setattr(nostro.projections.indexes.posting_index, "_RUN_ROWS", 20)
+        patch.setattr(nostro.projections.checkpoints.index_set, "RUN_ROWS", 20)
         patch.setattr(nostro.projections.indexes.groups, "PIECE", 5)
         patch.setattr(nostro.projections.queries.index_search, "_STEP_MIN", 2)
         patch.setattr(nostro.projections.queries.index_search, "_STEP_MAX", 16)
