@@ -293,17 +293,7 @@ def _limits_allow(
 ) -> bool:
     """Whether no limit is reached though all that leaves an account should leave it first."""
     new = request.flags & np.uint64(RESOLVING) == 0  # what is resolved was reserved before
-    for side, flags, limit, taken, reserved, given in (
-        (slots.debits, limited[0], DEBITS_LIMITED, DEBITS_POSTED, DEBITS_PENDING, CREDITS_POSTED),
-        (
-            slots.credits,
-            limited[1],
-            CREDITS_LIMITED,
-            CREDITS_POSTED,
-            CREDITS_PENDING,
-            DEBITS_POSTED,
-        ),
-    ):
+    for side, flags, (limit, taken, reserved, given) in zip(slots, limited, _LIMITS, strict=True):
         chosen = np.flatnonzero(new & (flags & np.uint64(limit << 48) != 0))
         if not len(chosen):
             continue

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from nostro.journal.model import Rows
 from nostro.journal.rows import columns
@@ -26,14 +25,20 @@ from nostro.projections.rules.values import (
     Refused,
     TransferRow,
 )
-from nostro.projections.state.accounts import Accounts
 from nostro.projections.state.ledger_state import LedgerState
-from nostro.projections.state.pending_transfers import PendingTransfers
 
-FetchTransfer = Callable[[int], tuple[TransferRow, bool]]
-"""position -> the transfer that stands there, and whether it took effect."""
-HasTransferAt = Callable[[int], bool]
-"""timestamp -> whether a durable transfer took effect at exactly that time."""
+
+class TransferArchive(Protocol):
+    """Where durable transfers are found."""
+
+    def transfer(self, position: int) -> tuple[TransferRow, bool]:
+        """The transfer that stands at ``position``, and whether it took effect."""
+        ...
+
+    def has_transfer_at(self, timestamp: int) -> bool:
+        """Whether a durable transfer took effect at exactly ``timestamp``, ns."""
+        ...
+
 
 _MISSING: Final = object()
 _NARROW: Final = 2**64 - 1
@@ -44,15 +49,14 @@ class Frontier:
         self,
         state: LedgerState,
         index: TransferIndex,
+        archive: TransferArchive,
         state_lock: threading.RLock,
-        *,
-        fetch: FetchTransfer,
-        has_transfer_at: HasTransferAt,
     ) -> None:
         self._state = state
-        self._index = index
-        self.fetch = fetch
-        self.has_transfer_at = has_transfer_at
+        self.table = state.accounts
+        self.pending_transfers = state.pending_transfers
+        self.index = index
+        self.archive = archive
         self.timestamp = 0
         self._state_lock = state_lock
         self.reset()
@@ -68,23 +72,11 @@ class Frontier:
         self.unusual: set[int] = set()
         """The last position of each request in flight that is :attr:`Draft.unusual`."""
         self._unmerged: deque[tuple[Draft, int]] = deque()
-        self.id_max = self._index.id_max
+        self.id_max = self.index.id_max
         """No id above this was ever used."""
         self.timestamp = max(self.timestamp, self._state.timestamp)
-        self.accounts_timestamp_max = self._state.accounts.timestamp_max
+        self.accounts_timestamp_max = self.table.timestamp_max
         self.transfers_timestamp_max = self._state.transfers_timestamp_max
-
-    @property
-    def table(self) -> Accounts:
-        return self._state.accounts
-
-    @property
-    def pending_transfers(self) -> PendingTransfers:
-        return self._state.pending_transfers
-
-    @property
-    def index(self) -> TransferIndex:
-        return self._index
 
     def take(self, draft: Draft, position_last: int) -> None:
         """A request was put in line: its effects hold for the requests after it."""
@@ -220,7 +212,7 @@ class Draft:
         position = frontier.index.find(id_)
         if position is None:
             return None
-        row, took_effect = frontier.fetch(position)
+        row, took_effect = frontier.archive.transfer(position)
         return row if took_effect else Refused.FOR_GOOD
 
     def pending_status(self, pending: TransferRow) -> int:
@@ -257,7 +249,7 @@ class Draft:
         in_flight = list(self._frontier.transfers.values())  # as above
         return any(
             held.timestamp == timestamp for held in in_flight
-        ) or self._frontier.has_transfer_at(timestamp)
+        ) or self._frontier.archive.has_transfer_at(timestamp)
 
     # what a decision changes
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nostro.journal.errors import CorruptCheckpoint
-from nostro.journal.storage.files import Storage, replacing
+from nostro.journal.storage.files import Storage
 
 Column = npt.NDArray[Any]
 
@@ -149,27 +149,6 @@ class RunWriter:
         size = max(self._written, default=self._offsets[0])
         if size < self._end:
             self._storage.write(self._fd, bytes(self._end - size), size)
-
-
-def write_run(
-    storage: Storage,
-    path: Path,
-    kind: Kind,
-    span: Span,
-    columns: Sequence[Column],
-    *,
-    ledger_id: bytes,
-) -> None:
-    """Write a run whose columns are at hand.
-
-    Raises:
-        OSError: it could not be written; nothing is there.
-    """
-    with replacing(storage, path) as fd:
-        writer = RunWriter(storage, fd, kind, [len(column) for column in columns])
-        for number, column in enumerate(columns):
-            writer.append(number, column)
-        writer.finish(span, ledger_id=ledger_id)
 
 
 def open_run(

@@ -25,7 +25,7 @@ from nostro.journal.storage.files import replacing
 from nostro.projections.indexes import id_filter
 from nostro.projections.indexes.groups import PIECE, stops
 from nostro.projections.indexes.order import order_of_pairs
-from nostro.projections.indexes.run_file import Kind, RunWriter, Span, open_run, write_run
+from nostro.projections.indexes.run_file import Kind, RunWriter, Span, open_run
 from nostro.projections.indexes.run_stack import RunFiles, RunStack
 from nostro.projections.state.id_map import MISSING, IdMap
 
@@ -248,19 +248,17 @@ def _lie_in(span: Span, positions: Column) -> bool:
 
 
 def _write(files: RunFiles, path: Path, span: Span, runs: Sequence[Run]) -> None:
-    if len(runs) == 1:
-        columns = [runs[0].high, runs[0].low, runs[0].positions, runs[0].filter]
-        write_run(files.storage, path, IDS, span, columns, ledger_id=files.ledger_id)
-        return
     size = sum(run.size for run in runs)
-    filter_ = np.zeros(id_filter.words_for(size), np.uint64)
+    is_one = len(runs) == 1
+    filter_ = runs[0].filter if is_one else np.zeros(id_filter.words_for(size), np.uint64)
     with replacing(files.storage, path) as fd:
         counts = [size] * 3 + [len(filter_)]
         writer = RunWriter(files.storage, fd, IDS, counts, pause=files.pause)
         for high, low, positions in _merged(runs):
             for number, column in enumerate((high, low, positions)):
                 writer.append(number, column)
-            id_filter.add(filter_, low, high)
+            if not is_one:
+                id_filter.add(filter_, low, high)
         writer.append(3, filter_)
         writer.finish(span, ledger_id=files.ledger_id)
 

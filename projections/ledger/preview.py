@@ -66,7 +66,7 @@ class LedgerPreview:
         """
         self._clock = clock
         self._indexes: Indexes | None = None
-        self._archive: Archive | None = None
+        archive = None
         self._state, ids = LedgerState(), TransferIndex()
         if path is not None:
             storage, directory = storage or Storage(), Directory(Path(path))
@@ -74,23 +74,16 @@ class LedgerPreview:
             self._indexes = indexes = Indexes(storage, directory)
             try:
                 indexes.load()
-                restored = restore_state(
-                    storage, directory, reservations=indexes.reservations, observe=indexes.observe
-                )
-                indexes.complete(restored)
+                restored = restore_state(storage, directory, indexes=indexes)
             except BaseException:
                 indexes.release()
                 raise
-            self._archive = Archive(directory.path, storage)
+            archive = Archive(directory.path, storage)
             self._state, ids = restored.state, indexes.transfers
             self._state.reservations = None  # only balances at past moments need them
-        self._position_durable = self._state.position
         self._ids = ids
-        self._transfers = _Transfers(self._position_durable, in_memory_bytes_max)
-        self._frontier = Frontier(
-            self._state, ids, threading.RLock(),
-            fetch=self._transfer, has_transfer_at=self._has_transfer_at,
-        )  # fmt: skip
+        self._transfers = _Transfers(archive, self._state.position, in_memory_bytes_max)
+        self._frontier = Frontier(self._state, ids, self._transfers, threading.RLock())
 
     def __enter__(self) -> Self:
         return self
@@ -176,21 +169,14 @@ class LedgerPreview:
     def _now(self) -> int:
         return max(self._clock(), self._frontier.timestamp + 1)
 
-    def _transfer(self, position: int) -> tuple[TransferRow, bool]:
-        if self._archive is not None and position <= self._position_durable:
-            return self._archive.transfer(position)
-        return self._transfers.at(position)
-
-    def _has_transfer_at(self, timestamp: int) -> bool:
-        if self._transfers.happened_at(timestamp):
-            return True
-        return self._archive is not None and self._archive.has_transfer_at(timestamp)
-
 
 class _Transfers:
-    """The transfers of a preview, by position. They are in memory, or many of them in a file."""
+    """Transfers by position: the journal's, and those of a preview in memory or a file."""
 
-    def __init__(self, position_before: int, in_memory_bytes_max: int) -> None:
+    def __init__(
+        self, archive: Archive | None, position_before: int, in_memory_bytes_max: int
+    ) -> None:
+        self._archive = archive
         self._position_first = position_before + 1
         self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - close() closes it
             max_size=in_memory_bytes_max
@@ -213,17 +199,21 @@ class _Transfers:
             self._times.append(times)
             self._last_times.append(int(times[-1]))
 
-    def at(self, position: int) -> tuple[TransferRow, bool]:
+    def transfer(self, position: int) -> tuple[TransferRow, bool]:
         """The transfer at ``position``, and whether it took effect."""
+        if self._archive is not None and position < self._position_first:
+            return self._archive.transfer(position)
         self._seek(position)
         stored = np.frombuffer(self._file.read(_STORED.itemsize), _STORED)
         rows = np.ascontiguousarray(stored["row"])
         return TransferRow._make(next(iter(columns(rows)))), bool(stored["took_effect"][0])
 
-    def happened_at(self, timestamp: int) -> bool:
+    def has_transfer_at(self, timestamp: int) -> bool:
         """Whether one of them took effect at exactly ``timestamp``."""
         index = bisect.bisect_left(self._last_times, timestamp)
-        return index < len(self._times) and bool(np.any(self._times[index] == timestamp))
+        if index < len(self._times) and bool(np.any(self._times[index] == timestamp)):
+            return True
+        return self._archive is not None and self._archive.has_transfer_at(timestamp)
 
     def _seek(self, position: int) -> None:
         self._file.seek((position - self._position_first) * _STORED.itemsize)

@@ -86,13 +86,7 @@ class Pipeline:
         self._clock = clock
         self._checkpointer = checkpointer
         self._deciding = threading.Lock()
-        self._frontier = Frontier(
-            state,
-            indexes.transfers,
-            state_lock,
-            fetch=archive.transfer,
-            has_transfer_at=archive.has_transfer_at,
-        )
+        self._frontier = Frontier(state, indexes.transfers, archive, state_lock)
         self._in_flight: deque[_InFlight] = deque()
         self._generation = writer.generation
         self._is_stopped = False
@@ -344,40 +338,31 @@ class Pipeline:
 
     def _fold(self, done: _InFlight) -> None:
         decision, queued = done.decision, done.queued
+        last = queued.position_last
         if isinstance(decision, Expiry):
             self._state.expire(
                 decision.transfer_ids,
-                positions=range(
-                    queued.position_last - len(decision.transfer_ids) + 1, queued.position_last + 1
-                ),
+                positions=range(last - len(decision.transfer_ids) + 1, last + 1),
                 timestamps=range(decision.timestamp_min, decision.timestamp_max + 1),
             )
         else:
-            self._apply(done.kind, decision, queued.position_last, done.applied)
-        self._frontier.drop(done.draft, queued.position_last)
+            first = last - len(decision.rows) + 1
+            self._state.apply(
+                done.kind,
+                decision.rows,
+                decision.statuses,
+                positions=range(first, last + 1),
+                timestamp=decision.timestamp_max,
+                applied=done.applied,
+                precomputed=decision.precomputed,
+            )
+            if done.kind is RecordKind.TRANSFERS:
+                found = decision.precomputed
+                slots = found if isinstance(found, AccountSlots) else None
+                self._indexes.add(first, decision.rows, decision.statuses, slots)
+        self._frontier.drop(done.draft, last)
         self._in_flight.popleft()
-        self._checkpointer.advance(queued.position_last, queued.sha256)
-
-    def _apply(
-        self,
-        kind: RecordKind,
-        decision: Decision,
-        position_last: int,
-        applied: list[AppliedTransfer] | None,
-    ) -> None:
-        first = position_last - len(decision.rows) + 1
-        self._state.apply(
-            kind,
-            decision.rows,
-            decision.statuses,
-            positions=range(first, position_last + 1),
-            timestamp=decision.timestamp_max,
-            applied=applied,
-            precomputed=decision.precomputed,
-        )
-        if kind is RecordKind.TRANSFERS:
-            slots = decision.precomputed if isinstance(decision.precomputed, AccountSlots) else None
-            self._indexes.add(first, decision.rows, decision.statuses, slots)
+        self._checkpointer.advance(last, queued.sha256)
 
     def _retreat(self) -> None:
         """The writer refused records in line: forget what was decided on top of the disk."""

@@ -22,6 +22,15 @@ from nostro.projections.rules.values import (
 )
 
 A: Final = CreateAccountStatus
+_COMPARED: Final = (
+    ("flags", A.EXISTS_WITH_DIFFERENT_FLAGS),
+    ("user_data_128", A.EXISTS_WITH_DIFFERENT_USER_DATA_128),
+    ("user_data_64", A.EXISTS_WITH_DIFFERENT_USER_DATA_64),
+    ("user_data_32", A.EXISTS_WITH_DIFFERENT_USER_DATA_32),
+    ("ledger", A.EXISTS_WITH_DIFFERENT_LEDGER),
+    ("code", A.EXISTS_WITH_DIFFERENT_CODE),
+)
+"""What an account that exists is compared by, in order of precedence."""
 
 
 def account_status(a: AccountRow, state: LedgerView) -> int:
@@ -59,16 +68,5 @@ def account_status(a: AccountRow, state: LedgerView) -> int:
 
 
 def _account_exists(a: AccountRow, e: AccountRow) -> int:
-    if a.flags != e.flags:
-        return A.EXISTS_WITH_DIFFERENT_FLAGS
-    if a.user_data_128 != e.user_data_128:
-        return A.EXISTS_WITH_DIFFERENT_USER_DATA_128
-    if a.user_data_64 != e.user_data_64:
-        return A.EXISTS_WITH_DIFFERENT_USER_DATA_64
-    if a.user_data_32 != e.user_data_32:
-        return A.EXISTS_WITH_DIFFERENT_USER_DATA_32
-    if a.ledger != e.ledger:
-        return A.EXISTS_WITH_DIFFERENT_LEDGER
-    if a.code != e.code:
-        return A.EXISTS_WITH_DIFFERENT_CODE
-    return A.EXISTS
+    differing = (status for field, status in _COMPARED if getattr(a, field) != getattr(e, field))
+    return next(differing, A.EXISTS)
