@@ -140,10 +140,10 @@ def newest_checkpoint(
             checkpoint, packed = _read_envelope(storage, path, ledger_id=ledger_id)
             if checkpoint.projection_version != version:
                 continue
-            if position_max is not None and checkpoint.position > position_max:
-                continue
             if not holds_frame(reader, checkpoint.position, checkpoint.frame_sha256):
                 refused.append(f"{path}: the journal holds another frame at its position")
+                continue
+            if position_max is not None and checkpoint.position > position_max:
                 continue
             state = load(checkpoint, _unpack(checkpoint, packed, state_bytes_max))
         except (CorruptCheckpoint, DecodeError) as error:

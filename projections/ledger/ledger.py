@@ -316,7 +316,7 @@ class Ledger:
         return CreateRequest(
             RecordKind.TRANSFERS, rows,
             lambda results: with_balances(
-                results, ((debit.balances(), credit.balances()) for _, debit, credit in applied)
+                results, ((one.debit.balances(), one.credit.balances()) for one in applied)
             ),
             applied,
         )  # fmt: skip

@@ -15,15 +15,11 @@ from __future__ import annotations
 import enum
 import threading
 from collections.abc import Iterator
-from itertools import compress
 from pathlib import Path
 
 import attrs
 
 from nostro.journal.errors import InvalidField, OutOfRange
-from nostro.journal.format import codec
-from nostro.journal.format.codec import RecordKind
-from nostro.journal.format.events import PendingExpired
 from nostro.journal.model import TIMESTAMP_MAX, Account, AccountFlags, Transfer, TransferFlags
 from nostro.journal.reading.reader import Cursor, Reader, Record
 from nostro.journal.storage.directory import Directory, require_ledger
@@ -154,48 +150,25 @@ def _record_start(reader: Reader, position_min: int, timestamp_min: int) -> int:
 
 def _events(state: LedgerState, record: Record) -> list[ChangeEvent]:
     """Apply one record to ``state``; return its change events."""
-    postings: list[AppliedTransfer] = []
-    apply_record(state, record, applied=postings)
+    applied: list[AppliedTransfer] = []
+    apply_record(state, record, applied=applied)
     return [
         ChangeEvent(
-            position,
-            timestamp,
-            kind,
-            _transfer(row),
-            _account(state.accounts, debit),
-            _account(state.accounts, credit),
+            one.position,
+            one.timestamp,
+            _type(one),
+            _transfer(one.row),
+            _account(state.accounts, one.debit),
+            _account(state.accounts, one.credit),
         )
-        for (position, timestamp, kind), (row, debit, credit) in zip(
-            _identities(record, postings), postings, strict=True
-        )
+        for one in applied
     ]
 
 
-def _identities(
-    record: Record, postings: list[AppliedTransfer]
-) -> list[tuple[int, int, ChangeEventType]]:
-    """Position, timestamp and type of each posting of a record."""
-    if record.kind is RecordKind.EVENTS:
-        return [
-            (event.position, event.timestamp, ChangeEventType.TWO_PHASE_EXPIRED)
-            for event in record.events()
-            if isinstance(event, PendingExpired)
-        ]
-    positions = range(record.position_first, record.position_last + 1)
-    created: Iterator[int]
-    if record.statuses is not None:
-        created = compress(positions, record.statuses == codec.CREATED)
-    elif record.kind is RecordKind.TRANSFERS:
-        created = iter(positions)
-    else:
-        return []
-    return [
-        (position, row.timestamp, _type(row.flags))
-        for position, (row, _, _) in zip(created, postings, strict=True)
-    ]
-
-
-def _type(flags: int) -> ChangeEventType:
+def _type(applied: AppliedTransfer) -> ChangeEventType:
+    flags = applied.row.flags
+    if applied.timestamp != applied.row.timestamp:
+        return ChangeEventType.TWO_PHASE_EXPIRED
     if flags & PENDING:
         return ChangeEventType.TWO_PHASE_PENDING
     if flags & POST:

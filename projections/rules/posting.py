@@ -35,8 +35,13 @@ class AppliedTransfer(NamedTuple):
     """A transfer that took effect or expired, with its accounts as they are just after it."""
 
     row: TransferRow
+    """For what expired, the pending transfer."""
     debit: AccountState
     credit: AccountState
+    position: int
+    """Where the event stands in the journal."""
+    timestamp: int
+    """When it happened, ns; for what expired, later than the row's."""
 
 
 SlotPosting = tuple[int, int, int]

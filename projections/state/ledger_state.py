@@ -136,7 +136,7 @@ class LedgerState:
                 pending, debit, credit, position, timestamp, is_released=True, is_expiry=True
             )
             if applied is not None:
-                applied.append(AppliedTransfer(pending, debit, credit))
+                applied.append(AppliedTransfer(pending, debit, credit, position, timestamp))
         ids = np.array([u128_words(id_) for id_ in transfer_ids], np.uint64)
         self.pending_transfers.resolve(ids, _statuses(*[PendingStatus.EXPIRED] * len(ids)))
         self.advance(positions[-1], timestamps[-1])
@@ -233,7 +233,8 @@ class LedgerState:
                     is_released=pending is not None, is_posted=bool(row.flags & POST),
                 )  # fmt: skip
             if applied is not None:
-                applied.append(AppliedTransfer(row, debit, credit))
+                position = int(positions[index])
+                applied.append(AppliedTransfer(row, debit, credit, position, row.timestamp))
             if pending is not None:
                 resolved = PendingStatus.POSTED if row.flags & POST else PendingStatus.VOIDED
                 self.pending_transfers.resolve(

@@ -52,13 +52,7 @@ def balances_at_a_match(
             break
         applied: list[AppliedTransfer] = []
         apply_record(state, record, applied=applied)
-        for _, debit, credit in applied:
-            look(debit)
-            look(credit)
-    return matched
-
-
-def _balances(rows: Rows) -> list[Balances]:
-    columns = [field_ints(rows[name]) for name in BALANCES]
-    closed = (rows["flags"] & CLOSED != 0).tolist()
-    return list(zip(*columns, closed, strict=True))
+        for one in applied:
+            look(one.debit)
+            look(one.credit)
+    return fitted
