@@ -19,18 +19,15 @@ from nostro.projections.rules.values import (
     DEBITS_LIMITED,
     AccountRow,
     LedgerView,
+    differences,
+    first_difference,
 )
 
 A: Final = CreateAccountStatus
-_COMPARED: Final = (
-    ("flags", A.EXISTS_WITH_DIFFERENT_FLAGS),
-    ("user_data_128", A.EXISTS_WITH_DIFFERENT_USER_DATA_128),
-    ("user_data_64", A.EXISTS_WITH_DIFFERENT_USER_DATA_64),
-    ("user_data_32", A.EXISTS_WITH_DIFFERENT_USER_DATA_32),
-    ("ledger", A.EXISTS_WITH_DIFFERENT_LEDGER),
-    ("code", A.EXISTS_WITH_DIFFERENT_CODE),
-)
-"""What an account that exists is compared by, in order of precedence."""
+_COMPARED: Final = differences(
+    A, "EXISTS_WITH_DIFFERENT_",
+    "flags", "user_data_128", "user_data_64", "user_data_32", "ledger", "code",
+)  # fmt: skip
 
 
 def account_status(a: AccountRow, state: LedgerView) -> int:
@@ -45,7 +42,8 @@ def account_status(a: AccountRow, state: LedgerView) -> int:
         return A.ID_MUST_NOT_BE_INT_MAX
     existing = state.existing_account(a.id)
     if existing is not None:
-        return _account_exists(a, existing)
+        different = first_difference(a, existing, _COMPARED)
+        return A.EXISTS if different is None else different
     if a.flags & DEBITS_LIMITED and a.flags & CREDITS_LIMITED:
         return A.FLAGS_ARE_MUTUALLY_EXCLUSIVE
     if a.debits_pending != 0:
@@ -65,8 +63,3 @@ def account_status(a: AccountRow, state: LedgerView) -> int:
     ):
         return A.IMPORTED_EVENT_TIMESTAMP_MUST_NOT_REGRESS
     return A.CREATED
-
-
-def _account_exists(a: AccountRow, e: AccountRow) -> int:
-    differing = (status for field, status in _COMPARED if getattr(a, field) != getattr(e, field))
-    return next(differing, A.EXISTS)

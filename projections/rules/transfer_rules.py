@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from nostro.journal.model import AMOUNT_MAX, TIMESTAMP_MAX, CreateTransferStatus
-from nostro.projections.rules.two_phase_rules import resolution, resolution_exists
+from nostro.projections.rules.two_phase_rules import filled_in, resolution
 from nostro.projections.rules.values import (
     BALANCING,
     BALANCING_CREDIT,
@@ -30,9 +30,17 @@ from nostro.projections.rules.values import (
     LedgerView,
     Refused,
     TransferRow,
+    differences,
+    first_difference,
 )
 
 T: Final = CreateTransferStatus
+_COMPARED_FIRST: Final = differences(T, "EXISTS_WITH_DIFFERENT_", "flags", "pending_id", "timeout")
+_COMPARED: Final = differences(
+    T, "EXISTS_WITH_DIFFERENT_",
+    "debit_account_id", "credit_account_id", "amount",
+    "user_data_128", "user_data_64", "user_data_32", "ledger", "code",
+)  # fmt: skip
 
 
 def transfer_outcome(t: TransferRow, timestamp: int, state: LedgerView) -> TransferRow | int:
@@ -172,31 +180,14 @@ def _balances_refuse(
 
 
 def _exists(t: TransferRow, e: TransferRow, state: LedgerView) -> int:
-    if t.flags != e.flags:
-        return T.EXISTS_WITH_DIFFERENT_FLAGS
-    if t.pending_id != e.pending_id:
-        return T.EXISTS_WITH_DIFFERENT_PENDING_ID
-    if t.timeout != e.timeout:
-        return T.EXISTS_WITH_DIFFERENT_TIMEOUT
+    different = first_difference(t, e, _COMPARED_FIRST)
+    if different is not None:
+        return different
     if t.flags & RESOLVING:
-        return resolution_exists(t, e, state)
-    if t.debit_account_id != e.debit_account_id:
-        return T.EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID
-    if t.credit_account_id != e.credit_account_id:
-        return T.EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID
-    if t.flags & BALANCING:
-        if t.amount < e.amount:  # the amount asked for is a bound, what was moved may be less
-            return T.EXISTS_WITH_DIFFERENT_AMOUNT
-    elif t.amount != e.amount:
-        return T.EXISTS_WITH_DIFFERENT_AMOUNT
-    if t.user_data_128 != e.user_data_128:
-        return T.EXISTS_WITH_DIFFERENT_USER_DATA_128
-    if t.user_data_64 != e.user_data_64:
-        return T.EXISTS_WITH_DIFFERENT_USER_DATA_64
-    if t.user_data_32 != e.user_data_32:
-        return T.EXISTS_WITH_DIFFERENT_USER_DATA_32
-    if t.ledger != e.ledger:
-        return T.EXISTS_WITH_DIFFERENT_LEDGER
-    if t.code != e.code:
-        return T.EXISTS_WITH_DIFFERENT_CODE
-    return T.EXISTS
+        pending = state.existing_transfer(t.pending_id)
+        assert isinstance(pending, TransferRow)  # or ``e`` could not have resolved it
+        t = filled_in(t, pending)
+    elif t.flags & BALANCING and t.amount >= e.amount:
+        t = t._replace(amount=e.amount)  # the amount asked for is a bound
+    different = first_difference(t, e, _COMPARED)
+    return T.EXISTS if different is None else different

@@ -21,9 +21,15 @@ from nostro.projections.rules.values import (
     LedgerView,
     PendingStatus,
     TransferRow,
+    differences,
+    first_difference,
 )
 
 T: Final = CreateTransferStatus
+_COMPARED: Final = differences(
+    T, "PENDING_TRANSFER_HAS_DIFFERENT_",
+    "debit_account_id", "credit_account_id", "ledger", "code",
+)  # fmt: skip
 
 _INCOMPATIBLE: Final = TRANSFER_FLAGS & ~RESOLVING & ~TRANSFER_IMPORTED & ~1
 """Every flag but these two, linked and imported."""
@@ -44,17 +50,17 @@ def resolution(t: TransferRow, timestamp: int, state: LedgerView) -> TransferRow
         return T.PENDING_TRANSFER_NOT_FOUND
     if not pending.flags & PENDING:
         return T.PENDING_TRANSFER_NOT_PENDING
-    different = _differs(t, pending)
+    resolved = filled_in(t, pending)
+    different = first_difference(resolved, pending, _COMPARED)
     if different is not None:
         return different
-    amount = _amount(t, pending)
-    if amount > pending.amount:
+    if resolved.amount > pending.amount:
         return T.EXCEEDS_PENDING_TRANSFER_AMOUNT
-    if t.flags & VOID and amount < pending.amount:
+    if t.flags & VOID and resolved.amount < pending.amount:
         return T.PENDING_TRANSFER_HAS_DIFFERENT_AMOUNT
-    resolved = _RESOLVED.get(state.pending_status(pending))
-    if resolved is not None:
-        return resolved
+    refused = _RESOLVED.get(state.pending_status(pending))
+    if refused is not None:
+        return refused
     if pending.timeout and pending.expires_at <= timestamp:
         return T.PENDING_TRANSFER_EXPIRED
     if t.flags & TRANSFER_IMPORTED:
@@ -66,30 +72,22 @@ def resolution(t: TransferRow, timestamp: int, state: LedgerView) -> TransferRow
             return T.DEBIT_ACCOUNT_ALREADY_CLOSED
         if _is_closed(pending.credit_account_id, state):
             return T.CREDIT_ACCOUNT_ALREADY_CLOSED
-    return _filled_in(t, pending, amount, timestamp)
+    return resolved._replace(timestamp=timestamp)
 
 
-def resolution_exists(t: TransferRow, e: TransferRow, state: LedgerView) -> int:
-    """How ``t`` compares with ``e``, which resolved the same pending transfer under its id."""
-    if t.debit_account_id not in (0, e.debit_account_id):
-        return T.EXISTS_WITH_DIFFERENT_DEBIT_ACCOUNT_ID
-    if t.credit_account_id not in (0, e.credit_account_id):
-        return T.EXISTS_WITH_DIFFERENT_CREDIT_ACCOUNT_ID
-    pending = state.existing_transfer(t.pending_id)
-    assert isinstance(pending, TransferRow)  # or ``e`` could not have resolved it
-    if _amount(t, pending) != e.amount:
-        return T.EXISTS_WITH_DIFFERENT_AMOUNT
-    if (t.user_data_128 or pending.user_data_128) != e.user_data_128:
-        return T.EXISTS_WITH_DIFFERENT_USER_DATA_128
-    if (t.user_data_64 or pending.user_data_64) != e.user_data_64:
-        return T.EXISTS_WITH_DIFFERENT_USER_DATA_64
-    if (t.user_data_32 or pending.user_data_32) != e.user_data_32:
-        return T.EXISTS_WITH_DIFFERENT_USER_DATA_32
-    if t.ledger not in (0, e.ledger):
-        return T.EXISTS_WITH_DIFFERENT_LEDGER
-    if t.code not in (0, e.code):
-        return T.EXISTS_WITH_DIFFERENT_CODE
-    return T.EXISTS
+def filled_in(t: TransferRow, pending: TransferRow) -> TransferRow:
+    """``t`` with the values of ``pending`` where it names none itself."""
+    whole = 0 if t.flags & VOID else AMOUNT_MAX
+    return t._replace(
+        debit_account_id=t.debit_account_id or pending.debit_account_id,
+        credit_account_id=t.credit_account_id or pending.credit_account_id,
+        amount=pending.amount if t.amount == whole else t.amount,
+        user_data_128=t.user_data_128 or pending.user_data_128,
+        user_data_64=t.user_data_64 or pending.user_data_64,
+        user_data_32=t.user_data_32 or pending.user_data_32,
+        ledger=t.ledger or pending.ledger,
+        code=t.code or pending.code,
+    )
 
 
 def _malformed(t: TransferRow) -> int | None:
@@ -106,39 +104,8 @@ def _malformed(t: TransferRow) -> int | None:
     return None
 
 
-def _differs(t: TransferRow, pending: TransferRow) -> int | None:
-    if t.debit_account_id not in (0, pending.debit_account_id):
-        return T.PENDING_TRANSFER_HAS_DIFFERENT_DEBIT_ACCOUNT_ID
-    if t.credit_account_id not in (0, pending.credit_account_id):
-        return T.PENDING_TRANSFER_HAS_DIFFERENT_CREDIT_ACCOUNT_ID
-    if t.ledger not in (0, pending.ledger):
-        return T.PENDING_TRANSFER_HAS_DIFFERENT_LEDGER
-    if t.code not in (0, pending.code):
-        return T.PENDING_TRANSFER_HAS_DIFFERENT_CODE
-    return None
-
-
-def _amount(t: TransferRow, pending: TransferRow) -> int:
-    whole = 0 if t.flags & VOID else AMOUNT_MAX
-    return pending.amount if t.amount == whole else t.amount
-
-
 def _is_closed(account_id: int, state: LedgerView) -> bool:
     account = state.account(account_id)
     if account is None:
         raise AssertionError("a pending transfer names an account that does not exist")
     return bool(account.flags & CLOSED)
-
-
-def _filled_in(t: TransferRow, pending: TransferRow, amount: int, timestamp: int) -> TransferRow:
-    return t._replace(
-        debit_account_id=pending.debit_account_id,
-        credit_account_id=pending.credit_account_id,
-        amount=amount,
-        user_data_128=t.user_data_128 or pending.user_data_128,
-        user_data_64=t.user_data_64 or pending.user_data_64,
-        user_data_32=t.user_data_32 or pending.user_data_32,
-        ledger=pending.ledger,
-        code=pending.code,
-        timestamp=timestamp,
-    )

@@ -10,7 +10,12 @@ from typing import Final, NamedTuple, Protocol
 
 import attrs
 
-from nostro.journal.model import AccountFlags, TransferFlags
+from nostro.journal.model import (
+    AccountFlags,
+    CreateAccountStatus,
+    CreateTransferStatus,
+    TransferFlags,
+)
 
 # Plain ints: a bitwise "and" on an IntFlag takes fifteen times as long.
 DEBITS_LIMITED: Final = int(AccountFlags.DEBITS_MUST_NOT_EXCEED_CREDITS)
@@ -119,3 +124,22 @@ class LedgerView(Protocol):
     def transfers_timestamp_max(self) -> int: ...
     def is_account_timestamp(self, timestamp: int) -> bool: ...
     def is_transfer_timestamp(self, timestamp: int) -> bool: ...
+
+
+Differences = tuple[tuple[str, int], ...]
+"""Fields in order of precedence, each with the status for rows that differ in it."""
+
+
+def differences(
+    statuses: type[CreateAccountStatus | CreateTransferStatus], prefix: str, *fields: str
+) -> Differences:
+    """The fields with the statuses that are named after them."""
+    return tuple((field, int(statuses[prefix + field.upper()])) for field in fields)
+
+
+def first_difference(row: object, other: object, compared: Differences) -> int | None:
+    """The status for the first field in which two rows differ; None if there is none."""
+    for field, status in compared:
+        if getattr(row, field) != getattr(other, field):
+            return status
+    return None
