@@ -120,6 +120,7 @@ class Ledger:
         checkpoint_events: int = CHECKPOINT_EVENTS,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         expiry_seconds: float = EXPIRY_SECONDS,
+        fast_paths: bool = True,
         sync: SyncMode = "group",
         clock: Callable[[], int] = time.time_ns,
         mirror: ClusterConfiguration | Literal["environment"] | None = "environment",
@@ -136,6 +137,8 @@ class Ledger:
             checkpoint_seconds: write one this long after the first event since the last one.
             expiry_seconds: look so often for pending transfers that have run out of time, when no
                 request or look-up does.
+            fast_paths: decide transfers that are sure to be created without the rules. The answers
+                are the same without fast paths, and take longer.
             sync: "group" syncs HEAD at most a second late, "strict" with every group. Either way,
                 every acknowledged request is on disk.
             clock: the time in ns since the epoch.
@@ -176,7 +179,9 @@ class Ledger:
             indexes = Indexes(storage, directory)
             indexes.load()
             restored = restore_state(storage, directory, indexes=indexes)
-            ledger = cls(storage, directory, writer, restored, indexes, clock, expiry_seconds)
+            ledger = cls(
+                storage, directory, writer, restored, indexes, clock, expiry_seconds, fast_paths
+            )
         except BaseException:
             if indexes is not None:
                 indexes.release()  # else mapped until the error is forgotten
@@ -203,6 +208,7 @@ class Ledger:
         indexes: Indexes,
         clock: Callable[[], int],
         expiry_seconds: float,
+        fast_paths: bool,
     ) -> None:
         self.path = directory.path
         self.mirror: MirrorProcess | None = None
@@ -236,7 +242,7 @@ class Ledger:
             self._pipeline = Pipeline(
                 writer, restored.state, indexes, self._state_lock,
                 archive=Archive(directory.path, storage),  # nobody who decides waits for a query
-                clock=clock, checkpointer=self._checkpointer,
+                clock=clock, checkpointer=self._checkpointer, fast_paths=fast_paths,
             )  # fmt: skip
             self._queue = CombiningQueue(self._pipeline)
             self._timer = ExpiryTimer(self._pipeline.expire, expiry_seconds)

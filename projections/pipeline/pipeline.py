@@ -70,6 +70,7 @@ class Pipeline:
         archive: Archive,
         clock: Callable[[], int],
         checkpointer: Checkpointer,
+        fast_paths: bool,
     ) -> None:
         """Nothing is done yet.
 
@@ -77,7 +78,8 @@ class Pipeline:
             state_lock: held while ``state`` and ``indexes`` change.
             archive: where transfers are found that are asked for again.
             clock: the time in ns since the epoch.
-            checkpointer: told of each frame folded in.
+            checkpointer: learns of each frame folded in.
+            fast_paths: decide what is sure to be created without the rules.
         """
         self._writer = writer
         self._state = state
@@ -85,6 +87,7 @@ class Pipeline:
         self._state_lock = state_lock
         self._clock = clock
         self._checkpointer = checkpointer
+        self._fast_paths = fast_paths
         self._deciding = threading.Lock()
         self._frontier = Frontier(state, indexes.transfers, archive, state_lock)
         self._in_flight: deque[_InFlight] = deque()
@@ -270,7 +273,7 @@ class Pipeline:
 
     def _decide_rows(self, kind: RecordKind, rows: Rows, timestamp_first: int) -> Decided:
         frontier = self._frontier
-        if kind is RecordKind.TRANSFERS:
+        if kind is RecordKind.TRANSFERS and self._fast_paths:
             sure = self._decide_fast(rows, timestamp_first)
             if sure is not None:
                 return sure

@@ -5,16 +5,16 @@ NOSTRO_EQUALITY_TRANSFERS sets how many transfers go both ways in the stream at 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import numpy as np
@@ -22,14 +22,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import nostro.projections.pipeline.pipeline
 from nostro import AMOUNT_MAX, Account, AccountFlags, Ledger, Transfer, TransferFlags
 from nostro.journal.model import Rows
 from nostro.journal.rows import transfer_rows
 from nostro.journal.storage.directory import Directory, read_head
 from nostro.journal.storage.files import Storage
+from nostro.projections.checkpoints.index_set import Indexes
+from nostro.projections.checkpoints.restore import restore_state
 from nostro.projections.deciding.fast_path_columns import ROWS_MIN, decide_by_columns
 from nostro.projections.deciding.fast_path_rows import decide_by_rows
+from nostro.projections.deciding.frontier import Frontier
+from nostro.projections.state.archive import Archive
 from tests.clocks import HandClock
 
 PLAIN: Final = range(1, 40)
@@ -266,146 +269,136 @@ def test_both_ways_give_the_same_results_state_and_bytes(requests: list[Batch]) 
 
 
 def assert_equal(rows: list[Rows]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nostro.journal.writing.creation.os.urandom", lambda count: b"\x07" * count)
-        by_columns = _run(rows)
-        for shortcut in ("decide_by_rows", "decide_by_columns"):
-            patch.setattr(nostro.projections.pipeline.pipeline, shortcut, lambda *_, **__: None)
-        by_rules = _run(rows)
-    for first, second in zip(by_columns, by_rules, strict=True):
+    with tempfile.TemporaryDirectory(prefix="nostro-columns-") as folder:
+        prepared = Path(folder) / "prepared"
+        _prepare(prepared)
+        fast, exact = (
+            _run(shutil.copytree(prepared, Path(folder) / name), rows, fast_paths=name == "fast")
+            for name in ("fast", "exact")
+        )
+    for first, second in zip(fast, exact, strict=True):
         assert first == second
 
 
 @pytest.mark.parametrize(("change", "eligible"), CHANGES.values(), ids=CHANGES.keys())
 def test_columns_decide_what_they_are_meant_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Change, eligible: bool
+    tmp_path: Path, change: Change, eligible: bool
 ) -> None:
     """The shortcut is taken when nothing is unusual, and never when one row of 64 is."""
     batch = [_transfer(Random(number), 100 + number) for number in range(ROWS_MIN)]
     batch[40] = change(batch[40])
-    assert _takes_the_shortcut(tmp_path, monkeypatch, batch) is eligible
+    assert _takes_the_shortcut(tmp_path, batch) is eligible
     assert_equal([transfer_rows(batch)])
 
 
 @pytest.mark.parametrize("names", [("a post", "a post"), ("a void", "a post")])
 def test_what_is_resolved_twice_is_left_to_the_rules(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str]
+    tmp_path: Path, names: tuple[str, str]
 ) -> None:
     """In one request the second of two resolutions finds what the first has done."""
     batch = [_transfer(Random(number), 100 + number) for number in range(ROWS_MIN)]
     for place, name in zip((20, 40), names, strict=True):
         batch[place] = CHANGES[name][0](batch[place])
-    assert not _takes_the_shortcut(tmp_path, monkeypatch, batch)
+    assert not _takes_the_shortcut(tmp_path, batch)
     assert_equal([transfer_rows(batch)])
 
 
 @pytest.mark.parametrize("share", [FUNDS // 2, FUNDS // 2 + 1])
-def test_what_reaches_a_limit_together_is_left_to_the_rules(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: int
-) -> None:
+def test_what_reaches_a_limit_together_is_left_to_the_rules(tmp_path: Path, share: int) -> None:
     """Two transfers that each leave enough do not both when there is too little for the sum."""
     batch = [_transfer(Random(number), 100 + number) for number in range(ROWS_MIN)]
     for place in (20, 40):
         batch[place] = attrs.evolve(batch[place], debit_account_id=FUNDED, amount=share)
-    assert _takes_the_shortcut(tmp_path, monkeypatch, batch) is (share * 2 <= FUNDS)
+    assert _takes_the_shortcut(tmp_path, batch) is (share * 2 <= FUNDS)
     assert_equal([transfer_rows(batch)])
 
 
-def test_a_chain_without_an_end_is_left_to_the_rules(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_chain_without_an_end_is_left_to_the_rules(tmp_path: Path) -> None:
     """The last row of a request may not be linked to the next."""
     batch = [_transfer(Random(number), 100 + number) for number in range(ROWS_MIN)]
     batch[-1] = attrs.evolve(batch[-1], flags=TransferFlags.LINKED)
-    assert not _takes_the_shortcut(tmp_path, monkeypatch, batch)
+    assert not _takes_the_shortcut(tmp_path, batch)
     assert_equal([transfer_rows(batch)])
 
 
 @pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_few_are_decided_one_by_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, count: int
-) -> None:
+def test_a_few_are_decided_one_by_one(tmp_path: Path, name: str, count: int) -> None:
     """The same shortcut for small requests; near an overflow it leaves either side to the rules."""
     batch = [_transfer(Random(number), 100 + number) for number in range(count)]
     batch[-1] = CHANGES[name][0](batch[-1])
-    assert _takes_the_shortcut(tmp_path, monkeypatch, batch) is (name in ONE_BY_ONE)
+    assert _takes_the_shortcut(tmp_path, batch) is (name in ONE_BY_ONE)
     assert_equal([transfer_rows([transfer]) for transfer in batch])
 
 
 @pytest.mark.parametrize(("place", "change", "eligible"), IMPORTS.values(), ids=IMPORTS.keys())
 def test_columns_import_what_they_are_meant_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int, change: Change, eligible: bool
+    tmp_path: Path, place: int, change: Change, eligible: bool
 ) -> None:
     """The same for imported batches, at whose times alone one row in 64 may differ."""
     batch = _imported([_transfer(Random(number), 100 + number) for number in range(ROWS_MIN)])
     batch[place] = change(batch[place])
-    assert _takes_the_shortcut(tmp_path, monkeypatch, batch) is eligible
+    assert _takes_the_shortcut(tmp_path, batch) is eligible
     assert_equal([transfer_rows(batch)])
 
 
-def _takes_the_shortcut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: list[Transfer]
-) -> bool:
-    with _counted(monkeypatch) as counts, _prepared(tmp_path / "ledger", HandClock()) as ledger:
-        counts.clear()
-        ledger.create_transfers(batch)
-    assert counts.total() == 1
-    return counts[True] == 1
+def _takes_the_shortcut(tmp_path: Path, batch: list[Transfer]) -> bool:
+    _prepare(tmp_path / "ledger")
+    return _is_decided_fast(tmp_path / "ledger", transfer_rows(batch), timestamp_first=NOW)
 
 
-@contextlib.contextmanager
-def _counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[bool]]:
-    """Counts the requests that a shortcut decided, and those that it did not."""
-    counts: Counter[bool] = Counter()
-
-    def counting(shortcut: Callable[..., Any]) -> Callable[..., Any]:
-        def decide(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - passes on what it gets
-            decided = shortcut(*arguments, **named)
-            counts[decided is not None] += 1
-            return decided
-
-        return decide
-
-    with monkeypatch.context() as patch:
-        for shortcut in (decide_by_rows, decide_by_columns):
-            patch.setattr(
-                nostro.projections.pipeline.pipeline, shortcut.__name__, counting(shortcut)
-            )
-        yield counts
+def _is_decided_fast(path: Path, rows: Rows, *, timestamp_first: int) -> bool:
+    """Whether a shortcut decides the request on top of what the ledger in ``path`` holds."""
+    storage, directory = Storage(), Directory(path)
+    indexes = Indexes(storage, directory)
+    indexes.load()
+    state = restore_state(storage, directory, indexes=indexes).state
+    frontier = Frontier(state, indexes.transfers, Archive(path, storage), threading.RLock())
+    decided = (
+        decide_by_rows(rows, frontier, timestamp_first=timestamp_first)
+        if len(rows) < ROWS_MIN
+        else decide_by_columns(
+            rows, frontier, timestamp_first=timestamp_first, wait_for_all=lambda: None
+        )
+    )
+    indexes.release()
+    return decided is not None
 
 
-def _prepared(path: Path, clock: HandClock) -> Ledger:
-    ledger = Ledger.open(path, clock=clock)
-    ledger.create_accounts(ACCOUNTS)
-    ledger.create_transfers(PREPARED)
-    clock.now = FILLED_AT
-    ledger.create_transfers([FILLING])
-    clock.now = 2 * YOUNG_SINCE
-    ledger.create_accounts([YOUNGEST])
-    clock.now = NOW
-    return ledger
-
-
-def _run(requests: list[Rows]) -> tuple[list[bytes], bytes, list[tuple[int, ...]], bytes]:
-    """Results, state, a few look-ups and the journal of a new ledger given the requests."""
-    parent = Path(tempfile.mkdtemp(prefix="nostro-columns-"))
+def _prepare(path: Path) -> None:
     clock = HandClock()
-    try:
-        with _prepared(parent / "ledger", clock) as ledger:
-            results = []
-            for rows in requests:
-                results.append(ledger.create_transfers(rows).tobytes())
-                clock.now += NOW
-            ids = np.unique(requests[-1]["id"], axis=0)[:5]
-            found = ledger.lookup_transfers(int(low) | int(high) << 64 for low, high in ids)
-            state = ledger.state_sha256()
-        directory = Directory(parent / "ledger")
-        end = read_head(Storage(), directory).offset_bytes
-        frames = directory.segment(1).read_bytes()[512:end]  # the header names its time of making
-        return results, state, [attrs.astuple(transfer) for transfer in found], frames
-    finally:
-        shutil.rmtree(parent)
+    with Ledger.open(path, clock=clock) as ledger:
+        ledger.create_accounts(ACCOUNTS)
+        ledger.create_transfers(PREPARED)
+        clock.now = FILLED_AT
+        ledger.create_transfers([FILLING])
+        clock.now = 2 * YOUNG_SINCE
+        ledger.create_accounts([YOUNGEST])
+
+
+def _run(
+    path: Path, requests: list[Rows], *, fast_paths: bool, ways: Counter[bool] | None = None
+) -> tuple[list[bytes], bytes, list[tuple[int, ...]], bytes]:
+    """Results, state, a few look-ups and the journal of a prepared ledger given the requests.
+
+    Args:
+        ways: counts the requests that a shortcut decides, and those that it does not.
+    """
+    clock = HandClock(NOW)
+    with Ledger.open(path, clock=clock, fast_paths=fast_paths) as ledger:
+        results = []
+        for rows in requests:
+            if ways is not None:
+                ways[_is_decided_fast(path, rows, timestamp_first=clock.now)] += 1
+            results.append(ledger.create_transfers(rows).tobytes())
+            clock.now += NOW
+        ids = np.unique(requests[-1]["id"], axis=0)[:5]
+        found = ledger.lookup_transfers(int(low) | int(high) << 64 for low, high in ids)
+        state = ledger.state_sha256()
+    directory = Directory(path)
+    end = read_head(Storage(), directory).offset_bytes
+    frames = directory.segment(1).read_bytes()[:end]
+    return results, state, [attrs.astuple(transfer) for transfer in found], frames
 
 
 class Stream:
@@ -458,22 +451,27 @@ class Stream:
         )
 
 
-def test_a_stream_goes_both_ways(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stream_goes_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Pending and posted, limited and linked, one after another: the same, to the last byte."""
     wanted = int(os.environ.get("NOSTRO_EQUALITY_TRANSFERS", "6000"))
     seed = int(os.environ.get("NOSTRO_EQUALITY_SEED", "1"))
+    _prepare(tmp_path / "prepared")
     done, ways = 0, Counter[bool]()
     while done < wanted:
         stream, random = Stream(seed), Random(seed)
         requests = [stream.request(random.randrange(ROWS_MIN, 400)) for _ in range(10)]
         rows = [transfer_rows(request) for request in requests]
-        with _counted(monkeypatch) as counts:
-            _run(rows)
-        assert_equal(rows)
+        fast, exact = (
+            _run(
+                shutil.copytree(tmp_path / "prepared", tmp_path / f"{name} {seed}"),
+                rows,
+                fast_paths=name == "fast",
+                ways=ways if name == "fast" else None,
+            )
+            for name in ("fast", "exact")
+        )
+        assert fast == exact
         done, seed = done + sum(map(len, rows)), seed + 1
-        ways += counts
     assert ways[True] > ways[False] > 0, "or one of the ways was hardly gone"
     with capsys.disabled():
         sys.stdout.write(
