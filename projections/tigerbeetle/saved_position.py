@@ -19,10 +19,10 @@ from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.checkpoint import (
     Checkpoint,
     checkpoint_paths,
+    holds_frame,
     read_checkpoint,
     write_checkpoint,
 )
-from nostro.projections.checkpoints.checkpoint import holds_frame
 
 VERSION: Final = 1
 

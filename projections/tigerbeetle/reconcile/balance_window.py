@@ -55,4 +55,10 @@ def balances_at_a_match(
         for one in applied:
             look(one.debit)
             look(one.credit)
-    return fitted
+    return matched
+
+
+def _balances(rows: Rows) -> list[Balances]:
+    columns = [field_ints(rows[name]) for name in BALANCES]
+    closed = (rows["flags"] & CLOSED != 0).tolist()
+    return list(zip(*columns, closed, strict=True))
