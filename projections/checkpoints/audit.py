@@ -15,7 +15,6 @@ from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.checkpoint import checkpoint_paths, read_checkpoint
 from nostro.projections.checkpoints.restore import Progress, apply_record, restore_state
 from nostro.projections.state.ledger_state import LedgerState
-from nostro.projections.state.u128 import Words
 
 
 @attrs.frozen
@@ -108,8 +107,8 @@ def audit(
         events=events,
         seconds=time.perf_counter() - began,
         state_sha256=rebuilt,
-        debits_posted=_total(rows["debits_posted"]),
-        credits_posted=_total(rows["credits_posted"]),
+        debits_posted=sum(field_ints(rows["debits_posted"])),
+        credits_posted=sum(field_ints(rows["credits_posted"])),
         comparisons=tuple(comparisons),
     )
 
@@ -119,9 +118,8 @@ def _read_checkpoints(
 ) -> dict[int, list[tuple[str, bytes | None]]]:
     """(file name, hash of the state inside) by position; an unreadable one at position -1."""
     kept: dict[int, list[tuple[str, bytes | None]]] = {}
-    paths = checkpoint_paths(storage, directory, LedgerState.name)
     state_bytes_max = LedgerState.dump_bytes_max(read_head(storage, directory).position)
-    for path in paths:
+    for path in checkpoint_paths(storage, directory, LedgerState.name):
         try:
             checkpoint, dump = read_checkpoint(
                 storage, path, ledger_id=ledger_id, state_bytes_max=state_bytes_max
@@ -149,8 +147,3 @@ def _unmatched(
             reason = "unreadable" if sha256 is None else "no record ends at its position"
             comparisons.append(Comparison(name, position, None, b"", reason))
     return comparisons
-
-
-def _total(amounts: Words) -> int:
-    """The exact sum of ``u64[n, 2]``, low word first."""
-    return sum(field_ints(amounts))

@@ -162,14 +162,16 @@ def holds_frame(reader: Reader, position: int, sha256: bytes) -> bool:
     return record is not None and record.position_last == position and record.sha256 == sha256
 
 
-def checkpoint_paths(storage: Storage, directory: Directory, projection: str) -> list[Path]:
-    """The projection's checkpoints, oldest first, sound or not."""
+def checkpoint_paths(
+    storage: Storage, directory: Directory, projection: str | None = None
+) -> list[Path]:
+    """The checkpoints of one projection, oldest first, or of all; sound or not."""
     if not storage.exists(directory.checkpoints):
         return []
     return [
         directory.checkpoints / name
         for name in storage.names(directory.checkpoints)
-        if name.endswith(SUFFIX) and name.rsplit("-", 1)[0] == projection
+        if name.endswith(SUFFIX) and projection in (None, name.rsplit("-", 1)[0])
     ]
 
 
@@ -177,17 +179,10 @@ def checkpoint_witnesses(storage: Storage, directory: Directory) -> list[Witness
     """What the sound checkpoints of any projection of this ledger prove about the journal."""
     ledger_id = read_head(storage, directory).ledger_id
     witnesses: list[Witness] = []
-    if not storage.exists(directory.checkpoints):
-        return witnesses
-    for name in storage.names(directory.checkpoints):
-        if not name.endswith(SUFFIX):
-            continue
-        path = directory.checkpoints / name
-        try:
+    for path in checkpoint_paths(storage, directory):
+        with contextlib.suppress(CorruptCheckpoint):
             checkpoint, _ = _read_envelope(storage, path, ledger_id=ledger_id)
-        except CorruptCheckpoint:
-            continue
-        witnesses.append(Witness(path, checkpoint.position))
+            witnesses.append(Witness(path, checkpoint.position))
     return witnesses
 
 

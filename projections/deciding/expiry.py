@@ -14,7 +14,6 @@ import attrs
 
 from nostro.journal.errors import JournalFull, LedgerClosed, WriterPoisoned
 from nostro.journal.format.events import PendingExpired, encode_domain_event
-from nostro.projections.deciding.frontier import Draft
 
 EXPIRY_SECONDS: Final = 1.0
 _log = logging.getLogger("nostro")
@@ -64,10 +63,3 @@ class ExpiryTimer:
                 _log.warning("pending transfers wait for room to expire: %s", error)
             except (WriterPoisoned, LedgerClosed):
                 return  # whoever uses the ledger is told
-
-
-def expire(ids: Sequence[int], draft: Draft, *, timestamp_first: int) -> Expiry:
-    """Let open pending transfers expire in ``draft``."""
-    for id_ in ids:
-        draft.expire(id_)
-    return Expiry(ids, timestamp_first)

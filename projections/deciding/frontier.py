@@ -11,6 +11,8 @@ import threading
 from collections import deque
 from typing import Final, Protocol
 
+import attrs
+
 from nostro.journal.model import Rows
 from nostro.journal.rows import columns
 from nostro.projections.indexes.transfer_index import TransferIndex
@@ -350,26 +352,17 @@ class FastDraft(Draft):
             self.post(row)
 
 
+@attrs.define(eq=False)
 class _Scope:
-    """What must be put back should the chain fail."""
+    """What must be put back if the chain fails."""
 
-    def __init__(self, accounts_timestamp: int, transfers_timestamp: int) -> None:
-        self.ids: list[int] = []
-        """Of what was created."""
-        self.before: dict[int, AccountState] = {}
-        """Each account that changed, as it was."""
-        self.accounts_timestamp = accounts_timestamp
-        self.transfers_timestamp = transfers_timestamp
+    accounts_timestamp: int
+    transfers_timestamp: int
+    ids: list[int] = attrs.field(factory=list)
+    """Of what was created."""
+    before: dict[int, AccountState] = attrs.field(factory=dict)
+    """Each account that changed, as it was."""
 
 
-def _copy(account: AccountState) -> AccountState:
-    return AccountState(
-        account.slot,
-        account.ledger,
-        account.flags,
-        account.timestamp,
-        account.debits_pending,
-        account.debits_posted,
-        account.credits_pending,
-        account.credits_posted,
-    )
+def _copy(a: AccountState) -> AccountState:
+    return AccountState(a.slot, a.ledger, a.flags, a.timestamp, *a.balances())

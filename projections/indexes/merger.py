@@ -14,8 +14,8 @@ from nostro.projections.indexes.run_file import NUMBER_MAX
 from nostro.projections.indexes.run_stack import RunFiles, RunStack
 
 RETRY_SECONDS: Final = 10.0
-"""After a merge failed, the next is not tried any sooner; after each more, twice as late."""
-RETRY_SECONDS_MAX: Final = 640.0
+_RETRIES_DOUBLE_UNTIL: Final = 64
+"""Times the first wait; later waits are no longer."""
 RUNS_MAX: Final = 32
 """When an index has more, writers wait for the merges under way."""
 _SMALL: Final = 250_000
@@ -36,8 +36,15 @@ class Merger:
     newer than what it takes in are merged first. So there are never many.
     """
 
-    def __init__(self, stacks: Sequence[_Stack], files: RunFiles) -> None:
-        """Nothing is merged before :meth:`start`."""
+    def __init__(
+        self, stacks: Sequence[_Stack], files: RunFiles, *, retry_seconds: float = RETRY_SECONDS
+    ) -> None:
+        """Nothing is merged before :meth:`start`.
+
+        Args:
+            retry_seconds: wait so long after a merge failed, and twice as long after each further
+                failure.
+        """
         self._stacks = stacks
         self._files = attrs.evolve(files, pause=self._pause)
         self._after = dict.fromkeys(stacks, 0)
@@ -47,7 +54,7 @@ class Merger:
         self._unswept = set(stacks)
         """Those that may have files which were merged; after a crash, any."""
         self._retry_at = 0.0
-        self._retry_after = RETRY_SECONDS
+        self._retry_after = self._retry_after_first = retry_seconds
         self._news = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nostro-merge", daemon=True)
@@ -100,7 +107,7 @@ class Merger:
                 self._merge(stack, runs)
             stack.sweep(self._files)
             self._unswept.discard(stack)
-            self._retry_after = RETRY_SECONDS
+            self._retry_after = self._retry_after_first
         except _Stopped:
             pass
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told and tried again
@@ -108,7 +115,9 @@ class Merger:
                 reason = str(error) or repr(error)
                 _log.warning("no merge of %s: %s", stack.kind.suffix, reason)
             self._retry_at = time.monotonic() + self._retry_after
-            self._retry_after = min(2 * self._retry_after, RETRY_SECONDS_MAX)
+            self._retry_after = min(
+                2 * self._retry_after, _RETRIES_DOUBLE_UNTIL * self._retry_after_first
+            )
 
     def _merge(self, stack: _Stack, runs: Sequence[Any]) -> None:
         self._check_room(stack, runs)

@@ -55,6 +55,8 @@ POSTINGS: Final = GroupFormat(
 _NOT_POSTED: Final = PENDING | VOID
 _Sides = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
 """The slots of debit and of credit accounts."""
+_Positions = range | npt.NDArray[np.int64]
+"""A range as long as it can be: an array takes a microsecond to make."""
 _Keyed = tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]
 """Keys, and the number to find under each."""
 
@@ -175,7 +177,7 @@ class _Taken(NamedTuple):
     """The transfers with effect of one request."""
 
     rows: Rows
-    positions: npt.NDArray[np.int64]
+    positions: _Positions
     slots: AccountSlots | None
 
 
@@ -200,10 +202,10 @@ class PostingIndex:
         Args:
             slots: those of all the rows' accounts, if they are known.
         """
-        positions = np.arange(position_first, position_first + len(rows))
+        positions: _Positions = range(position_first, position_first + len(rows))
         if statuses is not None:
-            created = statuses == codec.CREATED
-            rows, positions, slots = rows[created], positions[created], None
+            created = np.flatnonzero(statuses == codec.CREATED)
+            rows, positions, slots = rows[created], position_first + created, None
         if not len(rows):
             return
         self._small.append(_Taken(rows, positions, slots))
@@ -249,11 +251,10 @@ class PostingIndex:
             self._chunks.append(chunk)
 
     def _chunk(self, taken: list[_Taken]) -> Chunk:
-        if len(taken) == 1:
-            rows, positions, slots = taken[0]
-        else:
+        rows, _, slots = taken[0]
+        if len(taken) > 1:
             rows, slots = _join_rows([request.rows for request in taken]), None
-            positions = np.concatenate([request.positions for request in taken])
+        positions = np.concatenate([_array(request.positions) for request in taken])
         if slots is None:
             slots = AccountSlots(*(self._slots_of(rows[field]) for field in SIDES))
         debits, credits = (side.astype(np.uint32) for side in slots)
@@ -348,6 +349,12 @@ def _join(before: Chunk, after: Chunk) -> Chunk:
         np.concatenate([before.positions, after.positions]),
         (debits, credits),
     )
+
+
+def _array(positions: _Positions) -> npt.NDArray[np.int64]:
+    if isinstance(positions, range):
+        return np.arange(positions.start, positions.stop)
+    return positions
 
 
 def _join_rows(parts: Sequence[Rows]) -> Rows:

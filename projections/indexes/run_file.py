@@ -64,10 +64,6 @@ class Kind:
         return f"{span.position_first:020d}-{span.position_last:020d}{self.suffix}"
 
 
-def merged_span(spans: Sequence[Span]) -> Span:
-    return Span(spans[0].position_first, spans[-1].position_last, spans[-1].frame_sha256)
-
-
 def first_to_merge(
     sizes: Sequence[int], spans: Sequence[Span], *, size_max: int = NUMBER_MAX
 ) -> int:

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 import attrs
 
 from nostro.journal.storage.files import Storage, file_bytes
-from nostro.projections.indexes.run_file import NUMBER_MAX, Kind, Span, first_to_merge, merged_span
+from nostro.projections.indexes.run_file import NUMBER_MAX, Kind, Span, first_to_merge
 
 
 class Run(Protocol):
@@ -101,7 +101,7 @@ class RunStack(Generic[R]):
             OSError: something could not be written; the runs are as they were.
         """
         for run in self._not_stored():
-            self._replace([run], self._store(files, [run]))
+            self.merge(files, [run])
 
     def due(self, *, after: int = 0, size_max: int = NUMBER_MAX) -> tuple[R, ...]:
         """The runs after that position that are to become one now; none if it does not pay yet.
@@ -119,12 +119,21 @@ class RunStack(Generic[R]):
         return tuple(runs[first:])
 
     def merge(self, files: RunFiles, runs: Sequence[R]) -> None:
-        """Write runs that follow on one another as one, which takes their place.
+        """Write runs that follow on one another as one, mapped, which takes their place.
 
         Raises:
             OSError: it could not be written; the runs are as they were.
         """
-        self._replace(runs, self._store(files, runs))
+        first, last = runs[0].span, runs[-1].span
+        span = Span(first.position_first, last.position_last, last.frame_sha256)
+        path = files.folder / self.kind.name(span)
+        self._write(files, path, span, runs)
+        stored = self._read(files, path)
+        with self._lock:
+            at = self.runs.index(runs[0])
+            self.runs = (*self.runs[:at], stored, *self.runs[at + len(runs) :])
+            self._stored -= {run.span for run in runs}
+            self._stored.add(span)
 
     def stored_bytes(self, files: RunFiles, runs: Sequence[R]) -> int:
         """The size of the files of these runs.
@@ -150,18 +159,3 @@ class RunStack(Generic[R]):
     def _not_stored(self) -> list[R]:
         with self._lock:
             return [run for run in self.runs if run.span not in self._stored]
-
-    def _store(self, files: RunFiles, runs: Sequence[R]) -> R:
-        """Write ``runs`` as one, and open it as it is then: mapped."""
-        span = merged_span([run.span for run in runs])
-        path = files.folder / self.kind.name(span)
-        self._write(files, path, span, runs)
-        return self._read(files, path)
-
-    def _replace(self, runs: Sequence[R], stored: R) -> None:
-        """Put a run that a file holds in the place of those it was made of."""
-        with self._lock:
-            at = self.runs.index(runs[0])
-            self.runs = (*self.runs[:at], stored, *self.runs[at + len(runs) :])
-            self._stored -= {run.span for run in runs}
-            self._stored.add(stored.span)

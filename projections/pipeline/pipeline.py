@@ -33,7 +33,7 @@ from nostro.journal.writing.writer import QueuedRecord, Writer
 from nostro.projections.checkpoints.checkpointer import Checkpointer
 from nostro.projections.checkpoints.index_set import Indexes
 from nostro.projections.deciding.decision import Decision, decide_accounts, decide_transfers
-from nostro.projections.deciding.expiry import Expiry, expire
+from nostro.projections.deciding.expiry import Expiry
 from nostro.projections.deciding.fast_path_columns import ROWS_MIN, decide_by_columns
 from nostro.projections.deciding.fast_path_rows import decide_by_rows
 from nostro.projections.deciding.frontier import Draft, Frontier
@@ -247,8 +247,9 @@ class Pipeline:
                 ids = self._state.pending_transfers.due(now, BATCH_EVENTS_MAX)
             if not ids:
                 return
-            draft = Draft(self._frontier)
-            expiry = expire(ids, draft, timestamp_first=now)
+            draft, expiry = Draft(self._frontier), Expiry(ids, now)
+            for id_ in ids:
+                draft.expire(id_)
             queued = writer.append(
                 codec.encode_domain_events(expiry.encoded()),
                 event_count=len(ids),

@@ -112,7 +112,8 @@ class PendingTransfers:
         opened = np.empty((len(rows), _WORDS), np.uint64)
         opened[:, :_ROW_WORDS] = np.ascontiguousarray(rows).view(np.uint64).reshape(-1, _ROW_WORDS)
         opened[:, _ROW_WORDS] = positions
-        self._set(positions, PendingStatus.PENDING)
+        self._grow(int(positions[-1]))
+        self._statuses[positions.astype(np.int64)] = PendingStatus.PENDING
         table = self._table
         if table.count + len(opened) > len(table.words):
             still_open = table.open_words()
@@ -149,7 +150,7 @@ class PendingTransfers:
         heap = self._expiries
         due: list[tuple[int, int, int]] = []
         while heap and len(due) < count_max:
-            is_open = self._is_open(heap[0][2])
+            is_open = self.find(heap[0][2]) is not None
             if is_open and heap[0][0] > now:
                 break
             entry = heapq.heappop(heap)
@@ -186,14 +187,6 @@ class PendingTransfers:
         pendings._grow(len(known) - 1)
         pendings._statuses[: len(known)] = known
         return pendings
-
-    def _is_open(self, id_: int) -> bool:
-        number = self._table.map.find_one(*u128_words(id_))
-        return number != MISSING and bool(self._table.is_open[number])
-
-    def _set(self, positions: npt.NDArray[np.uint64], status: PendingStatus) -> None:
-        self._grow(int(positions[-1]))
-        self._statuses[positions.astype(np.int64)] = status
 
     def _grow(self, position: int) -> None:
         if position >= len(self._statuses):
