@@ -31,6 +31,8 @@ _ROW: Final = struct.Struct("<16s16s16s16s16s16sQIIIHHQ")
 _TIMESTAMP: Final = struct.Struct("<Q")
 WORDS_OF_ROW: Final = struct.Struct("<12QQIIIHHQ")
 """Both row layouts have six u128 fields, of two words each, then the same widths."""
+_TIMEOUT_FIELD: Final = 8
+"""The number of the field ``timeout`` in a transfer."""
 _COLUMNS_PAY: Final = 32
 """From so many rows on, reading by columns beats unpacking row by row."""
 _ACCOUNT_FIELDS: Final = attrgetter(
@@ -252,23 +254,8 @@ def _pack_carefully(
 
 
 def _pack_account(values: tuple[Any, ...]) -> bytes:
-    (id_, debits_pending, debits_posted, credits_pending, credits_posted, data_128,
-     data_64, data_32, ledger, code, flags, timestamp) = values  # fmt: skip
-    return _ROW.pack(
-        id_.to_bytes(16, "little"),
-        debits_pending.to_bytes(16, "little"),
-        debits_posted.to_bytes(16, "little"),
-        credits_pending.to_bytes(16, "little"),
-        credits_posted.to_bytes(16, "little"),
-        data_128.to_bytes(16, "little"),
-        data_64,
-        data_32,
-        0,
-        ledger,
-        code,
-        flags,
-        timestamp,
-    )
+    """The 128 bytes of one account: where a transfer has its timeout, it has a reserved zero."""
+    return pack_transfer((*values[:_TIMEOUT_FIELD], 0, *values[_TIMEOUT_FIELD:]))
 
 
 def pack_transfer(values: tuple[Any, ...]) -> bytes:

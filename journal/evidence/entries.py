@@ -23,7 +23,7 @@ from nostro.journal.errors import DecodeError
 from nostro.journal.evidence.merkle import LEAF_PREFIX, hash_each, leaf_hash
 from nostro.journal.format.codec import CREATED, RecordKind, decode_cbor, encode_cbor
 from nostro.journal.model import ACCOUNT, ROW_BYTES, TRANSFER, CreateTransferStatus
-from nostro.journal.reading.reader import Record
+from nostro.journal.reading.reader import Cursor, Reader, Record
 from nostro.journal.rows import field_ints
 
 _HEAD: Final = struct.Struct("<QII")
@@ -52,8 +52,20 @@ def entry_at(record: Record, position: int) -> bytes:
     return head + record.rows[index : index + 1].tobytes()
 
 
-def leaf_hashes(record: Record, first: int, last: int) -> Iterator[bytes]:
-    """The leaf hashes, in pieces, of the record's events from position ``first`` to ``last``."""
+def leaf_hashes(reader: Reader, first: int, last: int) -> Iterator[bytes]:
+    """The leaf hashes of the events from position ``first`` to ``last``, at most 4,096 at a time.
+
+    Raises:
+        Damage: the journal cannot be read there.
+    """
+    for record in reader.records(Cursor(position=first)):
+        if record.position_first > last:
+            return
+        yield from record_leaf_hashes(record, first, last)
+
+
+def record_leaf_hashes(record: Record, first: int, last: int) -> Iterator[bytes]:
+    """The same for those of these events that are in one record."""
     start = max(first, record.position_first)
     end = min(last, record.position_last) + 1
     if record.kind is RecordKind.EVENTS or end - start < _COLUMNS_PAY:

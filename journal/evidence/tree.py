@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from nostro.journal.errors import ForeignRoot, OutOfRange, RootBeyondEnd, RootDiffers
-from nostro.journal.evidence import merkle, tree_file, tree_hashing
-from nostro.journal.evidence.entries import entry_at
+from nostro.journal.evidence import merkle, tree_file
+from nostro.journal.evidence.entries import entry_at, leaf_hashes
 from nostro.journal.evidence.merkle import HASH_BYTES
 from nostro.journal.evidence.proofs import ConsistencyProof, InclusionProof
 from nostro.journal.evidence.root import Root
@@ -23,6 +24,8 @@ from nostro.journal.storage.files import Storage
 
 Progress = Callable[[int, int], None]
 """Called with the events hashed and the events to hash."""
+
+_SUBTREE_BYTES: Final = SUBTREE_EVENTS * HASH_BYTES
 
 
 class EventTree:
@@ -38,7 +41,6 @@ class EventTree:
         self,
         path: Path | str,
         *,
-        processes: int = 1,
         use_kept: bool = True,
         progress: Progress | None = None,
         storage: Storage | None = None,
@@ -46,14 +48,11 @@ class EventTree:
         """Begin; nothing is hashed yet.
 
         Args:
-            processes: hash on so many at once where there is much to hash. They are started anew
-                (spawned), so the program's main module must be one that can be imported.
-            use_kept: begin with what is kept in ``tree/``, and add to it; else hash every event
-                again, and touch nothing.
+            use_kept: start from the hashes kept in ``tree/``, and add to them; False hashes every
+                event again and writes nothing.
         """
         self._storage = storage or Storage()
         self._reader = Reader(path, storage=self._storage)
-        self._processes = processes
         self._progress = progress
         head = self._reader.head()
         self.ledger_id = head.ledger_id
@@ -165,13 +164,16 @@ class EventTree:
 
     def _hash(self, known: int, count: int) -> None:
         roots = bytearray(self._subtrees or b"")
-        for piece in tree_hashing.hash_in_stretches(
-            self._reader, known, count, processes=self._processes
-        ):
-            roots += piece
+        leaves = bytearray()
+        start, end = known * SUBTREE_EVENTS, count * SUBTREE_EVENTS
+        for piece in leaf_hashes(self._reader, start + 1, end):
+            leaves += piece
+            if len(leaves) < _SUBTREE_BYTES:
+                continue
+            roots += merkle.root_over(bytes(leaves[:_SUBTREE_BYTES]))
+            del leaves[:_SUBTREE_BYTES]
             if self._progress is not None:
-                done = len(roots) // HASH_BYTES - known
-                self._progress(done * SUBTREE_EVENTS, (count - known) * SUBTREE_EVENTS)
+                self._progress(len(roots) // HASH_BYTES * SUBTREE_EVENTS - start, end - start)
         self._subtrees = bytes(roots)
         if not self._use_kept:
             return
@@ -210,5 +212,5 @@ class _SizedTree:
         if subtree not in self._leaves:
             first = subtree * SUBTREE_EVENTS
             last = min(first + SUBTREE_EVENTS, self.size)
-            self._leaves[subtree] = tree_hashing.hash_leaves(self._reader, first + 1, last)
+            self._leaves[subtree] = b"".join(leaf_hashes(self._reader, first + 1, last))
         return self._leaves[subtree]

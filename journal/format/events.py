@@ -98,26 +98,31 @@ UPCASTS: Final[dict[tuple[str, int], Upcast]] = {}
 
 
 _CAUSE_CHARACTERS_MAX: Final = 1_000
+_CLASSES: Final[dict[str, type[DomainEvent]]] = {
+    "ledger_repaired": LedgerRepaired,
+    "ledger_restored": LedgerRestored,
+    "pending_expired": PendingExpired,
+}
+_TYPES: Final = {event_class: kind for kind, event_class in _CLASSES.items()}
+_ORIGIN: Final[dict[str, type | int]] = {"from": 16, "kept": int, "frame": 32}
 _FIELDS: Final[dict[str, dict[str, type | int]]] = {
-    "ledger_repaired": {"from": 16, "kept": int, "frame": 32, "lost": int, "why": str},
-    "ledger_restored": {"from": 16, "kept": int, "frame": 32},
+    "ledger_repaired": {**_ORIGIN, "lost": int, "why": str},
+    "ledger_restored": _ORIGIN,
     "pending_expired": {"id": 16},
 }
-"""The fields of each type but "t", "v" and "at": their types, or how many bytes they have."""
+"""The fields that follow "t", "v" and "at", in the order of the class: types, or sizes in bytes."""
 
 
 def encode_domain_event(event: DomainEvent) -> dict[str, Any]:
     """The map that is stored; its position is where it stands."""
-    fields: dict[str, Any]
+    kind = _TYPES[type(event)]
+    _, at, *values = attrs.astuple(event)
+    fields = dict(zip(_FIELDS[kind], values, strict=True))
     if isinstance(event, PendingExpired):
-        kind, fields = "pending_expired", {"id": event.transfer_id.to_bytes(16, "big")}
-    else:
-        kind, fields = "ledger_restored", {"from": event.ledger_id, "kept": event.position_kept}
-        fields["frame"] = event.frame_sha256
-        if isinstance(event, LedgerRepaired):
-            kind = "ledger_repaired"
-            fields |= {"lost": event.events_lost, "why": event.cause[:_CAUSE_CHARACTERS_MAX]}
-    return {"t": kind, "v": DOMAIN_EVENT_VERSIONS[kind], "at": event.timestamp, **fields}
+        fields["id"] = event.transfer_id.to_bytes(16, "big")
+    elif isinstance(event, LedgerRepaired):
+        fields["why"] = event.cause[:_CAUSE_CHARACTERS_MAX]
+    return {"t": kind, "v": DOMAIN_EVENT_VERSIONS[kind], "at": at, **fields}
 
 
 def decode_domain_event(stored: dict[str, Any], *, position: int) -> DomainEvent:
@@ -138,10 +143,7 @@ def decode_domain_event(stored: dict[str, Any], *, position: int) -> DomainEvent
             raise DecodeError(f"a {kind} event has a malformed field {name!r}")
     if kind == "pending_expired":
         return PendingExpired(position, at, int.from_bytes(current["id"], "big"))
-    lineage = position, at, current["from"], current["kept"], current["frame"]
-    if kind == "ledger_restored":
-        return LedgerRestored(*lineage)
-    return LedgerRepaired(*lineage, current["lost"], current["why"])
+    return _CLASSES[kind](position, at, *[current[name] for name in fields])
 
 
 def _has_form(value: Any, form: type | int) -> bool:

@@ -41,51 +41,31 @@ from nostro.journal.storage.files import Storage, check_directory, read_file, re
 _HEAD_READS_MAX: Final = 5
 
 
+def _inside(name: str) -> cached_property[Path]:
+    """The path of that name in a :class:`Directory`, joined once: joining paths is slow."""
+
+    def join(directory: Directory) -> Path:
+        return directory.path / name
+
+    return cached_property(join)
+
+
 @attrs.frozen
 class Directory:
-    """Where everything of a ledger lies. Joining paths takes longer than looking one up."""
+    """The paths of a ledger's files."""
 
     path: Path
 
-    @cached_property
-    def lock(self) -> Path:
-        return self.path / "LOCK"
-
-    @cached_property
-    def head(self) -> Path:
-        return self.path / "HEAD"
-
-    @cached_property
-    def manifest(self) -> Path:
-        return self.path / "MANIFEST"
-
-    @cached_property
-    def segments(self) -> Path:
-        return self.path / "segments"
-
-    @cached_property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @cached_property
-    def indexes(self) -> Path:
-        return self.path / "indexes"
-
-    @cached_property
-    def tree(self) -> Path:
-        return self.path / "tree"
-
-    @cached_property
-    def subtrees(self) -> Path:
-        return self.tree / "subtrees"
-
-    @cached_property
-    def quarantine(self) -> Path:
-        return self.path / "quarantine"
-
-    @cached_property
-    def mirror(self) -> Path:
-        return self.path / "mirror"
+    lock = _inside("LOCK")
+    head = _inside("HEAD")
+    manifest = _inside("MANIFEST")
+    segments = _inside("segments")
+    checkpoints = _inside("checkpoints")
+    indexes = _inside("indexes")
+    tree = _inside("tree")
+    subtrees = _inside("tree/subtrees")
+    quarantine = _inside("quarantine")
+    mirror = _inside("mirror")
 
     @cached_property
     def folders(self) -> tuple[Path, ...]:

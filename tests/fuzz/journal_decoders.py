@@ -20,7 +20,7 @@ from nostro.journal.errors import (
     DecodeError,
     UnsupportedFormat,
 )
-from nostro.journal.evidence.entries import describe_entry, entry_at, leaf_hashes
+from nostro.journal.evidence.entries import describe_entry, entry_at, record_leaf_hashes
 from nostro.journal.format import codec, container, frame
 from nostro.journal.format.codec import Payload, RecordKind
 from nostro.journal.format.events import decode_domain_event, encode_domain_event, events_of
@@ -316,10 +316,10 @@ def _view_payload(data: bytes) -> object:
 
 
 def _domain_events(payloads: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    lineage = {"from": bytes(16), "kept": 7, "frame": bytes(32), "at": 9, "v": 1}
+    origin = {"from": bytes(16), "kept": 7, "frame": bytes(32), "at": 9, "v": 1}
     made: list[dict[str, Any]] = [
-        {"t": "ledger_restored", **lineage},
-        {"t": "ledger_repaired", **lineage, "lost": 3, "why": "a bit fell over"},
+        {"t": "ledger_restored", **origin},
+        {"t": "ledger_repaired", **origin, "lost": 3, "why": "a bit fell over"},
     ]
     found = [event for one in payloads for event in codec.decode_payload(one).domain_events]
     return tuple(map(codec.encode_cbor, [*found, *made]))
@@ -405,7 +405,7 @@ def _journal_decoder(path: Path) -> Callable[[bytes], object]:
 def _read_record(record: Record) -> None:
     assert len(list(record.events())) == record.event_count
     last = min(record.position_last, record.position_first + _LOOKED_UP_MAX)
-    assert all(leaf_hashes(record, record.position_first, last))
+    assert all(record_leaf_hashes(record, record.position_first, last))
 
 
 def _recovery_decoder(path: Path) -> Callable[[bytes], object]:

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import multiprocessing
-import os
-import pickle
-import signal
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -20,8 +13,14 @@ import numpy as np
 import pytest
 
 from nostro.journal.errors import CorruptFrame, DecodeError, OutOfRange
-from nostro.journal.evidence import merkle, tree_hashing
-from nostro.journal.evidence.entries import describe_entry, entry_at, leaf_hashes
+from nostro.journal.evidence import entries as entries_module
+from nostro.journal.evidence import merkle
+from nostro.journal.evidence.entries import (
+    describe_entry,
+    entry_at,
+    leaf_hashes,
+    record_leaf_hashes,
+)
 from nostro.journal.evidence.merkle import leaf_hash
 from nostro.journal.evidence.root import Root
 from nostro.journal.evidence.tree import EventTree
@@ -41,7 +40,6 @@ from nostro.journal.model import Account, Transfer, TransferFlags
 from nostro.journal.reading.reader import Reader, Record
 from nostro.journal.storage.files import Storage
 from nostro.projections.ledger.ledger import Ledger
-from tests import waiting
 from tests.clocks import HandClock
 from tests.journals import commit, files_under, open_writer
 from tests.storages import CHANGES, ObservedStorage, Operation
@@ -259,11 +257,11 @@ class Counting:
         self.leaves = 0
 
         def counted(record: Record, first: int, last: int) -> Iterator[bytes]:
-            for piece in leaf_hashes(record, first, last):
+            for piece in record_leaf_hashes(record, first, last):
                 self.leaves += len(piece) // 32
                 yield piece
 
-        monkeypatch.setattr(tree_hashing, "leaf_hashes", counted)
+        monkeypatch.setattr(entries_module, "record_leaf_hashes", counted)
 
     def take(self) -> int:
         taken, self.leaves = self.leaves, 0
@@ -356,78 +354,31 @@ def test_a_ledger_opens_and_verifies_whatever_is_in_the_tree(tmp_path: Path) -> 
         assert ledger.position == position
 
 
-# --- in several processes -------------------------------------------------------------------------
+# --- hashing ---
 
 
-def test_several_processes_find_the_same_root(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stretch by stretch, in order; progress ends at the whole."""
-    monkeypatch.setattr(tree_hashing, "STRETCH_SUBTREES", 1)
+def test_progress_counts_the_events_and_ends_at_the_whole(copy: Path) -> None:
+    """After each subtree, in order."""
     told: list[tuple[int, int]] = []
-    tree = EventTree(
-        copy, processes=2, use_kept=False, progress=lambda done, total: told.append((done, total))
-    )
-    assert tree.root() == EventTree(copy, use_kept=False).root()
+    EventTree(copy, use_kept=False, progress=lambda done, total: told.append((done, total))).root()
     whole = 4 * _SUBTREE
     assert told == [(done, whole) for done in range(_SUBTREE, whole + 1, _SUBTREE)]
 
 
-def test_damage_found_by_another_process_is_told_as_ever(
-    copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With file, byte and position; and no process is left behind."""
-    monkeypatch.setattr(tree_hashing, "STRETCH_SUBTREES", 1)
+def test_damage_found_while_hashing_names_the_segment(copy: Path) -> None:
+    """The error of the reader reaches the caller unchanged."""
     segment = min((copy / "segments").iterdir())
     data = bytearray(segment.read_bytes())
     data[len(data) // 2] ^= 1
     segment.write_bytes(data)
     with pytest.raises(CorruptFrame) as told:
-        EventTree(copy, processes=2, use_kept=False).root()
-    with pytest.raises(CorruptFrame) as alone:
         EventTree(copy, use_kept=False).root()
-    assert str(told.value) == str(alone.value)
     assert told.value.path == segment
-    assert pickle.loads(pickle.dumps(told.value)).position == told.value.position  # noqa: S301
-    assert multiprocessing.active_children() == []
-
-
-def test_no_process_outlives_the_one_that_started_it(rows: Path) -> None:
-    """Killed without a word, it leaves processes that wait for work; they notice."""
-    program = """
-import multiprocessing, sys, time
-from pathlib import Path
-from nostro.journal.evidence.tree_hashing import hash_in_processes
-pieces = hash_in_processes(Path(sys.argv[1]), [(0, 1), (1, 2), (2, 3)], processes=2)
-next(pieces)
-print(*(child.pid for child in multiprocessing.active_children()), flush=True)
-time.sleep(300)
-"""
-    command = [sys.executable, "-c", program, str(rows)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None
-        children = [int(pid) for pid in process.stdout.readline().split()]
-        process.send_signal(signal.SIGKILL)
-    try:
-        assert len(children) == 2
-        waiting.until(lambda: not any(map(is_running, children)))
-    finally:
-        for pid in filter(is_running, children):
-            os.kill(pid, signal.SIGKILL)
-
-
-def is_running(pid: int) -> bool:
-    """Whether the process is there, and more than an exit code that nobody has asked for."""
-    status = Path(f"/proc/{pid}/stat")
-    if Path("/proc").is_dir():
-        return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False
 
 
 def test_leaves_are_hashed_as_one_by_one(rows: Path, entries: list[bytes]) -> None:
     """Over the borders of records and pieces."""
-    found = tree_hashing.hash_leaves(Reader(rows), 8100, 12_400)
+    found = b"".join(leaf_hashes(Reader(rows), 8100, 12_400))
     assert found == b"".join(map(leaf_hash, entries[8099:12_400]))
     assert len(np.unique(np.frombuffer(found, "V32"))) == 12_400 - 8099
 

@@ -272,7 +272,7 @@ def _domain_event(one: dict[str, Any]) -> DomainEvent:
     kind, timestamp = one["event"], one["timestamp_ns"]
     if kind == "pending_expired":
         return PendingExpired(0, timestamp, int(one["id"]))
-    lineage = (
+    origin = (
         0,
         timestamp,
         bytes.fromhex(one["from_ledger_id"]),
@@ -280,7 +280,7 @@ def _domain_event(one: dict[str, Any]) -> DomainEvent:
         bytes.fromhex(one["chain_hash"]),
     )
     if kind == "ledger_restored":
-        return LedgerRestored(*lineage)
+        return LedgerRestored(*origin)
     if kind == "ledger_repaired":
-        return LedgerRepaired(*lineage, one["events_lost"], one["cause"])
+        return LedgerRepaired(*origin, one["events_lost"], one["cause"])
     raise ValueError(f"there is no event {kind!r}")

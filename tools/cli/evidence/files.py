@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
@@ -17,9 +16,6 @@ from nostro.journal.evidence.root import FILE_BYTES_MAX as ROOT_BYTES_MAX
 from nostro.journal.evidence.root import decode_hex
 from nostro.journal.storage.files import Storage, write_new_file
 from nostro.tools.cli.terminal.progress import show_progress
-
-_PROCESSES_MAX: Final = 8
-"""Each reads the journal for itself, and takes about 45 MiB."""
 
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
@@ -71,7 +67,6 @@ def event_tree(
     with show_progress(label, "events", quiet=quiet) as progress:
         yield EventTree(
             directory,
-            processes=min(os.cpu_count() or 1, _PROCESSES_MAX),
             use_kept=use_kept,
             progress=lambda done, total: progress.update(done, total, done),
         )
