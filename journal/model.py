@@ -272,44 +272,32 @@ class QueryFilter:
     flags: QueryFilterFlags = QueryFilterFlags.NONE
 
 
-_U128 = ("<u8", (2,))  # low word first
+def _row_layout(*fields_128: str, field_32: str) -> np.dtype[np.void]:
+    """128 bytes: six u128 fields, each two u64 words, low word first; then the smaller fields."""
+    return np.dtype(
+        [
+            *((name, "<u8", (2,)) for name in fields_128),
+            ("user_data_64", "<u8"),
+            ("user_data_32", "<u4"),
+            (field_32, "<u4"),
+            ("ledger", "<u4"),
+            ("code", "<u2"),
+            ("flags", "<u2"),
+            ("timestamp", "<u8"),
+        ]
+    )
 
-ACCOUNT: Final = np.dtype(
-    [
-        ("id", *_U128),
-        ("debits_pending", *_U128),
-        ("debits_posted", *_U128),
-        ("credits_pending", *_U128),
-        ("credits_posted", *_U128),
-        ("user_data_128", *_U128),
-        ("user_data_64", "<u8"),
-        ("user_data_32", "<u4"),
-        ("reserved", "<u4"),
-        ("ledger", "<u4"),
-        ("code", "<u2"),
-        ("flags", "<u2"),
-        ("timestamp", "<u8"),
-    ]
-)
+
+ACCOUNT: Final = _row_layout(
+    "id", "debits_pending", "debits_posted", "credits_pending", "credits_posted", "user_data_128",
+    field_32="reserved",
+)  # fmt: skip
 """One account, 128 bytes; a u128 field is two u64 words, low word first."""
 
-TRANSFER: Final = np.dtype(
-    [
-        ("id", *_U128),
-        ("debit_account_id", *_U128),
-        ("credit_account_id", *_U128),
-        ("amount", *_U128),
-        ("pending_id", *_U128),
-        ("user_data_128", *_U128),
-        ("user_data_64", "<u8"),
-        ("user_data_32", "<u4"),
-        ("timeout", "<u4"),
-        ("ledger", "<u4"),
-        ("code", "<u2"),
-        ("flags", "<u2"),
-        ("timestamp", "<u8"),
-    ]
-)
+TRANSFER: Final = _row_layout(
+    "id", "debit_account_id", "credit_account_id", "amount", "pending_id", "user_data_128",
+    field_32="timeout",
+)  # fmt: skip
 """One transfer, 128 bytes; a u128 field is two u64 words, low word first."""
 
 CREATE_RESULT: Final = np.dtype([("timestamp", "<u8"), ("status", "<u4"), ("reserved", "<u4")])

@@ -81,7 +81,20 @@ _COLUMNS_PAY: Final = 16
 """From one in so many rows of a block on, picking by columns is faster."""
 _BUFFER_BLOCKS: Final = 16
 """So many blocks are turned at once."""
-_local = threading.local()
+
+
+class _PerThread(threading.local):
+    """What each thread has for itself: none of it may be shared while it works."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+        self.decompressor = zstandard.ZstdDecompressor()
+        self.transposed = np.zeros((_BUFFER_BLOCKS, ROW_BYTES, BLOCK_ROWS), np.uint8)
+        """Where rows are transposed: zero except for ``bytes_used``."""
+        self.bytes_used: set[int] = set()
+
+
+_local: Final = _PerThread()
 
 
 class RecordKind(enum.IntEnum):
@@ -340,12 +353,12 @@ def decode_cbor(data: bytes | memoryview, *, items_max: int | None = None) -> An
 
 def compress(data: bytes) -> bytes:
     """One zstd frame that declares its size."""
-    return _compressor().compress(data)
+    return _local.compressor.compress(data)
 
 
 def compress_parts(parts: Sequence[bytes]) -> bytes:
     """One zstd frame of all parts, one after another, that declares its size."""
-    frame = _compressor().compressobj(size=sum(map(len, parts)))
+    frame = _local.compressor.compressobj(size=sum(map(len, parts)))
     return b"".join([*(frame.compress(part) for part in parts), frame.flush()])
 
 
@@ -364,7 +377,7 @@ def decompress(data: bytes | memoryview, *, size_bytes_max: int) -> bytes:
             size_bytes_max, 1024
         ):
             raise DecodeError("a zstd frame declares more than it may hold")
-        content = _decompressor().decompress(
+        content = _local.decompressor.decompress(
             data, max_output_size=declared.content_size, allow_extra_data=False
         )
     except zstandard.ZstdError as error:
@@ -390,15 +403,14 @@ def _encode_blocks(rows: Rows) -> list[bytes]:
 def _encode_whole_blocks(data: npt.NDArray[np.uint8], count: int) -> list[bytes]:
     """The blocks of ``u8[count * 512 * 128]``."""
     plain = data.reshape(count, BLOCK_ROWS, ROW_BYTES)
-    buffer = _transpose_buffer()
-    used = _used_bytes(data)
-    for byte in buffer.used - used:
-        buffer.transposed[:, byte] = 0
-    buffer.used = used
+    transposed, used = _local.transposed, _used_bytes(data)
+    for byte in _local.bytes_used - used:
+        transposed[:, byte] = 0
+    _local.bytes_used = used
     for byte in used:  # most bytes of most rows are zero
-        buffer.transposed[:count, byte] = plain[:, :, byte]
-    compress = _compressor().compress
-    packed = [_TRANSPOSED + compress(buffer.transposed[number].data) for number in range(count)]
+        transposed[:count, byte] = plain[:, :, byte]
+    compress = _local.compressor.compress
+    packed = [_TRANSPOSED + compress(transposed[number].data) for number in range(count)]
     return [
         block if len(block) <= BLOCK_ROWS * ROW_BYTES else _PLAIN + rows.tobytes()
         for block, rows in zip(packed, plain, strict=True)
@@ -412,21 +424,6 @@ def _used_bytes(data: npt.NDArray[np.uint8]) -> set[int]:
     return set(np.flatnonzero(every.view(np.uint8)).tolist())
 
 
-class _TransposeBuffer:
-    """Where a thread turns rows: all zero but for the bytes that were used last."""
-
-    def __init__(self) -> None:
-        self.transposed = np.zeros((_BUFFER_BLOCKS, ROW_BYTES, BLOCK_ROWS), np.uint8)
-        self.used: set[int] = set()
-
-
-def _transpose_buffer() -> _TransposeBuffer:
-    buffer: _TransposeBuffer | None = getattr(_local, "buffer", None)
-    if buffer is None:
-        buffer = _local.buffer = _TransposeBuffer()
-    return buffer
-
-
 def _encode_block(rows: Rows) -> bytes:
     plain = rows.tobytes()
     if len(rows) == 1:
@@ -434,7 +431,7 @@ def _encode_block(rows: Rows) -> bytes:
         packed = _SPARSE + bits + plain.translate(None, b"\0")
     else:
         transposed = np.frombuffer(plain, np.uint8).reshape(-1, ROW_BYTES).T.tobytes()
-        packed = _TRANSPOSED + _compressor().compress(transposed)
+        packed = _TRANSPOSED + _local.compressor.compress(transposed)
     return packed if len(packed) <= len(plain) else _PLAIN + plain
 
 
@@ -559,17 +556,3 @@ def _long_head(kind: int, length: int) -> bytes:
         if length < 1 << 8 * size:
             return bytes([kind | more]) + length.to_bytes(size, "big")
     raise AssertionError("CBOR counts with 64 bits")
-
-
-def _compressor() -> zstandard.ZstdCompressor:
-    compressor = getattr(_local, "compressor", None)
-    if compressor is None:  # a compressor may not be shared between threads
-        compressor = _local.compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
-    return compressor
-
-
-def _decompressor() -> zstandard.ZstdDecompressor:
-    decompressor = getattr(_local, "decompressor", None)
-    if decompressor is None:
-        decompressor = _local.decompressor = zstandard.ZstdDecompressor()
-    return decompressor

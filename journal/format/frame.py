@@ -26,9 +26,11 @@ always means "never reached the disk".
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -163,6 +165,19 @@ def decode_payload(data: memoryview, header: FrameHeader) -> memoryview:
 def frame_sha256(frame: bytes | memoryview) -> bytes:
     """The link of the hash chain: what the next frame names as ``previous_sha256``."""
     return hashlib.sha256(frame).digest()
+
+
+def find_headers(data: bytes, *, offset_bytes: int) -> Iterator[tuple[int, FrameHeader]]:
+    """The sound frame headers in ``data``, which begins at ``offset_bytes`` of the file.
+
+    Each comes with its place in the file, in bytes. What follows a header is not checked.
+    """
+    at = data.find(MAGIC)
+    while at != -1:
+        if (offset_bytes + at) % ALIGNMENT_BYTES == 0:
+            with contextlib.suppress(BadFrame):
+                yield offset_bytes + at, decode_header(memoryview(data)[at:])
+        at = data.find(MAGIC, at + 1)
 
 
 def has_zero_sector(data: memoryview, *, offset_bytes: int) -> bool:

@@ -97,6 +97,13 @@ def require_ledger(directory: Directory) -> None:
     check_directory(directory.segments)
 
 
+def make_folders(storage: Storage, directory: Directory) -> None:
+    """Make the folders that are missing; the caller syncs the directory."""
+    for folder in directory.folders:
+        if not storage.exists(folder):
+            storage.make_directory(folder)
+
+
 def read_head(storage: Storage, directory: Directory, *, both_slots: bool = False) -> Head:
     """The newest whole slot of HEAD.
 

@@ -40,6 +40,7 @@ from nostro.journal.storage.directory import (
     SegmentFile,
     durable_end,
     list_segments,
+    make_folders,
     read_head,
     read_segment_header,
     require_ledger,
@@ -174,9 +175,7 @@ class _Backup:
     def run(self) -> None:
         storage, target = self._storage, self._target
         with copying.as_copy_failed(target.path):
-            for folder in target.folders:
-                if not storage.exists(folder):
-                    storage.make_directory(folder)
+            make_folders(storage, target)
             storage.sync_directory(target.path)
         for file, sealed in zip(self._files, sealed_segments(self._files), strict=False):
             self._place(FilePrefix(file.path, sealed.size_bytes, sealed.sha256), link=self._link)

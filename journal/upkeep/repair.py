@@ -20,7 +20,7 @@ import attrs
 from nostro.journal.errors import CorruptHead, Damage, DecodeError, NothingToRepair, OtherLoss
 from nostro.journal.format import frame
 from nostro.journal.format.events import LedgerRepaired
-from nostro.journal.format.frame import ALIGNMENT_BYTES, GENESIS_SHA256, HEADER_BYTES, BadFrame
+from nostro.journal.format.frame import GENESIS_SHA256, HEADER_BYTES, BadFrame
 from nostro.journal.format.segment import SEGMENT_HEADER_BYTES, SUFFIX
 from nostro.journal.reading.scan import FrameBreak, Place, ScannedFrame, scan
 from nostro.journal.storage.atomic_directory import atomic_directory, check_free
@@ -301,14 +301,9 @@ def _positions_in(storage: Storage, dropped: Dropped, ledger_id: bytes) -> Itera
         for start in range(dropped.offset_bytes, end, CHUNK_BYTES):
             count = min(CHUNK_BYTES + HEADER_BYTES, end - start)
             data = storage.read(fd, count, start)
-            at = data.find(frame.MAGIC)
-            while at != -1:
-                if (start + at) % ALIGNMENT_BYTES == 0:
-                    with contextlib.suppress(BadFrame):
-                        header_found = frame.decode_header(memoryview(data)[at:])
-                        if header_found.ledger_id == ledger_id:
-                            yield header_found.position_last
-                at = data.find(frame.MAGIC, at + 1)
+            for _, header_found in frame.find_headers(data, offset_bytes=start):
+                if header_found.ledger_id == ledger_id:
+                    yield header_found.position_last
 
 
 def _kept_records(

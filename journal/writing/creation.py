@@ -15,7 +15,7 @@ from nostro.journal.format.segment import (
     encode_segment_header,
     segment_name,
 )
-from nostro.journal.storage.directory import Directory
+from nostro.journal.storage.directory import Directory, make_folders
 from nostro.journal.storage.files import Storage, check_directory, make_directories, replace_file
 
 _LEDGER_ID_BYTES: Final = 16
@@ -58,9 +58,7 @@ def create_journal(storage: Storage, directory: Directory) -> None:
 
     A crash in between leaves no HEAD, and the next call starts over.
     """
-    for folder in directory.folders:
-        if not storage.exists(folder):
-            storage.make_directory(folder)
+    make_folders(storage, directory)
     storage.sync_directory(directory.path)  # no crash may leave HEAD without them
     ledger_id = os.urandom(_LEDGER_ID_BYTES)
     header = SegmentHeader(

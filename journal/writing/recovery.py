@@ -20,7 +20,7 @@ import attrs
 
 from nostro.journal.errors import CorruptManifest, Damage, JournalTruncated, NoRoomToRecover
 from nostro.journal.format import frame
-from nostro.journal.format.frame import ALIGNMENT_BYTES, HEADER_BYTES, BadFrame, FrameHeader
+from nostro.journal.format.frame import ALIGNMENT_BYTES, HEADER_BYTES
 from nostro.journal.format.head import Head
 from nostro.journal.format.segment import SEGMENT_HEADER_BYTES
 from nostro.journal.reading.scan import FrameBreak, Place, scan, segment_start
@@ -29,6 +29,7 @@ from nostro.journal.storage.directory import (
     SegmentFile,
     durable_end,
     list_segments,
+    make_folders,
     read_head,
     require_ledger,
 )
@@ -100,9 +101,7 @@ def recover(storage: Storage, directory: Directory, witnesses: Sequence[Witness]
         NoRoomToRecover: the disk is full. Nothing is lost, and it can be read.
     """
     head, files, manifest_is_current, tail = examine(storage, directory, witnesses)
-    for folder in directory.folders:
-        if not storage.exists(folder):
-            storage.make_directory(folder)  # what lay in it was derived, or is missed elsewhere
+    make_folders(storage, directory)  # what was in one is derived, or is missed elsewhere
     for folder in (directory.path, *directory.folders):
         sweep_temporaries(storage, folder)
     # A kill may have come between a rename and the sync of its directory.
@@ -263,26 +262,13 @@ def _durable_later(
     storage: Storage, fd: int, place: Place, end_bytes: int, ledger_id: bytes
 ) -> int | None:
     """The offset of a later sound frame header that was written after ``place`` was durable."""
-    data = memoryview(storage.read(fd, end_bytes - place.offset_bytes, place.offset_bytes))
-    raw = bytes(data)
-    at = raw.find(frame.MAGIC, 1)
-    while at != -1:
-        header = _header_at(data[at:]) if at % ALIGNMENT_BYTES == 0 else None
-        if (
-            header is not None
-            and header.ledger_id == ledger_id
-            and header.position_durable >= place.position
-        ):
-            return place.offset_bytes + at
-        at = raw.find(frame.MAGIC, at + 1)
+    start = place.offset_bytes
+    data = storage.read(fd, end_bytes - start, start)
+    for at, header in frame.find_headers(data, offset_bytes=start):
+        is_ours = at > start and header.ledger_id == ledger_id
+        if is_ours and header.position_durable >= place.position:
+            return at
     return None
-
-
-def _header_at(data: memoryview) -> FrameHeader | None:
-    try:
-        return frame.decode_header(data)
-    except BadFrame:
-        return None
 
 
 def _holds_frames_past(head: Head, active: SegmentFile, place: Place) -> bool:
