@@ -1,4 +1,4 @@
-"""The audit: rebuild everything from the first event and hold it against what was kept."""
+"""The audit: rebuild the state from the first event and compare it with every kept state."""
 
 from __future__ import annotations
 

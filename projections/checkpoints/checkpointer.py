@@ -164,7 +164,7 @@ class Checkpointer:
             self._indexes.freeze()
             if with_state:
                 self._dirty_since = None
-        self._fold_durable()  # who did not wait for this one to end waits for the next
+        self._fold_durable()  # a request that came during the copy makes the next checkpoint due
         self._indexes.finish_freeze(position, frame_sha256)
         self._indexed = position
         self._has_indexed.set()
@@ -225,6 +225,6 @@ class Checkpointer:
         try:
             with self._writing:
                 self._write_noting_failure(with_state=with_state)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told and tried again
+        except Exception as error:  # noqa: BLE001 - any failure is logged and tried again
             reason = str(error) or repr(error)
             _log.warning("no checkpoint at position %d: %s", self._state.position, reason)

@@ -51,7 +51,7 @@ def restore_state(
     indexes: Indexes | None = None,
     progress: Progress | None = None,
 ) -> Restored:
-    """The ledger's state after every durable event, or as far as the bounds allow.
+    """The ledger's state after every durable event, within the bounds.
 
     Args:
         position_max: leave out every event after this position.

@@ -51,7 +51,11 @@ class Runner(Generic[State]):
         storage: Storage | None = None,
     ) -> None:
         if not _NAME.match(projection.name) or projection.name == RESERVED_NAME:
-            raise InvalidField("name", projection.name, "is no fit name for a projection")
+            raise InvalidField(
+                "name",
+                projection.name,
+                "cannot name a projection: use letters, digits and _, and not 'ledger'",
+            )
         self._storage = storage or Storage()
         self._reader = Reader(path, storage=self._storage)
         self._projection = projection

@@ -62,4 +62,4 @@ class ExpiryTimer:
             except JournalFull as error:
                 _log.warning("pending transfers wait for room to expire: %s", error)
             except (WriterPoisoned, LedgerClosed):
-                return  # whoever uses the ledger is told
+                return  # the next caller gets the error

@@ -294,7 +294,7 @@ class Draft:
 
     def close_scope(self, *, keep: bool) -> None:
         if self._scope is None:
-            raise AssertionError("there is no chain to close")
+            raise AssertionError("a chain was closed that was not open")
         scope, self._scope = self._scope, None
         if keep:
             return

@@ -1,4 +1,4 @@
-"""Runs of similar size are merged on a thread of its own, in nobody's way."""
+"""Merges runs of similar size on a thread of its own."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Merger:
             self._retry_after = self._retry_after_first
         except _Stopped:
             pass
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told and tried again
+        except Exception as error:  # noqa: BLE001 - any failure is logged and tried again
             if not self._retry_seconds:
                 reason = str(error) or repr(error)
                 _log.warning("no merge of %s: %s", stack.kind.suffix, reason)
@@ -136,7 +136,7 @@ class Merger:
         needed_bytes = 2 * stack.stored_bytes(self._files, runs)
         free_bytes = self._files.storage.free_bytes(self._files.folder)
         if free_bytes is not None and free_bytes < needed_bytes:
-            raise OSError(f"{needed_bytes:,} bytes must be free for it, and {free_bytes:,} are")
+            raise OSError(f"{needed_bytes:,} bytes must be free for it, only {free_bytes:,} are")
 
     def _pause(self) -> None:
         """Between the pieces of a merge."""

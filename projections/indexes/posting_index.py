@@ -2,8 +2,8 @@
 
 A run groups the positions of the transfers that took effect, eight times over: by debit account, by
 credit account, by each user datum that is not zero, by ledger, by code, and by time. 128-bit values
-are folded into 64 bits, so a group may hold a few positions too many, never one too few: whoever
-reads the rows checks them. Ledgers and codes are few, so their groups hold one position of each
+are folded into 64 bits: a group may hold a few positions too many, never one too few, and a reader
+of the rows checks them. Ledgers and codes are few, so their groups hold one position of each
 stretch of 512 only. Transfers of one request are 1 ns apart, so times hold only the transfers that
 are not 1 ns and one position after the one before them.
 

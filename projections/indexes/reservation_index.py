@@ -1,8 +1,8 @@
 """What pending transfers reserve on each account, over time, and when those close and reopen it.
 
-Whoever folds events into balances calls :meth:`ReservationIndex.record` with the *changes* that a
-pending transfer, one that posts or voids it, or its expiry makes. A run groups them by account and
-quantity, with running totals.
+The ledger's state calls :meth:`ReservationIndex.record` with the *changes* that a pending transfer,
+its post, its void or its expiry makes. A run groups them by account and quantity, with running
+totals.
 
 An expiry stands at the ledger's time, and a transfer may be imported after it with an earlier one.
 Therefore transfers and expiries have groups of their own: in each, positions and times both rise.

@@ -179,7 +179,7 @@ def _check(
         raise CorruptCheckpoint(path, 0, "the file is cut short")
     magic, sha256, version, width, owner, frame_sha256, first, last = _HEADER.unpack_from(header)
     if (magic, version, width, owner) != (_MAGIC, _VERSION, len(kind.dtypes), ledger_id):
-        raise CorruptCheckpoint(path, 0, "the file is no run of this ledger's index")
+        raise CorruptCheckpoint(path, 0, "the file is not a run of this ledger's index")
     if hashlib.sha256(header[40:]).digest() != sha256:
         raise CorruptCheckpoint(path, 0, "the header fails its SHA-256")
     columns = list(_COLUMN.iter_unpack(header[_HEADER.size :]))

@@ -137,8 +137,9 @@ class Ledger:
             checkpoint_seconds: write one this long after the first event since the last one.
             expiry_seconds: look so often for pending transfers that have run out of time, when no
                 request or look-up does.
-            fast_paths: decide transfers that are sure to be created without the rules. The answers
-                are the same without fast paths, and take longer.
+            fast_paths: decide transfers that are sure to be created without the rules. False gives
+                the same answers, only later; it exists for tests, and for a user who doubts a
+                fast path.
             sync: "group" syncs HEAD at most a second late, "strict" with every group. Either way,
                 every acknowledged request is on disk.
             clock: the time in ns since the epoch.

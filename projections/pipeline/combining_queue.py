@@ -1,8 +1,8 @@
-"""Where callers meet: those who come while one is being decided go into the journal together.
+"""The queue that joins requests: those that arrive during a decision share the next record.
 
-One of the callers leads: it decides on what has come, wakes the next leader, waits for the disk and
-answers the others, who sleep until then. The next one, if it has few rows, waits for the disk too
-before it decides, so that others can join it. Who comes alone waits for nobody.
+One caller leads. It decides on the joined requests, wakes the next leader, waits for the disk and
+answers the other callers, which sleep until then. A next leader with few rows first waits for the
+disk, and other requests join it meanwhile. A request that arrives alone does not wait.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class CombiningQueue:
             try:
                 if len(request.rows) < _FEW_ROWS:
                     self._pipeline.wait_for_disk()  # others come meanwhile
-            except Exception:  # noqa: BLE001, S110 - whoever asked for it is told
+            except Exception:  # noqa: BLE001, S110 - its own caller gets it
                 pass
             except BaseException:  # from outside: somebody else must lead
                 with self._lock:

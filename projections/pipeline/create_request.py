@@ -77,7 +77,7 @@ class CreateRequest:
         return self.answer() if self.error is None else self.error
 
     def answer(self) -> Any:
-        """What the caller is told.
+        """The results as the caller gets them.
 
         Raises:
             JournalError: whatever kept it from being carried out.

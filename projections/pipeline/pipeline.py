@@ -7,8 +7,8 @@
 
 Two locks. One orders decisions, so the journal's order is the order in which requests saw each
 other. The other guards the durable state, which look-ups read. Nobody holds either while waiting
-for the disk, but for two who decide: those whose time has run out expire before the next decision,
-and many transfers that need to know balances wait until nothing is in flight.
+for the disk, with two exceptions: pending transfers expire before the next decision, and many
+transfers that depend on balances wait until nothing is in flight.
 
 While the disk writes a request, the one before it is folded in. So the last request stays unfolded
 until the next comes or somebody reads, if it is sure that all of it takes effect.
@@ -158,7 +158,7 @@ class Pipeline:
                 return decision.answer(), queued
 
     def interrupted(self, cause: BaseException) -> WriterPoisoned:
-        """What those are told whose requests were in the hands of a caller who was interrupted."""
+        """The error for requests that an interrupted caller was carrying out for others."""
         path = self._writer.directory.path
         return WriterPoisoned(path, "answering", f"interrupted by {cause!r}")
 
@@ -205,7 +205,7 @@ class Pipeline:
         """
         last = self._last_in_flight()
         if last is not None:
-            with contextlib.suppress(JournalFull):  # whoever asked for it is told
+            with contextlib.suppress(JournalFull):  # its own caller gets the error
                 self._writer.wait(last)
             self.fold_durable()
         if self._generation != self._writer.generation:

@@ -132,7 +132,7 @@ class Accounts:
         self._table[self.count : count] = rows
         first, self.count = self.count, count
         self._know_high(slice(first, count))
-        # Last: whoever finds a slot, in whatever thread, finds its row too.
+        # Last: a thread that finds a slot also finds its row.
         self._map.add(count)
         self.slots.update(zip(field_ints(rows["id"]), range(first, count), strict=True))
 

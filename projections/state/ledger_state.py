@@ -108,7 +108,7 @@ class LedgerState:
             created = statuses == codec.CREATED
             self._post(rows[created], _array(positions)[created], applied, None)
         else:
-            raise AssertionError("an event that is no row has no place here")
+            raise AssertionError("only accounts and transfers come as rows")
         self.advance(int(positions[-1]), timestamp)
 
     def expire(
@@ -299,7 +299,7 @@ class LedgerState:
         posted = ~pending & (flags & VOID == 0)
         numbers = self.pending_transfers.numbers_of(ids)
         if np.any(numbers == MISSING):
-            raise AssertionError("what is resolved is no open pending transfer")
+            raise AssertionError("a transfer resolves a pending transfer that is not open")
         released = self.pending_transfers.rows_at(numbers)["amount"]
         for reserved, balance, side in (
             (DEBITS_PENDING, DEBITS_POSTED, slots.debits),
@@ -350,7 +350,7 @@ class LedgerState:
     def _pending(self, id_: int) -> TransferRow:
         pending = self.pending_transfers.find(id_)
         if pending is None:
-            raise AssertionError(f"{id_} is no open pending transfer")
+            raise AssertionError(f"transfer {id_} is not an open pending transfer")
         return pending
 
 

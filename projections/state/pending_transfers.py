@@ -139,7 +139,7 @@ class PendingTransfers:
         table = self._table
         numbers = table.map.find(ids)
         positions = table.words[numbers, _ROW_WORDS].astype(np.int64)
-        self._statuses[positions] = statuses  # first: who does not find it open looks here
+        self._statuses[positions] = statuses  # first: a reader that finds it closed looks here
         table.is_open[numbers] = False
         self._open_count -= len(numbers)
         if self._closing:

@@ -1,4 +1,8 @@
-"""Callers that meet at a ledger: one record for many, and each its own answer."""
+"""Callers that meet at a ledger: one record for many, and each its own answer.
+
+The tests look at the private queue, and patch the pipeline behind it: nothing outside shows that a
+caller waits in line, or can interrupt the one that leads at a given step.
+"""
 
 from __future__ import annotations
 

@@ -393,7 +393,11 @@ def test_pending_transfers_that_came_last_expire_in_time(tmp_path: Path) -> None
 def test_a_reader_that_meets_the_closing_sees_what_was_acknowledged(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It found the ledger open, so it answers, and with everything."""
+    """It found the ledger open, so it answers, and with everything.
+
+    Patched: no call from outside falls between the two checks. The patches below are for such
+    moments too.
+    """
     ledger.create_accounts([Account(id=NEW, ledger=1, code=1)])
     ledger.create_transfers([PLAIN])
     assert pipeline(ledger).is_behind

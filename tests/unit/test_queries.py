@@ -217,7 +217,10 @@ def filters(draw: st.DrawFn, world: World) -> AccountFilter | QueryFilter:
 
 @pytest.fixture(scope="module", autouse=True)
 def small_parts() -> Iterator[None]:
-    """Parts, pieces and stretches as small as they come, so that little data has all of them."""
+    """Parts, pieces and stretches as small as they come, so that little data has all of them.
+
+    Patched: parts of their real size would need millions of transfers in each example.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nostro.projections.indexes.posting_index, "_CHUNK_ROWS", 6)
         patch.setattr(nostro.projections.indexes.posting_index, "_CHUNK_ROWS_MAX", 13)

@@ -218,7 +218,10 @@ def test_lost_runs_are_read_from_the_journal_again(
 
 
 def test_ids_are_found_while_others_become_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the other thread does between the look into what is recent and the one into runs."""
+    """Whatever the other thread does between the look into what is recent and the one into runs.
+
+    Patched: only so does the other thread run exactly between the two looks.
+    """
     for asked in (3, 105):
         index = TransferIndex()
         index.add(column(list(range(1, 11))), 1)
