@@ -12,7 +12,7 @@ import attrs
 
 from nostro.journal.errors import InvalidField
 from nostro.journal.model import AMOUNT_MAX, MESSAGE_EVENTS_MAX
-from nostro.projections.tigerbeetle.errors import ClientMissing, HostUnknown
+from nostro.projections.tigerbeetle.errors import ClientMissing, ClusterUnreachable, HostUnknown
 
 CLUSTER_ID: Final = "TIGERBEETLE_CLUSTER_ID"
 REPLICAS: Final = "TIGERBEETLE_REPLICAS"
@@ -130,6 +130,10 @@ class ClusterConfiguration:
             HostUnknown: a name cannot be resolved, at least for now.
         """
         return ",".join(map(_resolved, self.replicas))
+
+    def unreachable(self) -> ClusterUnreachable:
+        """The error for a request that gets no answer in time."""
+        return ClusterUnreachable(self.cluster_id, ",".join(self.replicas), self.timeout_seconds)
 
     def __str__(self) -> str:
         return f"cluster: {self.cluster_id}, replicas: {','.join(self.replicas)}"

@@ -47,6 +47,8 @@ class EventKind:
     query: Operation
 
 
+BY_TIME: Final = [("timestamp_min", "<u8"), ("timestamp_max", "<u8"), ("limit", "<u4")]
+"""The part that all of TigerBeetle's filters have."""
 EVENT_KINDS: Final = {
     RecordKind.ACCOUNTS: EventKind(
         "account", ACCOUNT, CreateAccountStatus, int(AccountFlags.IMPORTED),

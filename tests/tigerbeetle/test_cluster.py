@@ -36,7 +36,7 @@ def test_everything_is_found_page_by_page(
         assert transfers_from_rows(np.concatenate(pages)) == wanted
         assert max(map(len, pages)) == min(count_max, len(wanted))
         low, high = wanted[2].timestamp, wanted[-3].timestamp
-        part = list(connected.pages(RecordKind.TRANSFERS, timestamp_min=low, timestamp_max=high))
+        part = list(connected.pages(RecordKind.TRANSFERS, after=low - 1, until=high))
         assert transfers_from_rows(np.concatenate(part)) == wanted[2:-2]
         [newest] = transfers_from_rows(connected.newest(RecordKind.TRANSFERS))
         assert newest == wanted[-1]

@@ -59,9 +59,13 @@ def test_what_is_there_already_is_not_taken_on_trust(
             mirror.catch_up()
             assert_mirrored(path, cluster, clock)
             return
-        with pytest.raises(RowsDiffer, match=f"transfer {id_}: {next(iter(changes))}: .* / "):
-            mirror.catch_up()
-        assert mirror.health().position == ends(path)[4]
+        if "timestamp" in changes:  # the journal has no such transfer at that time
+            with pytest.raises(ClusterAhead, match=f"transfer {id_} of time 5"):
+                mirror.catch_up()
+        else:
+            with pytest.raises(RowsDiffer, match=f"transfer {id_}: {next(iter(changes))}: .* / "):
+                mirror.catch_up()
+            assert mirror.health().position == ends(path)[4]
     assert cluster.rules.transfers[id_] == changed
 
 

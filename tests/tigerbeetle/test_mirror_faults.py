@@ -46,7 +46,9 @@ def test_a_mirror_holds_what_the_journal_says_once_in_order(ram: Path, figure: F
         assert 2 * figures.lives > 3 * SEEDS
         assert figures.faults > 4 * SEEDS
         assert figures.transfers > 10 * SEEDS
-        assert 0 < figures.out_of_order < SEEDS // 8
+        assert figures.out_of_order < SEEDS // 8
+    if SEEDS >= 1_000:  # some 15 journals of 1,000 are; of 100, often none
+        assert figures.out_of_order > 0
     figure(
         "mirror faults",
         "all held once, in order, or up to an import from before an expiry",

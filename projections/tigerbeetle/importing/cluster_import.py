@@ -24,22 +24,13 @@ import numpy as np
 
 from nostro.journal.errors import NotALedger
 from nostro.journal.format.codec import RecordKind
-from nostro.journal.model import (
-    ACCOUNT,
-    BATCH_EVENTS_MAX,
-    TRANSFER,
-    Rows,
-)
+from nostro.journal.model import ACCOUNT, BATCH_EVENTS_MAX, TRANSFER, Rows
 from nostro.journal.reading.reader import Reader
 from nostro.journal.storage.directory import Directory
 from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.restore import restore_state
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
-from nostro.projections.tigerbeetle.errors import (
-    ConnectionFailed,
-    Difference,
-    ImportRefused,
-)
+from nostro.projections.tigerbeetle.errors import ConnectionFailed, Difference, ImportRefused
 from nostro.projections.tigerbeetle.importing.import_origin import check_origin, remember_origin
 from nostro.projections.tigerbeetle.journal_ledger import OpenLedger
 from nostro.projections.tigerbeetle.operations import EVENT_KINDS
@@ -317,11 +308,7 @@ class _Accounts:
     """The cluster's accounts after a time, in order."""
 
     def __init__(self, cluster: Cluster, after: int, until: int) -> None:
-        self._pages: Iterator[Rows] = iter(())
-        if after < until:
-            self._pages = cluster.pages(
-                RecordKind.ACCOUNTS, timestamp_min=after + 1, timestamp_max=until
-            )
+        self._pages = cluster.pages(RecordKind.ACCOUNTS, after=after, until=until)
         self._held: Rows = np.zeros(0, ACCOUNT)
 
     def up_to(self, timestamp: int) -> Rows:
@@ -343,11 +330,8 @@ class _Accounts:
 
 def _spans(cluster: Cluster, after: int, until: int, count_min: int) -> Iterator[tuple[Rows, int]]:
     """Yield ``TRANSFER[n]`` of spans of time, no chain cut, and the end of each span, ns."""
-    pages: Iterator[Rows] = iter(())
-    if after < until:
-        pages = cluster.pages(RecordKind.TRANSFERS, timestamp_min=after + 1, timestamp_max=until)
     gathered: list[Rows] = []
-    for page in pages:
+    for page in cluster.pages(RecordKind.TRANSFERS, after=after, until=until):
         gathered.append(page)
         if sum(map(len, gathered)) < count_min:
             continue

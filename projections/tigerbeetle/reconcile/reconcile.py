@@ -30,20 +30,11 @@ from nostro.journal.reading.reader import Cursor, Reader, Record
 from nostro.journal.rows import copy_rows
 from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.restore import restore_state
-from nostro.projections.tigerbeetle.configuration import (
-    BATCH_EVENTS_MAX,
-    ClusterConfiguration,
-)
+from nostro.projections.tigerbeetle.configuration import BATCH_EVENTS_MAX, ClusterConfiguration
 from nostro.projections.tigerbeetle.errors import Difference
 from nostro.projections.tigerbeetle.journal_ledger import JournalLedger, OpenLedger
 from nostro.projections.tigerbeetle.reconcile.balance_window import balances_at_a_match
 from nostro.projections.tigerbeetle.reconcile.comparison import Comparison, Counts
-from nostro.projections.tigerbeetle.reconcile.coverage import (
-    Coverage,
-    find_coverage,
-    has_row,
-    mirrored_positions,
-)
 from nostro.projections.tigerbeetle.rows.compare import ids_of
 from nostro.projections.tigerbeetle.rows.pairing import (
     Chunk,
@@ -51,7 +42,7 @@ from nostro.projections.tigerbeetle.rows.pairing import (
     joined,
     pair_streams,
     sorted_by_time,
-)
+)  # fmt: skip
 from nostro.projections.tigerbeetle.rows.translation import (
     IMPORTED_ACCOUNT,
     VOID,
@@ -62,6 +53,12 @@ from nostro.projections.tigerbeetle.rows.translation import (
 )
 from nostro.projections.tigerbeetle.saved_position import SavedPosition
 from nostro.projections.tigerbeetle.session.cluster import Cluster, native_connect
+from nostro.projections.tigerbeetle.session.coverage import (
+    Coverage,
+    find_coverage,
+    has_row,
+    mirrored_positions,
+)
 from nostro.projections.tigerbeetle.session.session import Connect
 
 DIFFERENCES_MAX: Final = 100
@@ -74,16 +71,6 @@ _ROUNDS: Final = 2
 _log = logging.getLogger("nostro")
 Progress = Callable[[int, int, int], None]
 """Called with the position reached, the last position to compare, and the transfers compared."""
-
-
-@attrs.frozen
-class ReconcileCursor:
-    """The transfers up to here have been compared."""
-
-    position: int = 0
-    frame_sha256: bytes = bytes(32)
-    timestamp: int = 0
-    """The cluster's transfers up to this time, ns."""
 
 
 @attrs.frozen
@@ -167,7 +154,10 @@ class _Reconciliation:
     _page_events: int
     _save_seconds: float
     _comparison: Comparison
-    _cursor: ReconcileCursor = ReconcileCursor()
+    _position: int = 0
+    """The transfers up to here have been compared."""
+    _timestamp: int = 0
+    """The cluster's transfers up to this time have been compared, ns."""
     _ledger: JournalLedger | None = None
     _outstanding: list[tuple[Rows, Rows]] = attrs.field(factory=list)
     """Accounts that may differ: the journal's rows and the cluster's."""
@@ -175,11 +165,10 @@ class _Reconciliation:
 
     def run(self, *, resume: bool) -> ReconcileReport:
         began = time.perf_counter()
-        cluster_id = self._cluster.configuration.cluster_id
         coverage = find_coverage(self._reader, self._cluster)
         if resume:
             self._resume(coverage)
-        resumed = self._cursor.position
+        resumed = self._position
         try:
             for _ in range(_ROUNDS):
                 self._compare_transfers(coverage)
@@ -194,8 +183,8 @@ class _Reconciliation:
         head = self._reader.head()
         return ReconcileReport(
             ledger_id=head.ledger_id,
-            cluster_id=cluster_id,
-            position=self._cursor.position,
+            cluster_id=self._cluster.configuration.cluster_id,
+            position=self._position,
             position_head=head.position,
             position_resumed=resumed,
             accounts=self._comparison.accounts,
@@ -216,36 +205,27 @@ class _Reconciliation:
                 comparison = Comparison.load(
                     state["findings"], differences_max=self._comparison.differences_max
                 )
-                cursor = ReconcileCursor(
-                    found.position, found.frame_sha256, int(state["timestamp"])
-                )
-                if cursor.position <= coverage.position:
-                    self._cursor, self._comparison = cursor, comparison
+                timestamp = int(state["timestamp"])
+                if found.position <= coverage.position:
+                    self._position, self._timestamp = found.position, timestamp
+                    self._comparison = comparison
                 return
 
     # --- transfers ---
 
     def _compare_transfers(self, coverage: Coverage) -> None:
-        """Compare the transfers from the cursor up to the coverage."""
+        """Compare the transfers that are not compared yet, up to the coverage."""
         self._close_ledger()  # the next one must know every event that the cluster can hold by now
-        pages: Iterator[Rows] = iter(())
-        first = self._cursor.timestamp + 1
-        if first <= coverage.transfers_timestamp:
-            pages = self._cluster.pages(
-                RecordKind.TRANSFERS,
-                timestamp_min=first,
-                timestamp_max=coverage.transfers_timestamp,
-            )
+        until = coverage.timestamp(RecordKind.TRANSFERS)
+        pages = self._cluster.pages(RecordKind.TRANSFERS, after=self._timestamp, until=until)
         chunks = self._chunks(coverage.position)
         for chunk in pair_streams(chunks, pages, TRANSFER, self._take_transfers):
             self._reached(chunk, coverage)
-        self._cursor = attrs.evolve(
-            self._cursor, timestamp=max(self._cursor.timestamp, coverage.transfers_timestamp)
-        )
+        self._timestamp = max(self._timestamp, until)
 
     def _chunks(self, position_max: int) -> Iterator[Chunk]:
-        """Yield the journal's transfers after the cursor, a page or more at a time."""
-        done = self._cursor.position
+        """Yield the journal's transfers that are not compared yet, a page or more at a time."""
+        done = self._position
         gathered: list[Rows] = []
         count = 0
         for record in self._reader.records(Cursor(position=done + 1)):
@@ -280,11 +260,8 @@ class _Reconciliation:
         return rows
 
     def _reached(self, chunk: Chunk, coverage: Coverage) -> None:
-        self._cursor = ReconcileCursor(
-            chunk.position,
-            chunk.frame_sha256,
-            max(self._cursor.timestamp, int(chunk.rows["timestamp"].max(initial=0))),
-        )
+        self._position = chunk.position
+        self._timestamp = max(self._timestamp, int(chunk.rows["timestamp"].max(initial=0)))
         if self._progress is not None:
             self._progress(chunk.position, coverage.position, self._comparison.transfers.compared)
         now = time.monotonic()
@@ -292,10 +269,10 @@ class _Reconciliation:
             self._saved_at = now
             try:
                 self._saved.write(
-                    {"findings": self._comparison.dump(), "timestamp": self._cursor.timestamp},
+                    {"findings": self._comparison.dump(), "timestamp": self._timestamp},
                     ledger_id=self._reader.head().ledger_id,
-                    position=self._cursor.position,
-                    frame_sha256=self._cursor.frame_sha256,
+                    position=chunk.position,
+                    frame_sha256=chunk.frame_sha256,
                 )
             except OSError as error:
                 _log.warning("the progress could not be written: %s", error)
@@ -348,11 +325,8 @@ class _Reconciliation:
         rows = copy_rows(state.accounts.rows)
         rows["flags"] |= IMPORTED_ACCOUNT
         cut_long_chains(rows, self._cluster.configuration.batch_events_max)
-        pages: Iterator[Rows] = iter(())
-        if coverage.accounts_timestamp:
-            pages = self._cluster.pages(
-                RecordKind.ACCOUNTS, timestamp_max=coverage.accounts_timestamp
-            )
+        until = coverage.timestamp(RecordKind.ACCOUNTS)
+        pages = self._cluster.pages(RecordKind.ACCOUNTS, until=until)
         chunks = (
             Chunk(rows[at : at + self._page_events], coverage.position)
             for at in range(0, len(rows), self._page_events)

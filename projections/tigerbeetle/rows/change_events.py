@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -11,52 +11,32 @@ from nostro.journal.model import ACCOUNT, TRANSFER, Account, Rows, Transfer
 from nostro.journal.rows import accounts_from_rows, field_ints, transfers_from_rows
 from nostro.projections.pipeline.answers import Balances
 from nostro.projections.queries.change_events import ChangeEvent, ChangeEventType
+from nostro.projections.tigerbeetle.operations import BY_TIME
+from nostro.projections.tigerbeetle.rows.compare import ids_of
+from nostro.projections.tigerbeetle.rows.translation import BALANCES
 
-_ACCOUNT: Final[list[tuple[str, Any]]] = [
-    ("id", ("<u8", (2,))),
-    ("debits_pending", ("<u8", (2,))),
-    ("debits_posted", ("<u8", (2,))),
-    ("credits_pending", ("<u8", (2,))),
-    ("credits_posted", ("<u8", (2,))),
-    ("user_data_128", ("<u8", (2,))),
-    ("user_data_64", "<u8"),
-    ("user_data_32", "<u4"),
-    ("code", "<u2"),
-    ("flags", "<u2"),
-]
-_TRANSFER: Final[list[tuple[str, Any]]] = [
-    ("id", ("<u8", (2,))),
-    ("amount", ("<u8", (2,))),
-    ("pending_id", ("<u8", (2,))),
-    ("user_data_128", ("<u8", (2,))),
-    ("user_data_64", "<u8"),
-    ("user_data_32", "<u4"),
-    ("timeout", "<u4"),
-    ("code", "<u2"),
-    ("flags", "<u2"),
-    ("ledger", "<u4"),
-]
+_ACCOUNT: Final = (
+    "id", *BALANCES, "user_data_128", "user_data_64", "user_data_32", "code", "flags",
+)  # fmt: skip
+_TRANSFER: Final = (
+    "id", "amount", "pending_id", "user_data_128", "user_data_64", "user_data_32", "timeout",
+    "code", "flags", "ledger",
+)  # fmt: skip
+_ACCOUNT_FIELDS: Final = [(name, ACCOUNT[name]) for name in _ACCOUNT]
 CHANGE_EVENT: Final = np.dtype(
     [
-        *_TRANSFER,
+        *((name, TRANSFER[name]) for name in _TRANSFER),
         ("type", "u1"),
         ("reserved", "u1", (39,)),
-        ("debit_account", _ACCOUNT),
-        ("credit_account", _ACCOUNT),
+        ("debit_account", _ACCOUNT_FIELDS),
+        ("credit_account", _ACCOUNT_FIELDS),
         ("timestamp", "<u8"),
         ("transfer_timestamp", "<u8"),
         ("debit_account_timestamp", "<u8"),
         ("credit_account_timestamp", "<u8"),
     ]
 )
-CHANGE_FILTER: Final = np.dtype(
-    [
-        ("timestamp_min", "<u8"),
-        ("timestamp_max", "<u8"),
-        ("limit", "<u4"),
-        ("reserved", "u1", (44,)),
-    ]
-)
+CHANGE_FILTER: Final = np.dtype([*BY_TIME, ("reserved", "u1", (44,))])
 if CHANGE_EVENT.itemsize != 384 or CHANGE_FILTER.itemsize != 64:
     raise AssertionError("a change event's layout does not have TigerBeetle's size")
 
@@ -96,20 +76,16 @@ def balances_by_time(rows: Rows) -> dict[int, tuple[Balances, ...]]:
 def expired(events: Rows) -> Iterator[tuple[int, int]]:
     """(Pending transfer's id, when it expired in ns) of those of ``CHANGE_EVENT[n]`` that did."""
     chosen = events[events["type"] == ChangeEventType.TWO_PHASE_EXPIRED]
-    for (low, high), timestamp in zip(
-        chosen["id"].tolist(), chosen["timestamp"].tolist(), strict=True
-    ):
-        yield low | high << 64, timestamp
+    return zip(ids_of(chosen), chosen["timestamp"].tolist(), strict=True)
 
 
 def _balances(accounts: Rows) -> Iterator[Balances]:
-    names = "debits_pending", "debits_posted", "credits_pending", "credits_posted"
-    return zip(*(field_ints(accounts[name]) for name in names), strict=True)
+    return zip(*(field_ints(accounts[name]) for name in BALANCES), strict=True)
 
 
 def _transfers(rows: Rows) -> list[Transfer]:
     transfers = np.zeros(len(rows), TRANSFER)
-    for name, _ in _TRANSFER:
+    for name in _TRANSFER:
         transfers[name] = rows[name]
     for side in ("debit", "credit"):
         transfers[f"{side}_account_id"] = rows[f"{side}_account"]["id"]
@@ -119,7 +95,7 @@ def _transfers(rows: Rows) -> list[Transfer]:
 
 def _accounts(rows: Rows, side: str) -> list[Account]:
     accounts = np.zeros(len(rows), ACCOUNT)
-    for name, _ in _ACCOUNT:
+    for name in _ACCOUNT:
         accounts[name] = rows[f"{side}_account"][name]
     accounts["ledger"] = rows["ledger"]
     accounts["timestamp"] = rows[f"{side}_account_timestamp"]

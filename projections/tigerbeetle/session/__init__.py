@@ -1,1 +1,1 @@
-"""Speaking with a cluster: sessions, requests, time-outs, retries, queries page by page."""
+"""Speaking with a cluster: sessions, requests, timeouts, retries, queries, and what it holds."""

@@ -10,48 +10,29 @@ from typing import Final, Self
 import numpy as np
 
 from nostro.journal.format.codec import RecordKind
-from nostro.journal.model import CREATE_RESULT, TRANSFER, Rows
+from nostro.journal.model import ACCOUNT, CREATE_RESULT, TRANSFER, Rows
 from nostro.journal.rows import u128_words
-from nostro.projections.tigerbeetle.configuration import (
-    BATCH_EVENTS_MAX,
-    ClusterConfiguration,
-)
-from nostro.projections.tigerbeetle.errors import ClusterUnreachable
-from nostro.projections.tigerbeetle.operations import EVENT_KINDS, Operation
+from nostro.projections.tigerbeetle.configuration import BATCH_EVENTS_MAX, ClusterConfiguration
+from nostro.projections.tigerbeetle.operations import BY_TIME, EVENT_KINDS, Operation
 from nostro.projections.tigerbeetle.rows.change_events import CHANGE_EVENT, changes_between
 from nostro.projections.tigerbeetle.session.session import Connect, Reply, Session
 
 ID: Final = np.dtype(("<u8", (2,)))
+_USER_DATA: Final = [
+    (name, ACCOUNT[name]) for name in ("user_data_128", "user_data_64", "user_data_32")
+]
 QUERY_FILTER: Final = np.dtype(
-    [
-        ("user_data_128", "<u8", (2,)),
-        ("user_data_64", "<u8"),
-        ("user_data_32", "<u4"),
-        ("ledger", "<u4"),
-        ("code", "<u2"),
-        ("reserved", "u1", (6,)),
-        ("timestamp_min", "<u8"),
-        ("timestamp_max", "<u8"),
-        ("limit", "<u4"),
-        ("flags", "<u4"),
-    ]
-)
+    [*_USER_DATA, ("ledger", "<u4"), ("code", "<u2"), ("reserved", "u1", (6,)), *BY_TIME,
+     ("flags", "<u4")]
+)  # fmt: skip
 """TigerBeetle's filter of queries, 64 bytes."""
 ACCOUNT_FILTER: Final = np.dtype(
-    [
-        ("account_id", "<u8", (2,)),
-        ("user_data_128", "<u8", (2,)),
-        ("user_data_64", "<u8"),
-        ("user_data_32", "<u4"),
-        ("code", "<u2"),
-        ("reserved", "u1", (58,)),
-        ("timestamp_min", "<u8"),
-        ("timestamp_max", "<u8"),
-        ("limit", "<u4"),
-        ("flags", "<u4"),
-    ]
-)
+    [("account_id", ACCOUNT["id"]), *_USER_DATA, ("code", "<u2"), ("reserved", "u1", (58,)),
+     *BY_TIME, ("flags", "<u4")]
+)  # fmt: skip
 """TigerBeetle's filter of one account's transfers, 128 bytes."""
+if QUERY_FILTER.itemsize != 64 or ACCOUNT_FILTER.itemsize != 128:
+    raise AssertionError("a filter's layout does not have TigerBeetle's size")
 _DEBITS_AND_CREDITS: Final = 3
 REVERSED: Final = 1
 
@@ -93,31 +74,31 @@ class Cluster:
         return self.query(kind, by_time(limit=1, is_reversed=True))
 
     def pages(
-        self, kind: RecordKind, *, timestamp_min: int = 0, timestamp_max: int = 0
+        self, kind: RecordKind, *, after: int = 0, until: int | None = None
     ) -> Iterator[Rows]:
         """Yield pages of rows by timestamp; the next is requested while the caller works on one.
 
         Args:
-            timestamp_min: the first time, ns; 0 does not filter.
-            timestamp_max: the last time, ns; 0 does not filter.
+            after: the rows are later than this, ns.
+            until: the last time, ns; None for no bound.
         """
         its, count_max = EVENT_KINDS[kind], self.configuration.batch_events_max
+        if until is not None and after >= until:
+            return
 
-        def request(timestamp_min: int) -> Future[Reply]:
-            query = by_time(
-                timestamp_min=timestamp_min, timestamp_max=timestamp_max, limit=count_max
-            )
+        def request(after: int) -> Future[Reply]:
+            query = by_time(timestamp_min=after + 1, timestamp_max=until or 0, limit=count_max)
             return self._session.submit(its.query, query)
 
-        future = request(timestamp_min)
+        future = request(after)
         while True:
             page = np.frombuffer(self._wait(future).data, its.dtype)
             if not len(page):  # a short page need not be the last: a server may hold smaller ones
                 return
-            following = int(page["timestamp"][-1]) + 1
-            more = not timestamp_max or following <= timestamp_max
+            after = int(page["timestamp"][-1])
+            more = until is None or after < until
             if more:
-                future = request(following)
+                future = request(after)
             yield page
             if not more:
                 return
@@ -158,12 +139,10 @@ class Cluster:
         return np.frombuffer(self._wait(self._session.submit(operation, body)).data, dtype)
 
     def _wait(self, future: Future[Reply]) -> Reply:
-        seconds = self.configuration.timeout_seconds
         try:
-            return future.result(seconds)
+            return future.result(self.configuration.timeout_seconds)
         except FutureTimeout:
-            replicas = ",".join(self.configuration.replicas)
-            raise ClusterUnreachable(self.configuration.cluster_id, replicas, seconds) from None
+            raise self.configuration.unreachable() from None
 
 
 def native_connect(configuration: ClusterConfiguration) -> Connect:

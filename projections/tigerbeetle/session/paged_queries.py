@@ -13,11 +13,7 @@ from typing import Final
 import attrs
 import numpy as np
 
-from nostro.journal.model import (
-    AccountBalance,
-    AccountFilterFlags,
-    Rows,
-)
+from nostro.journal.model import ACCOUNT, AccountBalance, AccountFilterFlags, Rows
 from nostro.journal.rows import field_ints, u128_words
 from nostro.projections.queries.filters import Selection
 from nostro.projections.tigerbeetle.configuration import BATCH_EVENTS_MAX
@@ -32,13 +28,8 @@ from nostro.projections.tigerbeetle.session.cluster import (
 from nostro.projections.tigerbeetle.session.effects import Effects
 from nostro.projections.tigerbeetle.session.retrying_client import RetryingClient
 
-_U128: Final = ("<u8", (2,))
 ACCOUNT_BALANCE: Final = np.dtype(
-    [
-        *((name, *_U128) for name in BALANCES),
-        ("timestamp", "<u8"),
-        ("reserved", "u1", (56,)),
-    ]
+    [*((name, ACCOUNT[name]) for name in (*BALANCES, "timestamp")), ("reserved", "u1", (56,))]
 )
 """TigerBeetle's balances of an account at one time, 128 bytes."""
 

@@ -15,7 +15,6 @@ from nostro.journal.model import Rows
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
 from nostro.projections.tigerbeetle.errors import (
     ClusterError,
-    ClusterUnreachable,
     ConnectionFailed,
     RequestRefused,
     SessionClosed,
@@ -81,7 +80,7 @@ class RetryingClient:
                 try:
                     reply = yield AwaitReply(sent.future, self.configuration.timeout_seconds)
                 except TimeoutError:
-                    cause = self._unreachable()
+                    cause = self.configuration.unreachable()
                 except ClusterError as error:
                     cause = error
                 else:
@@ -114,8 +113,3 @@ class RetryingClient:
             raise AssertionError("resumed without a reply")
         self.timestamp = max(self.timestamp, reply.timestamp)
         return Answer(reply.data, is_resent)
-
-    def _unreachable(self) -> ClusterUnreachable:
-        configuration = self.configuration
-        replicas = ",".join(configuration.replicas)
-        return ClusterUnreachable(configuration.cluster_id, replicas, configuration.timeout_seconds)

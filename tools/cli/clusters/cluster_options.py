@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
+from typing import Any
 
 import attrs
 import click
@@ -20,66 +23,71 @@ from nostro.tools.cli.terminal.parameters import Command
 _HINT = f"name it with --cluster-id and --replicas, or by {CLUSTER_ID} and {REPLICAS}"
 
 
-def cluster_options(command: Command) -> Command:
-    """Add --cluster-id, --replicas, --timeout and --batch-events."""
-    for option in (
-        click.option(
-            "--batch-events",
-            type=click.IntRange(1, BATCH_EVENTS_MAX),
-            metavar="N",
-            help="The most events in one request; 250 for a cluster started with --development.",
-        ),
-        click.option(
-            "--timeout",
-            type=click.FloatRange(0, min_open=True),
-            metavar="SECONDS",
-            help="After so long without an answer the cluster counts as unreachable.",
-        ),
-        click.option(
-            "--replicas",
-            metavar="HOST:PORT,…",
-            help=f"The addresses of all replicas, in order; else {REPLICAS}.",
-        ),
-        click.option(
-            "--cluster-id", metavar="N", help=f"The cluster's id, decimal; else {CLUSTER_ID}."
-        ),
-    ):
-        command = option(command)
-    return command
+@attrs.frozen
+class ClusterOptions:
+    """The options, each None if it is missing."""
+
+    cluster_id: str | None
+    replicas: str | None
+    timeout: float | None
+    batch_events: int | None
+
+    def configuration(self) -> ClusterConfiguration:
+        """The cluster that the options name; the environment has what they leave out.
+
+        Raises:
+            CommandFailed: no cluster is named, or a value is not valid.
+            ClientMissing: the client library is not installed.
+        """
+        environ = dict(os.environ)
+        named = {CLUSTER_ID: self.cluster_id, REPLICAS: self.replicas}
+        environ |= {name: value for name, value in named.items() if value is not None}
+        try:
+            found = ClusterConfiguration.from_environment(environ)
+        except InvalidField as error:
+            raise CommandFailed(str(error), code=WRONG_USE, hint=_HINT) from None
+        if found is None:
+            raise CommandFailed("no cluster is named", code=WRONG_USE, hint=_HINT)
+        limits = {"timeout_seconds": self.timeout, "batch_events_max": self.batch_events}
+        given = {name: value for name, value in limits.items() if value is not None}
+        found = attrs.evolve(found, **given)  # type: ignore[arg-type]
+        found.require_client()
+        return found
 
 
-def configuration(
-    cluster_id: str | None,
-    replicas: str | None,
-    timeout: float | None,
-    batch_events: int | None,
-) -> ClusterConfiguration:
-    """What the options and, where they are missing, the environment name.
+def cluster_options(command: Callable[..., None]) -> Command:
+    """Add --cluster-id, --replicas, --timeout and --batch-events, as the argument ``cluster``."""
 
-    Raises:
-        CommandFailed: no cluster is named, or something is wrong with its name.
-        ClientMissing: the client library is not installed.
-    """
-    environ = dict(os.environ)
-    if cluster_id is not None:
-        environ[CLUSTER_ID] = cluster_id
-    if replicas is not None:
-        environ[REPLICAS] = replicas
-    try:
-        found = ClusterConfiguration.from_environment(environ)
-    except InvalidField as error:
-        raise CommandFailed(str(error), code=WRONG_USE, hint=_HINT) from None
-    if found is None:
-        raise CommandFailed("no cluster is named", code=WRONG_USE, hint=_HINT)
-    if timeout is not None:
-        found = attrs.evolve(found, timeout_seconds=timeout)
-    if batch_events is not None:
-        found = attrs.evolve(found, batch_events_max=batch_events)
-    found.require_client()
-    return found
+    @click.option(
+        "--cluster-id", metavar="N", help=f"The cluster's id, decimal; else {CLUSTER_ID}."
+    )
+    @click.option(
+        "--replicas",
+        metavar="HOST:PORT,…",
+        help=f"The addresses of all replicas, in order; else {REPLICAS}.",
+    )
+    @click.option(
+        "--timeout",
+        type=click.FloatRange(0, min_open=True),
+        metavar="SECONDS",
+        help="Wait this long for an answer before the cluster counts as unreachable.",
+    )
+    @click.option(
+        "--batch-events",
+        type=click.IntRange(1, BATCH_EVENTS_MAX),
+        metavar="N",
+        help="The most events in one request; 250 for a cluster started with --development.",
+    )
+    @functools.wraps(command)
+    def with_cluster(**arguments: Any) -> None:  # noqa: ANN401 - of any command
+        names = [field.name for field in attrs.fields(ClusterOptions)]
+        cluster = ClusterOptions(**{name: arguments.pop(name) for name in names})
+        command(cluster=cluster, **arguments)
+
+    return with_cluster
 
 
 def without_mirror() -> None:
-    """Forget the cluster in the environment, for ledgers that are only made to be looked at."""
+    """Remove the cluster from the environment: the ledgers made next are not mirrored."""
     for name in (CLUSTER_ID, REPLICAS):
         os.environ.pop(name, None)

@@ -15,7 +15,7 @@ from nostro.projections.tigerbeetle.mirror.cursor import forget_cursor
 from nostro.projections.tigerbeetle.mirror.files import mirrors_of
 from nostro.projections.tigerbeetle.mirror.health import MirrorHealth, MirrorState, metrics
 from nostro.projections.tigerbeetle.mirror.mirror import Mirror
-from nostro.tools.cli.clusters.cluster_options import cluster_options, configuration
+from nostro.tools.cli.clusters.cluster_options import ClusterOptions, cluster_options
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import CHECK_FAILED, WRONG_USE, CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
@@ -53,10 +53,7 @@ _LOOK_SECONDS = 0.25
 def mirror(
     directory: Path,
     *,
-    cluster_id: str | None,
-    replicas: str | None,
-    timeout: float | None,
-    batch_events: int | None,
+    cluster: ClusterOptions,
     once: bool,
     status: bool,
     as_metrics: bool,
@@ -72,11 +69,11 @@ def mirror(
     """
     require_ledger(Directory(directory))
     if status:
-        _show_status(directory, cluster_id, as_metrics=as_metrics, as_json=as_json)
+        _show_status(directory, cluster.cluster_id, as_metrics=as_metrics, as_json=as_json)
         return
     if as_metrics:
         raise CommandFailed("--metrics goes with --status", code=WRONG_USE)
-    found = configuration(cluster_id, replicas, timeout, batch_events)
+    found = cluster.configuration()
     if not (quiet or as_json):
         screen.line(f"Accounting backend: {backend(directory, found)}")
     with Mirror(directory, found) as running:

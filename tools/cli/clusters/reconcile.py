@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -17,8 +17,8 @@ from nostro.projections.tigerbeetle.reconcile.reconcile import (
     ReconcileReport,
     reconcile,
 )
-from nostro.tools.cli.clusters.cluster_options import cluster_options, configuration
-from nostro.tools.cli.clusters.differences import differences_json
+from nostro.tools.cli.clusters.cluster_options import ClusterOptions, cluster_options
+from nostro.tools.cli.clusters.report_json import report_json
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import CHECK_FAILED, GOOD, WRONG_USE, CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
@@ -60,10 +60,7 @@ def reconcile_command(
     context: click.Context,
     directory: Path,
     *,
-    cluster_id: str | None,
-    replicas: str | None,
-    timeout: float | None,
-    batch_events: int | None,
+    cluster: ClusterOptions,
     resume: bool,
     differences_max: int,
     quiet: bool,
@@ -77,7 +74,7 @@ def reconcile_command(
     mirror. The exit code is 1 when anything differs.
     """
     require_ledger(Directory(directory))
-    cluster = configuration(cluster_id, replicas, timeout, batch_events)
+    configuration = cluster.configuration()
     with (
         Interruption().listening(),
         show_progress("reconcile", "transfers", quiet=quiet) as progress,
@@ -92,7 +89,7 @@ def reconcile_command(
         try:
             report = reconcile(
                 directory,
-                cluster,
+                configuration,
                 open_ledger=Ledger.open,
                 resume=resume,
                 differences_max=differences_max,
@@ -105,7 +102,8 @@ def reconcile_command(
         except ForeignData as error:
             raise CommandFailed(str(error), code=WRONG_USE, hint=_FOREIGN) from None
     if as_json:
-        screen.json_line(_json(report))
+        derived = {"equal": report.equal, "events_behind": report.events_behind}
+        screen.json_line(report_json(report) | derived)
     else:
         _show(report)
     context.exit(GOOD if report.equal else CHECK_FAILED)
@@ -174,29 +172,3 @@ def _value_text(difference: Difference, value: object) -> str:
     if difference.field.endswith("id") or difference.field == "user_data_128":
         return screen.id_text(value)
     return f"{value:,}" if difference.field != "timestamp" else str(value)
-
-
-def _json(report: ReconcileReport) -> dict[str, Any]:
-    return {
-        "equal": report.equal,
-        "ledger_id": report.ledger_id.hex(),
-        "cluster_id": str(report.cluster_id),
-        "position": report.position,
-        "position_head": report.position_head,
-        "events_behind": report.events_behind,
-        "position_resumed": report.position_resumed,
-        "accounts": _counts_json(report.accounts),
-        "transfers": _counts_json(report.transfers),
-        "differences_found": report.differences_found,
-        "differences": differences_json(report.differences),
-        "seconds": round(report.seconds, 3),
-    }
-
-
-def _counts_json(counts: Counts) -> dict[str, int]:
-    return {
-        "compared": counts.compared,
-        "different": counts.different,
-        "missing": counts.missing,
-        "extra": counts.extra,
-    }

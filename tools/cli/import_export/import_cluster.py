@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from nostro.projections.ledger.ledger import Ledger
 from nostro.projections.tigerbeetle.errors import ConnectionFailed, ImportRefused
 from nostro.projections.tigerbeetle.importing.cluster_import import ClusterImport, ImportReport
-from nostro.tools.cli.clusters.cluster_options import cluster_options, configuration
-from nostro.tools.cli.clusters.differences import differences_json
+from nostro.tools.cli.clusters.cluster_options import ClusterOptions, cluster_options
+from nostro.tools.cli.clusters.report_json import report_json
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import CHECK_FAILED, GOOD, WRONG_USE, CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
@@ -42,10 +42,7 @@ def import_cluster(
     context: click.Context,
     directory: Path,
     *,
-    cluster_id: str | None,
-    replicas: str | None,
-    timeout: float | None,
-    batch_events: int | None,
+    cluster: ClusterOptions,
     follow: bool,
     quiet: bool,
     as_json: bool,
@@ -59,11 +56,11 @@ def import_cluster(
 
     Nothing is written to the cluster. DIR must be written by nothing else.
     """
-    cluster = configuration(cluster_id, replicas, timeout, batch_events)
+    configuration = cluster.configuration()
     has_begun = False
     try:
         with (
-            ClusterImport(directory, cluster, open_ledger=Ledger.open) as importing,
+            ClusterImport(directory, configuration, open_ledger=Ledger.open) as importing,
             stop_on_signal() as stop,
             show_progress("import", "transfers", quiet=quiet) as progress,
         ):
@@ -79,7 +76,7 @@ def import_cluster(
         raise CommandFailed(str(error), code=CHECK_FAILED, hint=_REFUSED) from None
     stopped = stop.is_set() and not follow
     if as_json:
-        screen.json_line(_json(report, complete=not stopped))
+        screen.json_line(report_json(report) | {"complete": not stopped})
     else:
         _show(directory, report, stopped=stopped)
     context.exit(CHECK_FAILED if report.differences or stopped else GOOD)
@@ -109,17 +106,3 @@ def _show(directory: Path, report: ImportReport, *, stopped: bool) -> None:
         screen.line(
             f"Equal: the balances of {compared} are those in the cluster.", style="bold green"
         )
-
-
-def _json(report: ImportReport, *, complete: bool) -> dict[str, Any]:
-    return {
-        "complete": complete,
-        "ledger_id": report.ledger_id.hex(),
-        "position": report.position,
-        "accounts": report.accounts,
-        "transfers": report.transfers,
-        "expiries": report.expiries,
-        "accounts_compared": report.accounts_compared,
-        "differences": differences_json(report.differences),
-        "seconds": round(report.seconds, 3),
-    }

@@ -14,7 +14,6 @@ from nostro.journal.format.codec import CREATED, RecordKind
 from nostro.journal.format.events import PendingExpired
 from nostro.journal.model import Rows
 from nostro.journal.reading.reader import Cursor, Reader, Record
-from nostro.projections.tigerbeetle.configuration import BATCH_EVENTS_MAX
 from nostro.projections.tigerbeetle.errors import ForeignData
 from nostro.projections.tigerbeetle.operations import EVENT_KINDS
 from nostro.projections.tigerbeetle.rows.compare import ids_of
@@ -29,10 +28,14 @@ class Coverage:
 
     position: int
     """It holds every event up to there, perhaps only part of the record that ends later."""
-    accounts_timestamp: int
-    """The time of its newest account, known to the journal or not, ns; 0 if it has none."""
-    transfers_timestamp: int
-    """The time of its newest transfer, likewise."""
+    newest: dict[RecordKind, Rows]
+    """Its newest ``ACCOUNT[n]`` and ``TRANSFER[n]``; n is 0 if it has none, else 1."""
+    unknown: tuple[RecordKind, ...]
+    """The kinds whose newest row is not in the journal."""
+
+    def timestamp(self, kind: RecordKind) -> int:
+        """The time of the newest row, known to the journal or not, ns; 0 if there is none."""
+        return int(self.newest[kind]["timestamp"].max(initial=0))
 
 
 def find_coverage(reader: Reader, cluster: Cluster) -> Coverage:
@@ -43,11 +46,13 @@ def find_coverage(reader: Reader, cluster: Cluster) -> Coverage:
         ForeignData: it is not empty, and nothing of the journal is in it.
         Damage: the journal cannot be read there.
     """
-    newest = {kind: _page(cluster, kind, limit=1) for kind in EVENT_KINDS}
-    found = [_position_of_newest(reader, cluster, kind, page) for kind, page in newest.items()]
-    position = _after_nothing(reader, max(found))
-    times = (int(page["timestamp"].max(initial=0)) for page in newest.values())
-    return Coverage(position, *times)
+    newest = {kind: cluster.newest(kind) for kind in EVENT_KINDS}
+    positions = {kind: _position_in(reader, kind, row) for kind, row in newest.items()}
+    unknown = tuple(kind for kind in EVENT_KINDS if len(newest[kind]) and not positions[kind])
+    for kind in unknown:
+        _check_lineage(reader, cluster, kind, newest[kind])
+        positions[kind] = _position_before(reader, cluster, kind, newest[kind])
+    return Coverage(_after_nothing(reader, max(positions.values())), newest, unknown)
 
 
 def has_row(reader: Reader, kind: RecordKind, row: Rows) -> bool:
@@ -64,24 +69,19 @@ def mirrored_positions(record: Record) -> npt.NDArray[np.int64]:
     return positions if record.statuses is None else positions[record.statuses == CREATED]
 
 
-def _position_of_newest(reader: Reader, cluster: Cluster, kind: RecordKind, page: Rows) -> int:
-    """The position of the newest row in the cluster that the journal has; 0 if there is none."""
-    newest = page
-    while len(page):
+def _position_before(reader: Reader, cluster: Cluster, kind: RecordKind, page: Rows) -> int:
+    """The position of the newest row older than ``page`` that the journal has; 0 if none is."""
+    position = 0
+    while not position and len(page) and (oldest := int(page["timestamp"][-1])) > 1:
+        page = cluster.query(kind, by_time(timestamp_max=oldest - 1, is_reversed=True))
         position = _position_in(reader, kind, page)
-        if position:
-            return position
-        if page is newest:
-            _check_lineage(reader, cluster, kind, newest)
-        oldest = int(page["timestamp"][-1])
-        if oldest <= 1:
-            return 0
-        page = _page(cluster, kind, timestamp_max=oldest - 1)
-    return 0
+    return position
 
 
 def _position_in(reader: Reader, kind: RecordKind, page: Rows) -> int:
     """The last position that holds a row of ``page``, rows by falling timestamp; 0 if none does."""
+    if not len(page):
+        return 0
     page = page[::-1]
     first, last = int(page["timestamp"][0]), int(page["timestamp"][-1])
     position = 0
@@ -124,11 +124,3 @@ def _after_nothing(reader: Reader, position: int) -> int:
             break
         position = record.position_last
     return position
-
-
-def _page(
-    cluster: Cluster, kind: RecordKind, *, timestamp_max: int = 0, limit: int = BATCH_EVENTS_MAX
-) -> Rows:
-    """The newest rows up to a time, by falling timestamp."""
-    query = by_time(timestamp_max=timestamp_max, limit=limit, is_reversed=True)
-    return cluster.query(kind, query)
