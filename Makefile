@@ -108,7 +108,8 @@ $(READY): $(LOCKED) pyproject.toml
 	@touch $@
 
 $(BENCH): $(READY)
-	@$(PIP) install --editable '.[bench,tigerbeetle]'
+	@$(PIP) install 'pip>=25.1'  # The first that installs a dependency group.
+	@$(PIP) install --editable '.[tigerbeetle]' --group bench
 	@touch $@
 
 $(UV): | python-ok

@@ -17,7 +17,7 @@ from nostro.tools.bench.workloads import run_all
 from nostro.tools.cli.running.bench import bench, measure, scale_of
 from tests.bench.mirroring import run_mirror
 from tests.bench.peers import all_peers, run_peers
-from tests.bench.plots import write_plots
+from tests.bench.plots import require_matplotlib, write_plots
 from tests.bench.sweeps import run_sweeps
 
 
@@ -37,6 +37,7 @@ def main(
     """Measure nostro and the other systems that this machine has, or draw plots of nostro."""
     scale = scale_of(quick=quick, transfers=transfers)
     if plots is not None:
+        require_matplotlib()
         draw(plots, scale, folder)
         return
     measure(_run_everything, scale, folder, out=out, compare=compare, as_json=as_json, quiet=quiet)

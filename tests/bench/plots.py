@@ -7,8 +7,23 @@ import json
 from pathlib import Path
 
 import attrs
+import click
 
 from tests.bench.sweeps import Sweep
+
+
+def require_matplotlib() -> None:
+    """Refuse to begin without matplotlib: the measurements before the first plot take minutes.
+
+    Raises:
+        click.ClickException: matplotlib is not installed.
+    """
+    try:
+        importlib.import_module("matplotlib.figure")
+    except ImportError:
+        raise click.ClickException(
+            "matplotlib is not installed, so no plot can be drawn; `make plots` installs it"
+        ) from None
 
 
 def write_plots(folder: Path, machine: dict[str, str], sweeps: list[Sweep]) -> None:

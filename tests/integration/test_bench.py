@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
+from click.testing import CliRunner
 
 from nostro.tools.bench.measure import Scale
 from nostro.tools.bench.report import read_results
 from nostro.tools.bench.workloads import FIGURES, run_all
 from nostro.tools.cli.running.bench import measure
+from tests.bench.__main__ import main
 from tests.bench.plots import write_plots
 from tests.bench.sweeps import Sweep, run_sweeps
 
@@ -50,3 +53,15 @@ def test_sweeps_are_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "plots" / "size.svg").read_text(encoding="utf-8").startswith("<?xml")
     kept = json.loads((tmp_path / "plots" / "sweeps.json").read_text(encoding="utf-8"))
     assert kept["sweeps"][0]["lines"] == {"rows": [1.0, 2.0, 4.0]}
+
+
+def test_plots_without_matplotlib_are_refused_before_any_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the package, and nothing was measured or written."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
+    result = CliRunner().invoke(main, ["--plots", str(tmp_path / "plots"), "--quick"])
+    assert result.exit_code == 1
+    assert "matplotlib is not installed" in result.stderr
+    assert "measured" not in result.stderr
+    assert not list(tmp_path.iterdir())

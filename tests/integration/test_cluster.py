@@ -347,9 +347,9 @@ def test_an_open_port_is_not_an_answer(stand_in: StandIn) -> None:
 def test_a_lookup_that_hangs_is_ended(stand_in: StandIn) -> None:
     """Its process is gone when its time is up."""
     stand_in.does("unanswered")
-    with lookup.Lookup(0, "127.0.0.1:1") as asked:
+    with lookup.start_lookup(0, "127.0.0.1:1") as wait:
         until(stand_in.client_process)
-        assert asked.wait(0.1) is None
+        assert wait(0.1) is None
     client = stand_in.client_process()
     assert client is not None
     with pytest.raises(ProcessLookupError):

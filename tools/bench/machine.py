@@ -1,4 +1,4 @@
-"""What a figure was measured on: without it a figure says nothing."""
+"""The machine of a measurement: figures of two machines cannot be compared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SYNC_BYTES: Final = 208
 
 
 def describe_machine(folder: Path) -> dict[str, str]:
-    """Processor, memory, system, versions, and the file system that holds ``folder``."""
+    """Return processor, memory, system, versions, and the file system that holds ``folder``."""
     return {
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
@@ -31,9 +31,9 @@ def describe_machine(folder: Path) -> dict[str, str]:
 
 
 def sync_seconds(folder: Path) -> float:
-    """The median time of one write of 208 bytes and its fdatasync.
+    """Return the median time of one write of 208 bytes and its fdatasync.
 
-    That is the floor of one durable transfer on this disk.
+    No durable transfer on this disk takes less.
     """
     path = folder / "sync-floor"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)

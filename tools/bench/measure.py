@@ -1,4 +1,4 @@
-"""What every workload is made of: figures, how much work, times and sizes."""
+"""Shared by every workload: figures, the amount of work, times and sizes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATCH: Final = 8_189
 
 @attrs.frozen
 class Figure:
-    """One measured value. ``higher_is_better`` tells a comparison what a gain is."""
+    """One measured value. ``higher_is_better`` says which of two values is a gain."""
 
     name: str
     value: float
@@ -30,12 +30,12 @@ class Figure:
 
 @attrs.frozen
 class Scale:
-    """How much work: enough to be steady, or just enough to see that it runs."""
+    """The amount of work: FULL gives steady figures, QUICK only shows that it runs."""
 
     transfers: int
-    """In each workload that writes."""
+    """Written by each workload that writes."""
     history: int
-    """In the ledger that is read."""
+    """Held by the ledger that is read."""
     singles: int
     lookups: int
     repeats: int
@@ -48,7 +48,7 @@ QUICK: Final = Scale(transfers=100_000, history=200_000, singles=500, lookups=2_
 
 
 def times_of(call: Callable[[Argument], object], arguments: Iterable[Argument]) -> list[float]:
-    """Seconds that each call took."""
+    """Return the seconds of each call."""
     times = []
     for argument in arguments:
         began = time.perf_counter()
@@ -61,8 +61,17 @@ def quantile(times: list[float], share: float) -> float:
     return float(np.quantile(times, share))
 
 
+def percentiles(name: str, times: list[float], unit: str, workload: str) -> list[Figure]:
+    """Return the p50 and the p99 of times (s), in ``unit``: ms or µs."""
+    factor = {"ms": 1e3, "µs": 1e6}[unit]
+    return [
+        Figure(f"{name}, {title}", factor * quantile(times, share), unit, workload, False)
+        for title, share in (("p50", 0.5), ("p99", 0.99))
+    ]
+
+
 def disk_bytes(path: Path) -> int:
-    """How far the journal reaches; reserved room not counted."""
+    """Return the size of the journal, without the room that it has reserved."""
     head = journal.Reader(path).head()
     sealed = [file.stat().st_size for file in sorted((path / "segments").iterdir())[:-1]]
     return sum(sealed) + head.offset_bytes

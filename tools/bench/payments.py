@@ -1,4 +1,4 @@
-"""What the benchmarks write: plain transfers between random accounts, ids in order of time."""
+"""The transfers that benchmarks write: between random accounts, with ids in order of time."""
 
 from __future__ import annotations
 
@@ -25,16 +25,13 @@ def open_accounts(ledger: Ledger, count: int, *, flags: int = 0) -> None:
 
 
 class _Ids:
-    """Ids in order of time, many at once.
-
-    Asking :func:`id` for each of some million would take longer than what is measured.
-    """
+    """Many ids in order of time at once. Millions of calls of :func:`id` would take too long."""
 
     def __init__(self) -> None:
         self._next = (id() >> 64 << 64) + 1
 
     def take(self, count: int) -> int:
-        """The first of ``count`` in a row, greater than all before, which share a high word."""
+        """Return the first of ``count`` consecutive ids; they are greater than all earlier ones."""
         self._next += count
         return self._next - count
 
@@ -43,7 +40,7 @@ _IDS: Final = _Ids()
 
 
 def transfer_batch(random: np.random.Generator, count: int, *, accounts: int) -> Rows:
-    """``TRANSFER[count]``, between two different accounts each, ids in order of time."""
+    """Return ``TRANSFER[count]``: each between two different accounts, ids in order of time."""
     rows = np.zeros(count, TRANSFER)
     first = _IDS.take(count)
     rows["id"][:, 0] = np.uint64(first & _LOW) + np.arange(count, dtype=np.uint64)
@@ -60,7 +57,7 @@ def transfer_batch(random: np.random.Generator, count: int, *, accounts: int) ->
 
 
 def transfer_objects(random: np.random.Generator, count: int, *, accounts: int) -> list[Transfer]:
-    """The same as objects, each with an id of its own."""
+    """Return the same as objects."""
     first = _IDS.take(count)
     debits = random.integers(1, accounts + 1, count).tolist()
     steps = random.integers(1, accounts, count).tolist()

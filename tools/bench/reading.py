@@ -1,4 +1,4 @@
-"""What is read, opened and replayed: one large ledger, written for that."""
+"""The workloads that read, open, replay and verify one large ledger."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from nostro.journal import AccountFilter, AccountFilterFlags, Writer
 from nostro.journal.format import codec
 from nostro.journal.format.codec import RecordKind
 from nostro.projections import Ledger, audit
-from nostro.tools.bench.measure import BATCH, Figure, Scale, quantile, times_of
+from nostro.tools.bench.measure import BATCH, Figure, Scale, percentiles, times_of
 from nostro.tools.bench.payments import open_accounts, transfer_batch
 
 ACCOUNTS: Final = 10_000
 _BUSY: Final = ACCOUNTS + 1
 _BUSY_SHARE: Final = 1_000
 _SMALL_SEGMENT_BYTES: Final = 8 * 1024 * 1024
-"""So that most of them are sealed."""
+"""Small, for most segments to be sealed."""
 _SIDES: Final = AccountFilterFlags.DEBITS | AccountFilterFlags.CREDITS
 _OPENING: Final = "with Ledger.open(path) as ledger: ledger.lookup_accounts([1]); report()"
 _WRITING: Final = "fill(path, {transfers}, accounts={accounts}); report()"
@@ -45,9 +45,9 @@ def report():
 
 
 def fill(path: Path, transfers: int, *, accounts: int = ACCOUNTS) -> float:
-    """Write a ledger to read; the seconds its requests took.
+    """Write a ledger to read; return the seconds that its requests took.
 
-    One more account than ``accounts`` gets every thousandth transfer.
+    One more account, after the others, gets every thousandth transfer.
     """
     random = np.random.default_rng(1)
     seconds = 0.0
@@ -63,7 +63,7 @@ def fill(path: Path, transfers: int, *, accounts: int = ACCOUNTS) -> float:
 
 
 def all_of(path: Path, folder: Path, scale: Scale) -> Iterator[Figure]:
-    """Every figure of the ledger at ``path``; ``folder`` has room for a copy."""
+    """Yield every figure of the ledger at ``path``; copies of it go into ``folder``."""
     with Ledger.open(path) as ledger:
         yield from _looking_up(ledger, scale)
         yield from _querying(ledger, scale)
@@ -93,9 +93,7 @@ def _querying(ledger: Ledger, scale: Scale) -> Iterator[Figure]:
     accounts = np.random.default_rng(4).integers(1, ACCOUNTS + 1, count).tolist()
     times = times_of(ledger.get_account_transfers, [_latest(account, 100) for account in accounts])
     what = f"{count:,} random accounts {of}"
-    for share, name in ((0.5, "p50"), (0.99, "p99")):
-        value = 1e3 * quantile(times, share)
-        yield Figure(f"latest 100 of an account, {name}", value, "ms", what, False)
+    yield from percentiles("latest 100 of an account", times, "ms", what)
     times = times_of(ledger.get_account_transfers, [_latest(_BUSY, 10_000)] * 3)
     what = f"one account, spread over all {of}"
     yield Figure("10,000 of an account", 1e3 * min(times), "ms", what, False)
@@ -114,18 +112,16 @@ def _going_back(ledger: Ledger, scale: Scale) -> Iterator[Figure]:
     )
     times = times_of(lambda at: ledger.at(timestamp=at[0]).lookup_accounts([at[1]]), list(asked))
     what = f"{count:,} random accounts at random times, {ledger.transfer_count:,} transfers"
-    for share, name in ((0.5, "p50"), (0.99, "p99")):
-        value = 1e3 * quantile(times, share)
-        yield Figure(f"balance at a past time, {name}", value, "ms", what, False)
+    yield from percentiles("balance at a past time", times, "ms", what)
 
 
 def _memory(path: Path, folder: Path, scale: Scale) -> Iterator[Figure]:
-    what = "the most a process takes that opens it, mapped files included"
+    what = "peak of a process that opens the ledger, mapped files included"
     yield Figure("memory, opening", _peak_mib(_OPENING, path), "MiB", what, False)
     accounts = scale.history // 10
     other = folder / "memory"
     program = _WRITING.format(transfers=scale.history, accounts=accounts)
-    what = f"the most a process takes that writes {scale.history:,} between {accounts:,} accounts"
+    what = f"peak of a process that writes {scale.history:,} between {accounts:,} accounts"
     yield Figure("memory, writing", _peak_mib(program, other), "MiB", what, False)
     shutil.rmtree(other)
 
@@ -153,12 +149,12 @@ def _restarting(path: Path, folder: Path) -> Iterator[Figure]:
         shutil.copytree(path, crashed, copy_function=_copy)  # what kill -9 would leave now
     seconds = _reopen(crashed)[0]
     shutil.rmtree(crashed)
-    what = f"the same and {30 * BATCH:,} transfers since the checkpoint"
+    what = f"the same, and {30 * BATCH:,} transfers after the checkpoint"
     yield Figure("reopen, after kill -9", 1e3 * seconds, "ms", what, False)
 
 
 def _copy(source: str, target: str) -> None:
-    """What is removed meanwhile, because it was merged, is left out."""
+    """Copy a file, unless a merge has removed it meanwhile."""
     with contextlib.suppress(FileNotFoundError):
         shutil.copy2(source, target)
 
@@ -196,7 +192,7 @@ def _fill_singly(path: Path, requests: int) -> None:
                 timestamp_max=number,
                 generation=writer.generation,
             )
-            assert ticket is not None  # nobody else writes, so nothing was refused
+            assert ticket is not None  # there is no other writer
             if number % BATCH == 0 or number == requests:
                 writer.wait(ticket)
 

@@ -1,4 +1,4 @@
-"""Results as JSON, and one run held against another."""
+"""Results of a benchmark as JSON, and the gain from one run to another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VERSION: Final = 1
 
 
 class BadResults(ValueError):
-    """A file that holds no results of a benchmark."""
+    """The file does not hold results of a benchmark."""
 
 
 def write_results(path: Path, machine: dict[str, str], figures: list[Figure]) -> None:
@@ -28,10 +28,10 @@ def write_results(path: Path, machine: dict[str, str], figures: list[Figure]) ->
 
 
 def read_results(path: Path) -> dict[str, Figure]:
-    """The figures in ``path`` by name.
+    """Return the figures in ``path`` by name.
 
     Raises:
-        BadResults: the file is not one that :func:`write_results` wrote.
+        BadResults: :func:`write_results` did not write this file.
         OSError: it cannot be read.
     """
     try:
@@ -44,7 +44,7 @@ def read_results(path: Path) -> dict[str, Figure]:
 
 
 def gain(new: Figure, old: Figure) -> float:
-    """How many times better ``new`` is than ``old``; below 1 it is worse."""
+    """Return how many times better ``new`` is than ``old``; below 1 it is worse."""
     if not new.value or not old.value:
         return 0.0
     return new.value / old.value if new.higher_is_better else old.value / new.value

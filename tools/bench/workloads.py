@@ -1,4 +1,4 @@
-"""All workloads, one after the other. A workload that writes waits for the disk, as callers do."""
+"""All workloads, one after the other. A workload that writes waits for the disk, like a caller."""
 
 from __future__ import annotations
 

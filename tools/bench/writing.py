@@ -1,4 +1,4 @@
-"""What is written: each workload on a fresh ledger, every request durable before it is answered."""
+"""The workloads that write. Each fills a fresh ledger; a request is durable when it is answered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ import numpy as np
 
 from nostro.journal import AccountFlags, Rows, Transfer, TransferFlags
 from nostro.projections import AsyncLedger, Ledger
-from nostro.tools.bench.measure import BATCH, Figure, Scale, disk_bytes, quantile, times_of
+from nostro.tools.bench.measure import (
+    BATCH,
+    Figure,
+    Scale,
+    disk_bytes,
+    percentiles,
+    quantile,
+    times_of,
+)
 from nostro.tools.bench.payments import (
     LEDGER,
     open_accounts,
@@ -38,63 +46,43 @@ def columnar(path: Path, scale: Scale) -> Iterator[Figure]:
         size = (disk_bytes(path) - before) / _count(batches)
     workload = f"{_count(batches):,} numpy rows, {BATCH:,} a request, {ACCOUNTS:,} accounts"
     yield _rate("columnar", batches, times, workload)
-    yield Figure("columnar, p50", 1e3 * quantile(times, 0.5), "ms", "one such request", False)
-    yield Figure("columnar, p99", 1e3 * quantile(times, 0.99), "ms", "one such request", False)
+    yield from percentiles("columnar", times, "ms", "one such request")
     yield Figure("disk, large batches", size, "bytes/transfer", workload, False)
 
 
 def many_accounts(path: Path, scale: Scale) -> Iterator[Figure]:
     accounts = max(2, MANY_ACCOUNTS * scale.transfers // 1_000_000)
-    with Ledger.open(path) as ledger:
-        open_accounts(ledger, accounts)
-        batches = _batches(scale, accounts=accounts)
-        times = _times(ledger, batches)
     what = f"the same between {accounts:,} accounts"
-    yield _rate("columnar, a million accounts", batches, times, what)
+    batches = _batches(scale, accounts=accounts)
+    yield _written(path, "columnar, a million accounts", what, batches, accounts=accounts)
 
 
 def limited(path: Path, scale: Scale) -> Iterator[Figure]:
-    with Ledger.open(path) as ledger:
-        open_accounts(ledger, ACCOUNTS, flags=AccountFlags.DEBITS_MUST_NOT_EXCEED_CREDITS)
-        _fund(ledger)
-        batches = _batches(scale)
-        times = _times(ledger, batches)
     what = "the same, every account with debits_must_not_exceed_credits, all covered"
-    yield _rate("columnar, limits", batches, times, what)
+    flags = AccountFlags.DEBITS_MUST_NOT_EXCEED_CREDITS
+    yield _written(path, "columnar, limits", what, _batches(scale), flags=flags)
 
 
 def two_phase(path: Path, scale: Scale) -> Iterator[Figure]:
-    with Ledger.open(path) as ledger:
-        open_accounts(ledger, ACCOUNTS)
-        batches = _pending_and_resolved(scale)
-        times = _times(ledger, batches)
     what = "the same, half of each request pending, half posts (7 of 8) and voids of the one before"
-    yield _rate("columnar, two-phase", batches, times, what)
+    yield _written(path, "columnar, two-phase", what, _pending_and_resolved(scale))
 
 
 def random_ids(path: Path, scale: Scale) -> Iterator[Figure]:
     random = np.random.default_rng(2)
-    with Ledger.open(path) as ledger:
-        open_accounts(ledger, ACCOUNTS)
-        batches = _batches(scale)
-        for batch in batches:
-            batch["id"] = random.integers(1, 2**63, (len(batch), 2), dtype=np.uint64)
-        times = _times(ledger, batches)
-    what = f"the same with random ids, none in history but their own {_count(batches):,}"
-    yield _rate("columnar, random ids", batches, times, what)
+    batches = _batches(scale)
+    for batch in batches:
+        batch["id"] = random.integers(1, 2**63, (len(batch), 2), dtype=np.uint64)
+    what = f"the same with random ids; history holds only these {_count(batches):,}"
+    yield _written(path, "columnar, random ids", what, batches)
 
 
 def objects(path: Path, scale: Scale) -> Iterator[Figure]:
-    with Ledger.open(path) as ledger:
-        open_accounts(ledger, ACCOUNTS)
-        random = np.random.default_rng(1)
-        batches = [
-            transfer_objects(random, BATCH, accounts=ACCOUNTS)
-            for _ in range(max(1, scale.transfers // BATCH // 2))
-        ]
-        times = _times(ledger, batches)
-    workload = f"{_count(batches):,} Transfer objects, {BATCH:,} a request"
-    yield _rate("objects", batches, times, workload)
+    random = np.random.default_rng(1)
+    count = max(1, scale.transfers // BATCH // 2)
+    batches = [transfer_objects(random, BATCH, accounts=ACCOUNTS) for _ in range(count)]
+    what = f"{_count(batches):,} Transfer objects, {BATCH:,} a request"
+    yield _written(path, "objects", what, batches)
 
 
 def one_at_a_time(path: Path, scale: Scale) -> Iterator[Figure]:
@@ -178,12 +166,30 @@ def _count(batches: Sequence[Sized]) -> int:
 
 
 def _times(ledger: Ledger, batches: Sequence[Any]) -> list[float]:
-    """Seconds that each request took; all of it must take effect, or it was other work."""
+    """Return the seconds of each request. Every transfer must take effect, or the work differs."""
     before = ledger.transfer_count
     times = times_of(ledger.create_transfers, batches)
     if ledger.transfer_count != before + _count(batches):
-        raise AssertionError("some of what is measured was refused")
+        raise AssertionError("the ledger refused some of the measured transfers")
     return times
+
+
+def _written(
+    path: Path,
+    name: str,
+    what: str,
+    batches: Sequence[Sized],
+    *,
+    accounts: int = ACCOUNTS,
+    flags: int = 0,
+) -> Figure:
+    """Return the rate at which a fresh ledger takes these requests."""
+    with Ledger.open(path) as ledger:
+        open_accounts(ledger, accounts, flags=flags)
+        if flags:
+            _fund(ledger)
+        times = _times(ledger, batches)
+    return _rate(name, batches, times, what)
 
 
 def _rate(name: str, batches: Sequence[Sized], times: list[float], workload: str) -> Figure:
@@ -191,7 +197,7 @@ def _rate(name: str, batches: Sequence[Sized], times: list[float], workload: str
 
 
 def _fund(ledger: Ledger) -> None:
-    """Give every account enough for all that comes."""
+    """Give every account enough for all transfers of the workload."""
     bank = np.zeros(1, ledger.accounts().dtype)
     bank["id"][:, 0], bank["ledger"], bank["code"] = ACCOUNTS + 1, LEDGER, 1
     ledger.create_accounts(bank)

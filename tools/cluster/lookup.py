@@ -7,6 +7,8 @@ the cluster's 64 client sessions: make one on request, never on a timer.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import importlib.util
 import json
@@ -14,14 +16,14 @@ import os
 import subprocess
 import sys
 import time
-from types import TracebackType
-from typing import Any, Final, Self
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import attrs
 
 _PACKAGE: Final = "tigerbeetle"
 _ACCOUNT_ID: Final = 1
-"""Any id will do: that there is no such account is an answer too."""
+"""Any id will do: "no such account" is an answer too."""
 NO_CLIENT: Final = (
     "the package tigerbeetle is not installed, so no look-up was made: an open port shows that a"
     " process listens, not that the cluster answers"
@@ -51,56 +53,48 @@ class Answer:
         return self.tried and not self.came
 
 
-class Lookup:
-    """A look-up that is running. Use it as a context manager: leaving it ends the look-up."""
+@contextlib.contextmanager
+def start_lookup(cluster_id: int, replicas: str) -> Iterator[Callable[[float], Answer | None]]:
+    """Start a look-up; end it when the block ends.
 
-    def __init__(self, cluster_id: int, replicas: str) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        if importlib.util.find_spec(_PACKAGE) is not None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", __file__, str(cluster_id), replicas],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-
-    def wait(self, seconds: float) -> Answer | None:
-        """Return the answer; None when there is none after ``seconds``."""
-        if self._process is None:
-            return Answer(reason=NO_CLIENT, tried=False)
+    Yield a function that waits for so many seconds and returns the answer, or None if there is none
+    yet.
+    """
+    if importlib.util.find_spec(_PACKAGE) is None:
+        yield lambda _seconds: Answer(reason=NO_CLIENT, tried=False)
+        return
+    with subprocess.Popen(
+        [sys.executable, "-P", __file__, str(cluster_id), replicas],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
         try:
-            code = self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
-        assert self._process.stdout is not None
-        try:
-            return Answer(**json.loads(self._process.stdout.read()))
-        except ValueError:
-            return Answer(reason=f"the client ended with exit code {code}")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._process is not None:
-            self._process.kill()
-            with self._process:  # closes the pipe and waits
-                pass
+            yield functools.partial(_wait, process)
+        finally:
+            process.kill()
 
 
 def look_up(cluster_id: int, replicas: str, *, seconds: float) -> Answer:
     """Ask the cluster, and give up after ``seconds``."""
-    with Lookup(cluster_id, replicas) as lookup:
-        return lookup.wait(seconds) or Answer(reason=no_answer(seconds))
+    with start_lookup(cluster_id, replicas) as wait:
+        return wait(seconds) or Answer(reason=no_answer(seconds))
 
 
 def no_answer(seconds: float) -> str:
     return f"no answer to a look-up in {seconds:g} s"
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> Answer | None:
+    try:
+        code = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    assert process.stdout is not None
+    try:
+        return Answer(**json.loads(process.stdout.read()))
+    except ValueError:
+        return Answer(reason=f"the client ended with exit code {code}")
 
 
 def _main(cluster_id: str, replicas: str) -> None:

@@ -1,7 +1,7 @@
-"""``state.json``: what the supervisor tells about its replicas, for people to read.
+"""``state.json``: since when each replica runs, and how its last run ended.
 
-Nothing is ever signalled because of it: the kernel says which process runs (`process_lock.py`). It
-adds since when, and how the last run ended.
+The supervisor writes it, `nostro cluster status` shows it. No process is signalled because of it:
+for that the kernel names the process (`process_lock.py`).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from nostro.journal.storage.files import Storage, read_file, replace_file
 _NAME: Final = "state.json"
 
 
-@attrs.frozen
+@attrs.define
 class ReplicaState:
-    process_id: int = attrs.field(converter=int)
+    process_id: int = attrs.field(default=0, converter=int)
     """0 while it waits for its next start."""
-    started_at_ns: int = attrs.field(converter=int)
-    restarts: int = attrs.field(converter=int)
-    ended: str = attrs.field(converter=str)
+    started_at_ns: int = attrs.field(default=0, converter=int)
+    restarts: int = attrs.field(default=0, converter=int)
+    ended: str = attrs.field(default="", converter=str)
     """How the last run ended; empty when there was none."""
 
 
@@ -33,7 +33,7 @@ def write_state(directory: Path, supervisor: int, replicas: list[ReplicaState]) 
 
 
 def read_state(directory: Path, supervisor: int) -> list[ReplicaState]:
-    """Return what this supervisor wrote; nothing when it wrote none, or it cannot be read."""
+    """Return what this supervisor wrote; [] when it wrote nothing that can be read."""
     try:
         value: Any = json.loads(read_file(Storage(), directory / _NAME))
         if value["supervisor"] != supervisor:

@@ -42,12 +42,10 @@ Log = Callable[[str], None]
 @attrs.define
 class _Replica:
     pause_seconds: float
+    state: ReplicaState = attrs.field(factory=ReplicaState)
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
-    started_at_ns: int = 0
     next_start: float = 0.0
-    restarts: int = 0
-    ended: str = ""
 
 
 class Supervisor:
@@ -148,11 +146,12 @@ class Supervisor:
         finally:
             os.close(log)
         replica.started = time.monotonic()
-        replica.started_at_ns = time.time_ns()
+        replica.state.started_at_ns = time.time_ns()
+        replica.state.process_id = replica.process.pid
         self._log(f"replica {index} started: process {replica.process.pid}")
 
     def _start_again(self, index: int, replica: _Replica) -> None:
-        replica.restarts += 1
+        replica.state.restarts += 1
         try:
             self._start(index)
         except OSError as error:  # no memory, or no room for its log: the next try may succeed
@@ -163,22 +162,15 @@ class Supervisor:
         if replica.process is not None and time.monotonic() - replica.started > _SETTLED_SECONDS:
             replica.pause_seconds = shortest
         replica.process = None
-        replica.ended = ended
+        replica.state.process_id = 0
+        replica.state.ended = ended
         pause = replica.pause_seconds
         replica.next_start = time.monotonic() + pause
         replica.pause_seconds = min(2 * pause, longest)
-        self._log(f"replica {index} {replica.ended}; it restarts in {pause:g} s")
+        self._log(f"replica {index} {ended}; it restarts in {pause:g} s")
 
     def _write_state(self) -> None:
-        states = [
-            ReplicaState(
-                process_id=0 if replica.process is None else replica.process.pid,
-                started_at_ns=replica.started_at_ns,
-                restarts=replica.restarts,
-                ended=replica.ended,
-            )
-            for replica in self._replicas
-        ]
+        states = [replica.state for replica in self._replicas]
         with contextlib.suppress(OSError):  # a full disk must not stop the supervisor
             write_state(self._directory, os.getpid(), states)
 

@@ -25,7 +25,7 @@ from nostro.tools.times import format_plain
     ),
 )
 @parameters.directory
-@click.argument("account", nargs=-1, required=True, type=parameters.AccountId())
+@click.argument("account", nargs=-1, required=True, type=parameters.account_id)
 @parameters.at
 @click.option(
     "--position", type=click.IntRange(0), metavar="N", help="As it was after the event N."

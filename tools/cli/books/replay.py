@@ -30,7 +30,7 @@ from nostro.tools.times import format_plain, format_rfc3339
 @parameters.directory
 @click.option(
     "--until",
-    type=parameters.PlaceType(day_end=True),
+    type=parameters.last_place,
     metavar="POSITION|TIME",
     help="Stop here, included; a bare date means its end.",
 )
@@ -76,7 +76,7 @@ def _replay(directory: Path, until: Place, *, check: bool, quiet: bool) -> Audit
             directory,
             until_position=position,
             until_timestamp=until.timestamp,
-            progress=lambda done, total: progress.update(done, total, done),
+            progress=progress.update,
         )
 
 

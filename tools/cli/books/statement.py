@@ -66,18 +66,18 @@ class Statement:
     ),
 )
 @parameters.directory
-@click.argument("account", type=parameters.AccountId())
+@click.argument("account", type=parameters.account_id)
 @click.option(
     "--from",
     "start",
-    type=parameters.Instant(day_end=False),
+    type=parameters.first_instant,
     metavar="TIME",
     help="From this time on; a bare date means its start.",
 )
 @click.option(
     "--to",
     "end",
-    type=parameters.Instant(day_end=True),
+    type=parameters.last_instant,
     metavar="TIME",
     help="Up to this time; a bare date means its end.",
 )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import attrs
 import click
 
-from nostro.tools.cli.clusters.cluster_up import log, up
+from nostro.tools.cli.clusters.cluster_up import log, timeout, up
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import CHECK_FAILED
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand, DocumentedGroup
@@ -15,7 +16,13 @@ from nostro.tools.cluster.status import LOOKUP_SECONDS, ClusterStatus, ReplicaSt
 from nostro.tools.cluster.stopping import stop_cluster
 from nostro.tools.cluster.supervisor import STOP_SECONDS
 
-_MIB = 1024**2
+_MIB: Final = 1024**2
+_COLUMNS: Final = tuple(
+    screen.Column(title, right=title not in {"address", "process", "port"})
+    for title in (
+        "replica", "address", "process", "port", "up for", "restarts", "data file", "memory",
+    )
+)  # fmt: skip
 
 
 @click.group(
@@ -44,15 +51,7 @@ cluster.add_command(up)
     examples=("nostro cluster down tb", "nostro cluster down tb --timeout 60"),
 )
 @parameters.directory
-@click.option(
-    "--timeout",
-    "seconds",
-    type=click.FloatRange(0.1, 3_600),
-    default=STOP_SECONDS,
-    show_default=True,
-    metavar="SECONDS",
-    help="Kill a process that has not ended after so long.",
-)
+@timeout(STOP_SECONDS, "Kill a process that has not ended after this time.")
 @parameters.as_json
 def down(directory: Path, *, seconds: float, as_json: bool) -> None:
     """Stop the cluster in DIR. Its data stay: every acknowledged transfer is on disk.
@@ -75,15 +74,7 @@ def down(directory: Path, *, seconds: float, as_json: bool) -> None:
     examples=("nostro cluster status tb", "nostro cluster status tb --json"),
 )
 @parameters.directory
-@click.option(
-    "--timeout",
-    "seconds",
-    type=click.FloatRange(0.1, 3_600),
-    default=LOOKUP_SECONDS,
-    show_default=True,
-    metavar="SECONDS",
-    help="Wait so long for the answer to a look-up.",
-)
+@timeout(LOOKUP_SECONDS, "Wait at most this time for the answer to a look-up.")
 @parameters.as_json
 @click.pass_context
 def status(context: click.Context, directory: Path, *, seconds: float, as_json: bool) -> None:
@@ -115,17 +106,7 @@ def _show(found: ClusterStatus) -> None:
         ]
     )
     screen.line()
-    columns = [
-        screen.Column("replica", right=True),
-        screen.Column("address"),
-        screen.Column("process"),
-        screen.Column("port"),
-        screen.Column("up for", right=True),
-        screen.Column("restarts", right=True),
-        screen.Column("data file", right=True),
-        screen.Column("memory", right=True),
-    ]
-    screen.table(columns, [_row(index, it) for index, it in enumerate(found.replicas)])
+    screen.table(_COLUMNS, [_row(index, it) for index, it in enumerate(found.replicas)])
     for index, replica in enumerate(found.replicas):
         if replica.ended:
             screen.line(f"The last run of replica {index} {replica.ended}; see {replica.log}")
@@ -139,8 +120,8 @@ def _row(index: int, replica: ReplicaStatus) -> list[str]:
         "open" if replica.port_open else "closed",
         "" if replica.uptime_seconds is None else _duration(replica.uptime_seconds),
         str(replica.restarts),
-        "missing" if replica.data_bytes is None else _mebibytes(replica.data_bytes),
-        "" if replica.resident_bytes is None else _mebibytes(replica.resident_bytes),
+        "missing" if replica.data_file_bytes is None else _mebibytes(replica.data_file_bytes),
+        "" if replica.memory_bytes is None else _mebibytes(replica.memory_bytes),
     ]
 
 
@@ -183,15 +164,9 @@ def _json(found: ClusterStatus) -> dict[str, Any]:
         "replicas": [
             {
                 "replica": index,
-                "address": replica.address,
                 "running": replica.running,
-                "process_id": replica.process_id,
-                "port_open": replica.port_open,
-                "uptime_seconds": replica.uptime_seconds,
-                "restarts": replica.restarts,
+                **attrs.asdict(replica),
                 "ended": replica.ended or None,
-                "data_file_bytes": replica.data_bytes,
-                "memory_bytes": replica.resident_bytes,
                 "log": str(replica.log),
             }
             for index, replica in enumerate(found.replicas)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.interruption import Interruption
+from nostro.tools.cli.terminal.parameters import Command
 from nostro.tools.cli.terminal.progress import show_startup
 from nostro.tools.cluster.description import (
     CACHE_GRID_MIB_MAX,
@@ -22,10 +25,10 @@ from nostro.tools.cluster.description import (
     read_description,
 )
 from nostro.tools.cluster.errors import AlreadyRunning, ClusterError, SupervisorFailed
-from nostro.tools.cluster.health import await_health
 from nostro.tools.cluster.lookup import Answer
 from nostro.tools.cluster.server import find_server
 from nostro.tools.cluster.starting import CACHE_GRID_MIB, Options, prepare, start_detached
+from nostro.tools.cluster.status import await_health
 from nostro.tools.cluster.stopping import stop_cluster
 from nostro.tools.cluster.supervisor import Supervisor
 from nostro.tools.signals import stop_on_signal
@@ -42,7 +45,7 @@ def cluster_id_of(text: str) -> int:
 
 
 def mebibytes_of(text: str) -> int:
-    """Parse a size as the server takes it, in MiB or GiB."""
+    """Parse a size in MiB or GiB, the two units that the server accepts."""
     match = re.fullmatch(r"([0-9]{1,9})(MiB|GiB)", text)
     size = int(match[1]) * _MIB_OF[match[2]] if match else 0
     if not CACHE_GRID_MIB_MIN <= size <= CACHE_GRID_MIB_MAX:
@@ -53,8 +56,21 @@ def mebibytes_of(text: str) -> int:
 
 
 def log(text: str) -> None:
-    """Write what happens to standard error."""
+    """Write to standard error what happens to the cluster."""
     click.echo(f"cluster: {text}", err=True)
+
+
+def timeout(seconds: float, text: str) -> Callable[[Command], Command]:
+    """Return the option --timeout with this default and help."""
+    return click.option(
+        "--timeout",
+        "seconds",
+        type=click.FloatRange(0.1, 86_400),
+        default=seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help=text,
+    )
 
 
 @click.command(
@@ -70,7 +86,7 @@ def log(text: str) -> None:
 @parameters.directory
 @click.option(
     "--replicas",
-    type=click.Choice([str(count) for count in REPLICA_COUNTS]),
+    type=click.Choice(REPLICA_COUNTS),
     help="The number of replicas of a new cluster, by default one. It never changes.",
 )
 @click.option(
@@ -88,6 +104,7 @@ def log(text: str) -> None:
 )
 @click.option(
     "--cache-grid",
+    "cache_grid_mib",
     type=mebibytes_of,
     metavar="SIZE",
     help=f"The size of the server's cache of its data file, by default {CACHE_GRID_MIB}MiB.",
@@ -103,76 +120,64 @@ def log(text: str) -> None:
     is_flag=True,
     help="Supervise the replicas in this process; Ctrl-C stops them.",
 )
-@click.option(
-    "--timeout",
-    "seconds",
-    type=click.FloatRange(1, 86_400),
-    default=START_SECONDS,
-    show_default=True,
-    metavar="SECONDS",
-    help="Wait so long for the first answer.",
-)
+@timeout(START_SECONDS, "Wait at most this time for the first answer.")
 @parameters.quiet
 @parameters.as_json
 def up(
     directory: Path,
     *,
-    replicas: str | None,
-    cluster_id: int | None,
-    port: int | None,
-    cache_grid: int | None,
-    development: bool | None,
     foreground: bool,
     seconds: float,
     quiet: bool,
     as_json: bool,
+    **asked: Any,  # noqa: ANN401 - the fields of Options, parsed by click
 ) -> None:
     """Start the TigerBeetle cluster in DIR, and wait until it answers a look-up.
 
-    A new directory gets its data files once, about 1.1 GB for each replica. Every replica listens
-    on 127.0.0.1 only. A replica that dies restarts, after a pause that grows. A cluster that runs
-    already stays as it is. A new start that does not answer in time is stopped again.
+    In a new directory the command first makes a data file of about 1.1 GB for each replica. Every
+    replica listens on 127.0.0.1 only. A replica that dies restarts, after a pause that grows. A
+    cluster that already runs stays as it is. A cluster that does not answer in time is stopped
+    again.
     """
-    options = Options(
-        replicas=int(replicas) if replicas else None,
-        cluster_id=cluster_id,
-        port=port,
-        cache_grid_mib=cache_grid,
-        development=development,
-    )
     server = find_server()
     try:
-        description = prepare(directory, options, server, log=log)
+        description = prepare(directory, Options(**asked), server, log=log)
     except AlreadyRunning as running:
         if foreground:
             raise
         log(str(running))
         description = read_description(directory)
-        with show_startup(quiet=quiet) as progress:
-            answer = await_health(
-                directory, description, seconds=seconds, progress=progress, fresh=False
-            )
+        answer = _wait(directory, description, seconds, quiet, fresh=False)
         _show(directory, description, answer, as_json=as_json)
         return
+    wait = functools.partial(_wait, directory, description, seconds, quiet)
+    show = functools.partial(_show, directory, description, as_json=as_json)
     if foreground:
-        supervisor = Supervisor(directory, description, server, log=log)
-        _run(supervisor, directory, description, seconds=seconds, quiet=quiet, as_json=as_json)
-        return
-    answer = _start(directory, description, server, seconds=seconds, quiet=quiet)
-    _show(directory, description, answer, as_json=as_json)
+        _supervise(Supervisor(directory, description, server, log=log), wait, show)
+    else:
+        show(_start(directory, server, wait))
 
 
-def _start(
-    directory: Path, description: Description, server: Path, *, seconds: float, quiet: bool
+def _wait(
+    directory: Path,
+    description: Description,
+    seconds: float,
+    quiet: bool,
+    **more: Any,  # noqa: ANN401 - the other arguments of await_health
 ) -> Answer:
-    """Start a supervisor that outlives this process. Stop a cluster that does not get healthy."""
+    """Show the start-up until the cluster answers."""
+    with show_startup(quiet=quiet) as progress:
+        return await_health(directory, description, seconds=seconds, progress=progress, **more)
+
+
+def _start(directory: Path, server: Path, wait: Callable[[], Answer]) -> Answer:
+    """Start a supervisor that outlives this process. Stop a cluster that does not answer."""
     interruption = Interruption()
     with interruption.listening():
         try:
             with interruption.shield():
                 start_detached(directory, server)
-            with show_startup(quiet=quiet) as progress:
-                return await_health(directory, description, seconds=seconds, progress=progress)
+            return wait()
         except SupervisorFailed:
             raise  # it never ran; another supervisor may run, and must not be stopped
         except (ClusterError, OSError, KeyboardInterrupt):
@@ -180,36 +185,20 @@ def _start(
             raise
 
 
-def _run(
-    supervisor: Supervisor,
-    directory: Path,
-    description: Description,
-    *,
-    seconds: float,
-    quiet: bool,
-    as_json: bool,
+def _supervise(
+    supervisor: Supervisor, wait: Callable[..., Answer], show: Callable[[Answer], None]
 ) -> None:
     """Supervise in this process, until a signal or a closed terminal ends it."""
     with stop_on_signal(signal.SIGHUP) as stop:
         supervisor.start()
         try:
-            with show_startup(quiet=quiet) as progress:
-                answer = await_health(
-                    directory,
-                    description,
-                    seconds=seconds,
-                    progress=progress,
-                    poll=supervisor.poll,
-                    stopped=stop.is_set,
-                )
-            _show(directory, description, answer, as_json=as_json)
+            show(wait(poll=supervisor.poll, stopped=stop.is_set))
         except BaseException as error:
             supervisor.stop()
             if stop.is_set() and isinstance(error, ClusterError):
                 raise click.Abort from None
             raise
-        if not as_json:
-            screen.line("Ctrl-C stops the cluster.", style="dim")
+        click.echo("Ctrl-C stops the cluster.", err=True)
         supervisor.run(stop)
 
 

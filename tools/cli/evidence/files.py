@@ -22,7 +22,7 @@ FILE: Final = click.Path(path_type=Path, dir_okay=False)
 T = TypeVar("T")
 
 
-def public_key(text: str) -> bytes:
+def _public_key(text: str) -> bytes:
     """Parse an Ed25519 public key: 64 hexadecimal digits."""
     try:
         return decode_hex(text.lower(), 32)
@@ -55,6 +55,19 @@ def _read(text: str, decode: Callable[[bytes], T], size_bytes_max: int) -> T:
         raise InvalidEvidence(error.what, f"{path}: {error.reason}") from None
 
 
+public_key = click.option(
+    "--public-key",
+    type=_public_key,
+    metavar="HEX",
+    help="Accept only roots that this key signed.",
+)
+older_root = click.option(
+    "--from",
+    "old",
+    type=read_root,
+    metavar="FILE",
+    help="The older root: the proof is that history only grew since then.",
+)
 root_file = click.option("--root", type=read_root, metavar="FILE", help="Prove it for this root.")
 out = click.option("--out", type=FILE, metavar="FILE", help="Write it to this new file.")
 
@@ -68,7 +81,7 @@ def event_tree(
         yield EventTree(
             directory,
             use_kept=use_kept,
-            progress=lambda done, total: progress.update(done, total, done),
+            progress=progress.update,
         )
 
 

@@ -24,14 +24,8 @@ from nostro.tools.cli.terminal.help_examples import DocumentedCommand
     ),
 )
 @parameters.directory
-@click.argument("transfer", type=parameters.AccountId(), required=False)
-@click.option(
-    "--from",
-    "old",
-    type=evidence.read_root,
-    metavar="FILE",
-    help="Prove that history only grew since the root in this file.",
-)
+@click.argument("transfer", type=parameters.account_id, required=False)
+@evidence.older_root
 @evidence.root_file
 @evidence.out
 @parameters.quiet

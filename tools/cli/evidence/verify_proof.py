@@ -21,19 +21,8 @@ from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 )
 @click.argument("proof", type=evidence.read_proof)
 @click.argument("root", type=evidence.read_root)
-@click.option(
-    "--from",
-    "old",
-    type=evidence.read_root,
-    metavar="FILE",
-    help="The older root, for a proof that history only grew.",
-)
-@click.option(
-    "--public-key",
-    type=evidence.public_key,
-    metavar="HEX",
-    help="The roots must be signed by this key.",
-)
+@evidence.older_root
+@evidence.public_key
 @parameters.as_json
 def verify_proof(
     *, proof: Proof, root: Root, old: Root | None, public_key: bytes | None, as_json: bool

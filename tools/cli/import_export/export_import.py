@@ -13,9 +13,7 @@ from nostro.tools.exporting import import_export
 def run(file: Path, directory: Path, *, as_json: bool, quiet: bool) -> None:
     """Import the export ``file`` and tell what was made."""
     with Interruption().listening(), show_progress("import", "bytes", quiet=quiet) as progress:
-        imported = import_export(
-            file, directory, progress=lambda done, total: progress.update(done, total, done)
-        )
+        imported = import_export(file, directory, progress=progress.update)
     if as_json:
         screen.json_line(
             {

@@ -38,39 +38,41 @@ class CommandFailed(Exception):
 
 @attrs.frozen
 class Failure:
-    """The exit code and the hint for an exception of ``kind``."""
+    """The exit code and the hint for an exception of this kind, or of one of these kinds."""
 
-    kind: type[Exception]
+    kind: type[Exception] | tuple[type[Exception], ...]
     code: int
     hint: str = ""
     """Empty: the exception has its own."""
 
 
-_DAMAGE: Final = (
-    "nothing was changed; `nostro log DIR` reads the events before the damage, and `nostro repair`"
-    " copies them to a new ledger"
-)
-_BEGIN: Final = "check the path, or create a ledger with `nostro init DIR`"
-_ELSEWHERE: Final = "nothing was changed; name a new or empty directory"
 _AGAIN: Final = "every acknowledged event is safe; run the same command again to continue"
-_REWRITTEN: Final = "compare it with a backup: the root was taken of other events"
 
 FAILURES: Final = (  # the first that matches counts, so a subclass stands before its base
     Failure(journal.ForeignSegment, DAMAGED, "move the foreign file out of the directory"),
     Failure(journal.MissingSegment, DAMAGED, "put the file back, or restore it from a backup"),
-    Failure(journal.Damage, DAMAGED, _DAMAGE),
-    Failure(journal.DecodeError, DAMAGED, _DAMAGE),
-    Failure(journal.RootDiffers, DAMAGED, _REWRITTEN),
-    Failure(journal.RootBeyondEnd, DAMAGED, _REWRITTEN),
+    Failure(
+        (journal.Damage, journal.DecodeError),
+        DAMAGED,
+        "nothing was changed; `nostro log DIR` reads the events before the damage, and"
+        " `nostro repair` copies them to a new ledger",
+    ),
+    Failure(
+        (journal.RootDiffers, journal.RootBeyondEnd),
+        DAMAGED,
+        "compare the ledger with a backup: the root was taken from other events",
+    ),
     Failure(
         journal.BadSignature,
         CHECK_FAILED,
         "use a root file that you kept yourself, outside the ledger's directory",
     ),
     Failure(journal.InvalidProof, CHECK_FAILED, "ask for a new proof"),
-    Failure(journal.ForeignRoot, WRONG_USE, "name the ledger that this root or proof was taken of"),
+    Failure(journal.ForeignRoot, WRONG_USE, "name the ledger of this root or proof"),
     Failure(
-        journal.InvalidEvidence, WRONG_USE, "name a file of `nostro root --out` or `prove --out`"
+        journal.InvalidEvidence,
+        WRONG_USE,
+        "name a file from `nostro root --out` or `prove --out`",
     ),
     Failure(
         journal.KeyExposed,
@@ -81,20 +83,22 @@ FAILURES: Final = (  # the first that matches counts, so a subclass stands befor
         journal.KeyBesideLedger, WRONG_USE, "keep the key where the ledger's writer cannot read it"
     ),
     Failure(journal.AlreadyThere, WRONG_USE, "name another file"),
-    Failure(journal.NotALedger, WRONG_USE, _BEGIN),
+    Failure(
+        journal.NotALedger, WRONG_USE, "check the path, or create a ledger with `nostro init DIR`"
+    ),
     Failure(journal.NotOwner, WRONG_USE, "run the command as the ledger's owner"),
     Failure(
         journal.LedgerLocked,
         WRONG_USE,
         "stop the other writer, or wait; commands that only read still work",
     ),
-    Failure(journal.UnsupportedFormat, WRONG_USE, "nothing was changed"),
     Failure(journal.UnsupportedPlatform, WRONG_USE, "use Linux or macOS"),
     Failure(journal.OutOfRange, WRONG_USE, "`nostro log DIR` shows the events of the ledger"),
-    Failure(journal.DestinationInside, WRONG_USE, "nothing was changed"),
-    Failure(journal.DestinationTaken, WRONG_USE, _ELSEWHERE),
-    Failure(journal.OtherLedger, WRONG_USE, _ELSEWHERE),
-    Failure(journal.OtherHistory, WRONG_USE, _ELSEWHERE),
+    Failure(
+        (journal.DestinationTaken, journal.OtherLedger, journal.OtherHistory),
+        WRONG_USE,
+        "nothing was changed; name a new or empty directory",
+    ),
     Failure(
         journal.NothingToRepair, WRONG_USE, "recovery repairs a torn tail when the ledger is opened"
     ),
@@ -108,8 +112,11 @@ FAILURES: Final = (  # the first that matches counts, so a subclass stands befor
         CHECK_FAILED,
         "free space or check the disk; the earlier copy is still usable",
     ),
-    Failure(journal.NoRoomToRecover, CHECK_FAILED, f"free space on the disk; {_AGAIN}"),
-    Failure(journal.JournalFull, CHECK_FAILED, f"free space on the disk; {_AGAIN}"),
+    Failure(
+        (journal.NoRoomToRecover, journal.JournalFull),
+        CHECK_FAILED,
+        f"free space on the disk; {_AGAIN}",
+    ),
     Failure(journal.WriterPoisoned, CHECK_FAILED, f"check the disk; {_AGAIN}"),
     Failure(journal.LedgerClosed, CHECK_FAILED, _AGAIN),
     Failure(ClientMissing, WRONG_USE, "nothing was changed"),

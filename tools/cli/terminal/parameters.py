@@ -1,10 +1,10 @@
-"""What may stand on the command line: account ids, times, positions, and shared options."""
+"""Arguments and options that several commands share, and the values that they accept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 import click
@@ -17,9 +17,7 @@ POSITION_MAX: Final = 10**14
 """An integer up to here means a position, above it nanoseconds since 1970. No journal has so many
 events, and no event is that old: it would be the second day of 1970."""
 
-
-_Parameter = click.Parameter | None
-_Context = click.Context | None
+Command = Callable[..., None]
 
 
 @attrs.frozen
@@ -30,73 +28,43 @@ class Place:
     timestamp: int | None = None
 
 
-if TYPE_CHECKING:  # generic for the type checker, not yet so in every click that is supported
-    _IntType = click.ParamType[int]
-    _PlaceType = click.ParamType[Place]
-else:
-    _IntType = _PlaceType = click.ParamType
+def account_id(text: str) -> int:
+    """Parse a decimal or 0x hexadecimal id from 1 to 2**128 - 2."""
+    try:
+        return parse_id(text)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{error}; write it as a decimal or 0x hexadecimal number"
+        ) from None
 
 
-class AccountId(_IntType):
-    """A decimal or 0x hexadecimal id from 1 to 2**128 - 2."""
-
-    name = "account"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_id(str(value))
-        except ValueError as error:
-            self.fail(f"{error}; write it as a decimal or 0x hexadecimal number", param, ctx)
+def first_instant(text: str, *, day_end: bool = False) -> int:
+    """Parse RFC 3339, integer nanoseconds, or a bare date, which means its first nanosecond."""
+    try:
+        return parse_instant(text, day_end=day_end)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not a time: write 2024-05-01, 2024-05-01T12:00:00Z or nanoseconds"
+        ) from None
 
 
-class Instant(_IntType):
-    """RFC 3339, a bare date, or integer nanoseconds; a bare date means its end or its start."""
-
-    name = "time"
-
-    def __init__(self, *, day_end: bool) -> None:
-        self._day_end = day_end
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_instant(str(value), day_end=self._day_end)
-        except ValueError:
-            self.fail(
-                f"{value!r} is not a time: write 2024-05-01, 2024-05-01T12:00:00Z or nanoseconds",
-                param,
-                ctx,
-            )
+def last_instant(text: str) -> int:
+    """Parse a time as :func:`first_instant`, but a bare date means its last nanosecond."""
+    return first_instant(text, day_end=True)
 
 
-class PlaceType(_PlaceType):
-    """A position (an integer up to 10**14) or a time."""
-
-    name = "position|time"
-
-    def __init__(self, *, day_end: bool) -> None:
-        self._instant = Instant(day_end=day_end)
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Place:
-        if isinstance(value, Place):
-            return value
-        text = str(value).strip()
-        if text.isascii() and text.isdecimal() and int(text[:20]) <= POSITION_MAX:
-            return Place(position=int(text))
-        return Place(timestamp=self._instant.convert(text, param, ctx))
+def first_place(text: str, *, day_end: bool = False) -> Place:
+    """Parse a position (an integer up to :data:`POSITION_MAX`) or a :func:`first_instant`."""
+    number = text.strip()
+    if number.isascii() and number.isdecimal() and int(number[:20]) <= POSITION_MAX:
+        return Place(position=int(number))
+    return Place(timestamp=first_instant(number, day_end=day_end))
 
 
-Command = Callable[..., None]
-Decorator = Callable[[Command], Command]
+def last_place(text: str) -> Place:
+    """Parse a position or a :func:`last_instant`."""
+    return first_place(text, day_end=True)
+
 
 directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON instead of text.")
@@ -106,25 +74,25 @@ scale = click.option(
     type=click.IntRange(0, SCALE_MAX),
     default=0,
     metavar="N",
-    help="Show amounts with N decimals; without it, the integers as they are kept.",
+    help="Show amounts with N decimals; 0 shows the stored integers.",
 )
 from_place = click.option(
     "--from",
     "start",
-    type=PlaceType(day_end=False),
+    type=first_place,
     metavar="POSITION|TIME",
     help="Begin here; a bare date means its start.",
 )
 to_place = click.option(
     "--to",
     "end",
-    type=PlaceType(day_end=True),
+    type=last_place,
     metavar="POSITION|TIME",
     help="End here, included; a bare date means its end.",
 )
 at = click.option(
     "--at",
-    type=Instant(day_end=True),
+    type=last_instant,
     metavar="TIME",
     help="As it was at this time; a bare date means the end of that day (UTC).",
 )

@@ -10,15 +10,8 @@ from typing import Final, Protocol, Self
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import (
-    Progress as RichProgress,
-)
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 
 from nostro.tools.cli.terminal.screen import is_terminal
 
@@ -28,8 +21,11 @@ _LINE_SECONDS: Final = 2.0
 class Progress(Protocol):
     """Receives how much of the work is done."""
 
-    def update(self, done: int, total: int | None, count: int) -> None:
-        """``done`` of ``total`` (None: unknown) gives the share; ``count`` gives the rate."""
+    def update(self, done: int, total: int | None, count: int | None = None) -> None:
+        """Show ``done`` of ``total`` (None: unknown) as the share, and the rate of ``count``.
+
+        ``count`` differs from ``done`` when a run continues earlier work, or counts other units.
+        """
 
 
 @contextlib.contextmanager
@@ -66,7 +62,7 @@ def show_startup(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 class _Silent:
-    def update(self, done: int, total: int | None, count: int) -> None:
+    def update(self, done: int, total: int | None, count: int | None = None) -> None:
         del done, total, count
 
 
@@ -92,7 +88,8 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def update(self, done: int, total: int | None, count: int) -> None:
+    def update(self, done: int, total: int | None, count: int | None = None) -> None:
+        count = done if count is None else count
         rate = count / max(time.monotonic() - self._started, 1e-3)
         text = f"{count:,} {self._unit}, {rate:,.0f}/s"
         self._progress.update(self._task, completed=done, total=total, rate=text)
@@ -104,7 +101,8 @@ class _Lines:
         self._unit = unit
         self._started = self._last = time.monotonic()
 
-    def update(self, done: int, total: int | None, count: int) -> None:
+    def update(self, done: int, total: int | None, count: int | None = None) -> None:
+        count = done if count is None else count
         now = time.monotonic()
         if now - self._last < _LINE_SECONDS:
             return

@@ -6,18 +6,18 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from nostro import journal
-from nostro.journal import BackupReport
 from nostro.journal.storage.throttle import PACE_DEFAULT
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.interruption import Interruption
 from nostro.tools.cli.terminal.progress import show_progress
-from nostro.tools.times import format_plain, format_rfc3339
+from nostro.tools.cli.upkeep.reports import report_json
+from nostro.tools.times import format_plain
 
 _NICENESS: Final = 19
 
@@ -68,10 +68,10 @@ def backup(
             destination,
             link=link,
             pace=pace,
-            progress=lambda done, total: progress.update(done, total, done),
+            progress=progress.update,
         )
     if as_json:
-        screen.json_line(_json(destination, report))
+        screen.json_line({"path": str(destination), **report_json(report)})
         return
     came = report.position - (report.position_before or 0)
     screen.line(f"{destination} holds every event up to position {report.position:,}.")
@@ -86,24 +86,6 @@ def backup(
             ("chain hash", report.frame_sha256.hex()),
         ]
     )
-
-
-def _json(destination: Path, report: BackupReport) -> dict[str, Any]:
-    return {
-        "path": str(destination),
-        "ledger_id": report.ledger_id.hex(),
-        "position": report.position,
-        "position_before": report.position_before,
-        "timestamp": format_rfc3339(report.timestamp),
-        "timestamp_ns": report.timestamp,
-        "chain_hash": report.frame_sha256.hex(),
-        "segments": report.segments,
-        "segments_copied": report.segments_copied,
-        "segments_linked": report.segments_linked,
-        "bytes": report.size_bytes,
-        "bytes_copied": report.bytes_copied,
-        "seconds": round(report.seconds, 3),
-    }
 
 
 @contextlib.contextmanager

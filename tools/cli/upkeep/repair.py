@@ -14,6 +14,7 @@ from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.interruption import Interruption
 from nostro.tools.cli.terminal.progress import show_progress
+from nostro.tools.cli.upkeep.reports import damage_json, report_json
 
 
 @click.command(
@@ -72,7 +73,7 @@ def repair(
             destination,
             lose=lose,
             witnesses=checkpoint_witnesses,
-            progress=lambda done, total: progress.update(done, total, done),
+            progress=progress.update,
         )
     if as_json:
         screen.json_line(_report_json(destination, report))
@@ -99,20 +100,12 @@ def _show_plan(plan: RepairPlan) -> None:
 
 
 def _plan_json(plan: RepairPlan) -> dict[str, Any]:
+    fields = report_json(plan)
+    before = fields.pop("ledger_id")
     return {
-        "ledger_id_before": plan.ledger_id.hex(),
-        "damage": {
-            "kind": type(plan.damage).__name__,
-            "path": str(plan.damage.path),
-            "offset_bytes": plan.damage.offset_bytes,
-            "position": plan.damage.position,
-            "cause": plan.damage.cause,
-        },
-        "position_kept": plan.position_kept,
-        "records_kept": plan.records_kept,
-        "bytes_kept": plan.bytes_kept,
-        "chain_hash": plan.frame_sha256.hex(),
-        "events_lost": plan.events_lost,
+        **fields,
+        "ledger_id_before": before,
+        "damage": damage_json(plan.damage),
         "dropped": [
             {"path": str(one.path), "offset_bytes": one.offset_bytes, "bytes": one.size_bytes}
             for one in plan.dropped

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -13,7 +12,8 @@ from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.interruption import Interruption
 from nostro.tools.cli.terminal.progress import show_progress
-from nostro.tools.times import format_plain, format_rfc3339
+from nostro.tools.cli.upkeep.reports import report_json
+from nostro.tools.times import format_plain
 
 
 @click.command(
@@ -35,7 +35,7 @@ from nostro.tools.times import format_plain, format_rfc3339
 )
 @click.option(
     "--until-time",
-    type=parameters.Instant(day_end=True),
+    type=parameters.last_instant,
     metavar="TIME",
     help="Leave out the first request with a later event, and all after it; a bare date means"
     " the end of that day (UTC).",
@@ -71,10 +71,11 @@ def restore(
             until_position=until_position,
             until_timestamp=until_time,
             new_identity=new_identity,
-            progress=lambda done, total: progress.update(done, total, done),
+            progress=progress.update,
         )
     if as_json:
-        screen.json_line(_json(destination, report))
+        same = {"path": str(destination), "same_ledger": report.is_same_ledger}
+        screen.json_line({**same, **report_json(report)})
     else:
         _show(destination, report)
 
@@ -102,20 +103,3 @@ def _show(destination: Path, report: RestoreReport) -> None:
             ("chain hash", report.frame_sha256.hex()),
         ]
     )
-
-
-def _json(destination: Path, report: RestoreReport) -> dict[str, Any]:
-    return {
-        "path": str(destination),
-        "ledger_id": report.ledger_id.hex(),
-        "ledger_id_before": report.ledger_id_before.hex(),
-        "same_ledger": report.is_same_ledger,
-        "position": report.position,
-        "position_backup": report.position_backup,
-        "request_left_out": report.request_left_out,
-        "timestamp": format_rfc3339(report.timestamp),
-        "timestamp_ns": report.timestamp,
-        "chain_hash": report.frame_sha256.hex(),
-        "bytes": report.size_bytes,
-        "seconds": round(report.seconds, 3),
-    }

@@ -13,6 +13,7 @@ from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import DAMAGED, FAILURES
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.progress import show_progress
+from nostro.tools.cli.upkeep.reports import damage_json, report_json
 
 
 @click.command(
@@ -41,12 +42,7 @@ from nostro.tools.cli.terminal.progress import show_progress
     metavar="FILE",
     help="Prove that every event under this root is still here, unchanged.",
 )
-@click.option(
-    "--public-key",
-    type=evidence.public_key,
-    metavar="HEX",
-    help="The root must be signed by this key.",
-)
+@evidence.public_key
 @parameters.quiet
 @parameters.as_json
 @click.pass_context
@@ -91,20 +87,8 @@ def verify(
         screen.json_line(_failure_json(error))
         context.exit(DAMAGED)
     if as_json:
-        screen.json_line(
-            {
-                "sound": True,
-                "ledger_id": report.ledger_id.hex(),
-                "segments": report.segments,
-                "records": report.records,
-                "events": report.events,
-                "bytes": report.size_bytes,
-                "position": report.position,
-                "chain_hash": report.frame_sha256.hex(),
-                "bytes_past_head": report.bytes_past_head,
-                **({} if root is None else {"root": root.shown()}),
-            }
-        )
+        rooted = {} if root is None else {"root": root.shown()}
+        screen.json_line({"sound": True, **report_json(report), **rooted})
         return
     screen.line("Sound: every byte is what was written.", style="bold green")
     screen.facts(
@@ -137,7 +121,7 @@ def _verify(
             directory,
             decode=decode,
             quick=quick,
-            progress=lambda done, total: progress.update(done, total, done),
+            progress=progress.update,
         )
     if root is not None:
         with evidence.event_tree(directory, "root", quiet=quiet, use_kept=False) as tree:
@@ -151,14 +135,6 @@ def _in_records(records: int | None) -> str:
 
 def _failure_json(error: journal.JournalError) -> dict[str, object]:
     hint = next(failure.hint for failure in FAILURES if isinstance(error, failure.kind))
-    shown: dict[str, object] = {"sound": False, "kind": type(error).__name__}
     if isinstance(error, journal.Damage):
-        shown |= {
-            "path": str(error.path),
-            "offset_bytes": error.offset_bytes,
-            "position": error.position,
-            "cause": error.cause,
-        }
-    else:
-        shown["cause"] = str(error)
-    return {**shown, "hint": hint}
+        return {"sound": False, **damage_json(error), "hint": hint}
+    return {"sound": False, "kind": type(error).__name__, "cause": str(error), "hint": hint}
