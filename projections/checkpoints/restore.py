@@ -109,6 +109,21 @@ def restore_state(
     )
 
 
+def restore_indexed(storage: Storage, directory: Directory) -> tuple[Restored, Indexes]:
+    """The ledger's state after every durable event, and its indexes, complete. Release them.
+
+    Raises:
+        Damage: the journal cannot be read.
+    """
+    indexes = Indexes(storage, directory)
+    try:
+        indexes.load()
+        return restore_state(storage, directory, indexes=indexes), indexes
+    except BaseException:
+        indexes.release()  # else mapped until the error is forgotten
+        raise
+
+
 def apply_record(
     state: LedgerState,
     record: Record,

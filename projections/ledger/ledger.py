@@ -55,7 +55,7 @@ from nostro.projections.checkpoints.checkpointer import (
     Checkpointer,
 )
 from nostro.projections.checkpoints.index_set import Indexes
-from nostro.projections.checkpoints.restore import Restored, restore_state
+from nostro.projections.checkpoints.restore import Restored, restore_indexed
 from nostro.projections.deciding.expiry import EXPIRY_SECONDS, ExpiryTimer
 from nostro.projections.indexes.posting_index import PostingView
 from nostro.projections.indexes.reservation_index import ReservationView
@@ -177,15 +177,13 @@ class Ledger:
                 witnesses=checkpoint_witnesses,
             )
         try:
-            indexes = Indexes(storage, directory)
-            indexes.load()
-            restored = restore_state(storage, directory, indexes=indexes)
+            restored, indexes = restore_indexed(storage, directory)
             ledger = cls(
                 storage, directory, writer, restored, indexes, clock, expiry_seconds, fast_paths
             )
         except BaseException:
             if indexes is not None:
-                indexes.release()  # else mapped until the error is forgotten
+                indexes.release()
             if writer is not None:
                 writer.close()
             raise

@@ -26,7 +26,7 @@ from nostro.journal.rows import (
 from nostro.journal.storage.directory import Directory, require_ledger
 from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.index_set import Indexes
-from nostro.projections.checkpoints.restore import restore_state
+from nostro.projections.checkpoints.restore import restore_indexed
 from nostro.projections.deciding.decision import Decision, decide_accounts, decide_transfers
 from nostro.projections.deciding.fast_path_columns import ROWS_MIN, decide_by_columns
 from nostro.projections.deciding.frontier import Draft, Frontier
@@ -71,15 +71,9 @@ class LedgerPreview:
         if path is not None:
             storage, directory = storage or Storage(), Directory(Path(path))
             require_ledger(directory)
-            self._indexes = indexes = Indexes(storage, directory)
-            try:
-                indexes.load()
-                restored = restore_state(storage, directory, indexes=indexes)
-            except BaseException:
-                indexes.release()
-                raise
+            restored, self._indexes = restore_indexed(storage, directory)
             archive = Archive(directory.path, storage)
-            self._state, ids = restored.state, indexes.transfers
+            self._state, ids = restored.state, self._indexes.transfers
             self._state.reservations = None  # only balances at past moments need them
         self._ids = ids
         self._transfers = _Transfers(archive, self._state.position, in_memory_bytes_max)

@@ -235,6 +235,40 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     assert len(problems(tmp_path, text)) == 3
 
 
+def test_faults_between_keys_are_told_beside_all_others(tmp_path: Path) -> None:
+    """A table that cannot be read hides no fault: not in itself, and not in those around it."""
+    text = (
+        MINIMAL.replace("scale = 2", 'scal = 2\ngroup_mark = "."')
+        .replace('key = "id"', "")
+        .replace('credit = "in"', "credit = 5")
+        .replace('default = "cash"', 'default = "kash"\nrule = 1')
+        .replace("cash = { code = 20 }", "cash = { id = 5, code = 0 }\nbank = { id = 5 }")
+    )
+    text += '[file]\nformat = "jsonl"\ndelimiter = ";"\ntrimm = true\n'
+    assert problems(tmp_path, text) == [
+        "m.toml:3: transfer.key is missing",
+        "m.toml:8: amount.scale is missing",
+        "m.toml:10: unknown key 'scal' in [amount] (did you mean 'scale'?)",
+        "m.toml:11: amount.group_mark must not be the decimal mark",
+        "m.toml:19: direction.credit must be text, not 5",
+        "m.toml:23: no counter account is named 'kash' (did you mean 'cash'?)",
+        "m.toml:24: unknown key 'rule' in [counter] (did you mean 'rules'?)",
+        "m.toml:27: counter.accounts.cash.code must be an integer from 1 to 65535, not 0",
+        "m.toml:28: counter.accounts.bank.code is missing",
+        "m.toml:28: the accounts 'cash' and 'bank' have the same id",
+        "m.toml:31: file.delimiter is for CSV; JSON Lines has none",
+        "m.toml:32: unknown key 'trimm' in [file] (did you mean 'trim'?)",
+    ]
+
+
+def test_a_single_rule_is_a_list_too(tmp_path: Path) -> None:
+    """One pair of brackets would be a table in which the next rule overwrites the first."""
+    rule = '[counter.rules]\nwhen = { kind = "in" }\naccount = "cash"\n[counter.accounts]'
+    assert problems(tmp_path, MINIMAL.replace("[counter.accounts]", rule)) == [
+        "m.toml:24: counter.rules must be a list of tables, [[counter.rules]]"
+    ]
+
+
 @pytest.mark.parametrize("text", ["[transfer\n", "a = \n"])
 def test_what_is_not_toml_is_told_with_the_parsers_place(tmp_path: Path, text: str) -> None:
     """The parser's own line and column are passed on."""

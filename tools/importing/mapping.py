@@ -146,7 +146,7 @@ class DirectionRule:
             if self.from_sign and getattr(self, key):
                 yield (key,), f"direction.{key} and direction.from_sign exclude each other"
             elif not self.from_sign and not getattr(self, key):
-                yield (), f"direction.{key} is missing"
+                yield (key,), f"direction.{key} is missing"
         for value in sorted(self.credit & self.debit):
             yield (
                 ("debit",),
@@ -197,7 +197,7 @@ class Counters:
                 hint = nearest(name, self.accounts)
                 yield place, f"no counter account is named {name!r}{hint}"
         if not named:
-            yield (), "counter needs rules, a default, or a column"
+            yield ("default",), "counter needs rules, a default, or a column"
         owners: dict[int, str] = {}
         for name, account in self.accounts.items():
             if account.id is not None and owners.setdefault(account.id, name) != name:

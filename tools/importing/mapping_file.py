@@ -6,13 +6,13 @@ import datetime
 import io
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin
 
 import attrs
-import cattrs
-from cattrs.gen import make_dict_structure_fn, make_mapping_structure_fn, override
 
 from nostro.journal import AMOUNT_MAX, AccountFlags
 from nostro.tools.amounts import SCALE_MAX
@@ -30,24 +30,14 @@ from nostro.tools.importing.mapping import (
     Mapping,
     Mark,
     Name,
-    NumberRule,
     Scale,
 )
-from nostro.tools.importing.toml_lines import Problem, problems
+from nostro.tools.importing.toml_lines import Place, Problem, problems
 from nostro.tools.nearest_name import nearest
 
 INSTANT_FORMATS: Final = ("rfc3339", "unix_s", "unix_ms", "unix_ns")
 
-_BOUNDS: Final[dict[Any, tuple[int, int]]] = {
-    LedgerNumber: (1, 2**32 - 1),
-    Code: (1, 2**16 - 1),
-    Scale: (0, SCALE_MAX),
-    AccountId: (1, AMOUNT_MAX - 1),
-}
 _FlagName = Literal["history", "debits_must_not_exceed_credits", "credits_must_not_exceed_debits"]
-_Hook = Callable[[Any, Any], Any]
-"""Takes a value of the file and the type that the mapping has there."""
-_origin: Final[Callable[[Any], Any]] = get_origin
 
 
 def read_mapping(path: Path) -> Mapping:
@@ -63,10 +53,11 @@ def read_mapping(path: Path) -> Mapping:
         raise MappingError((Problem(path, None, str(error.strerror)),)) from None
     except (ValueError, RecursionError) as error:
         raise MappingError((Problem(path, None, f"not a TOML file: {error}"),)) from None
-    try:
-        return _converter().structure(data, Mapping)
-    except (cattrs.BaseValidationError, _TableError) as error:
-        raise MappingError(tuple(problems(path, text, _faults(error, ())))) from None
+    reader = _Reader()
+    mapping: Mapping = reader.read(data, Mapping, ())
+    if reader.faults:
+        raise MappingError(tuple(problems(path, text, reader.faults)))
+    return mapping
 
 
 def check_columns(path: Path, mapping: Mapping, columns: Iterable[str]) -> None:
@@ -87,185 +78,186 @@ def check_columns(path: Path, mapping: Mapping, columns: Iterable[str]) -> None:
         raise MappingError(tuple(problems(path, path.read_text(encoding="utf-8"), faults)))
 
 
-class _TableError(ValueError):
-    """Keys of a table do not fit each other."""
+class _Reader:
+    """Makes the classes of a mapping from TOML values, and gathers every fault.
 
-    def __init__(self, faults: list[Fault]) -> None:
-        super().__init__(faults)
-        self.faults = faults
+    A value with a fault becomes None, and a table with faults keeps the values that are good:
+    the checks between keys still run on those.
+    """
 
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
 
-def _faults(error: BaseException, place: tuple[str, ...]) -> Iterator[Fault]:
-    """Yield what is wrong at ``place`` and below it."""
-    name = ".".join(part for part in place if not part.isdecimal())
-    match error:
-        case cattrs.ClassValidationError() | cattrs.IterableValidationError():
-            noted, others = error.group_exceptions()
-            for cause, note in noted:
-                if isinstance(note, cattrs.AttributeValidationNote):
-                    yield from _faults(cause, (*place, note.name.rstrip("_")))
-                else:
-                    yield from _faults(cause, (*place, str(note.index)))
-            for cause in others:
-                yield from _faults(cause, place)
-        case cattrs.ForbiddenExtraKeysError():
-            known = [
-                field.name.rstrip("_") for field in attrs.fields(_origin(error.cl) or error.cl)
-            ]
-            for key in sorted(error.extra_fields):
-                table = name or "the file"
-                yield (*place, key), f"unknown key {key!r} in [{table}]{nearest(key, known)}"
-        case _TableError():
-            yield from (((*place, *below), message) for below, message in error.faults)
-        case KeyError():
-            is_table = len(place) == 1 and name != "namespace"
-            yield place, f"the table [{name}] is missing" if is_table else f"{name} is missing"
-        case _:
-            yield place, f"{name} {error}"
+    def read(self, value: Any, type_: Any, place: Place) -> Any:
+        """Return ``value`` as a ``type_``."""
+        type_ = _alternative(type_, value)
+        origin, arguments = get_origin(type_) or type_, get_args(type_)
+        try:
+            if attrs.has(origin):
+                return self._table(value, type_, place)
+            if origin is dict:
+                items = _dict(value).items()
+                return {key: self.read(item, arguments[1], (*place, key)) for key, item in items}
+            if origin in (tuple, frozenset):
+                return origin(self._items(value, arguments[0], place))
+            if type_ is AccountFlags:
+                return _flags(self._items(value, _FlagName, place))
+            return _choice(arguments, value) if origin is Literal else _SCALARS[type_](value)
+        except ValueError as error:
+            self.faults.append((place, f"{_name_of(place)} {error}"))
+            return _blank(type_)
 
-
-def _converter() -> cattrs.Converter:
-    """Return what makes the classes of a mapping from the values of a TOML file."""
-    converter = cattrs.Converter(forbid_extra_keys=True)
-    converter.register_structure_hook(str, _text)
-    converter.register_structure_hook(bool, _boolean)
-    for type_, bounds in _BOUNDS.items():
-        converter.register_structure_hook(type_, _integer(*bounds))
-    for type_, check in _TEXTS.items():
-        converter.register_structure_hook(type_, _checked(check))
-    converter.register_structure_hook_func(lambda t: _origin(t) is Literal, _choice)
-
-    def several(value: Any, type_: Any) -> Any:
+    def _items(self, value: Any, type_: Any, place: Place) -> list[Any]:
+        """Return the good items of a list; a single value that is no table needs no brackets."""
+        if attrs.has(type_) and not isinstance(value, list):
+            raise ValueError(f"must be a list of tables, [[{_name_of(place)}]]")
         items = value if isinstance(value, list) else [value]
-        item_type: Any = get_args(type_)[0]
-        return _origin(type_)(converter.structure(items, list[item_type]))
+        read = [self.read(item, type_, (*place, str(at))) for at, item in enumerate(items)]
+        return [item for item in read if item is not None]
 
-    def number(value: Any, type_: Any) -> Any:
-        plain, by_column = get_args(type_)
-        return converter.structure(value, by_column if isinstance(value, dict) else plain)
-
-    def counter(value: Any, _: Any) -> Counters | AccountRule:
-        if isinstance(value, dict) and "column" in value:
-            return converter.structure(value, AccountRule)
-        return converter.structure(value, Counters)
-
-    def flags(value: Any, _: Any) -> AccountFlags:
-        names = converter.structure(value, tuple[_FlagName, ...])
-        found = AccountFlags.NONE
-        for name in names:
-            found |= AccountFlags[name.upper()]
-        if (found & ~AccountFlags.HISTORY).bit_count() > 1:
-            raise ValueError("must hold one of the two limits at most")
-        return found
-
-    converter.register_structure_hook_func(lambda t: _origin(t) in (tuple, frozenset), several)
-    for type_ in (LedgerNumber, Code):
-        union = type_ | NumberRule[type_]  # type: ignore[valid-type]
-        converter.register_structure_hook(union, number)
-    converter.register_structure_hook(Counters | AccountRule, counter)
-    converter.register_structure_hook(AccountFlags, flags)
-    converter.register_structure_hook_factory(
-        lambda t: attrs.has(t) or _origin(t) is dict, lambda t: _table(t, converter)
-    )
-    return converter
-
-
-def _table(cls: Any, converter: cattrs.Converter) -> _Hook:
-    if attrs.has(cls):
-        names = (field.name for field in attrs.fields(_origin(cls) or cls))
-        renamed: dict[str, Any] = {
-            name: override(rename=name[:-1]) for name in names if name.endswith("_")
-        }
-        read: _Hook = make_dict_structure_fn(
-            cls, converter, _cattrs_forbid_extra_keys=True, **renamed
-        )
-    else:
-        read = make_mapping_structure_fn(cls, converter)
-
-    def structure(value: Any, _: Any) -> Any:
-        if not isinstance(value, dict):
-            raise ValueError(f"must be a table, not {_shown(value)}")  # noqa: TRY004 - as others
-        table = read(value, cls)
-        faults = list(table.faults()) if hasattr(table, "faults") else []
-        if faults:
-            raise _TableError(faults)
-        return table
-
-    return structure
+    def _table(self, value: Any, type_: Any, place: Place) -> Any:
+        known = _fields(type_)
+        table = _dict(value)
+        name = _name_of(place) or "the file"
+        read: dict[str, Any] = {}
+        for key in sorted(table.keys() - known.keys()):
+            self.faults.append(
+                ((*place, key), f"unknown key {key!r} in [{name}]{nearest(key, known)}")
+            )
+        for key, (field, field_type) in known.items():
+            inner = (*place, key)
+            if key in table:
+                read[field.name] = self.read(table[key], field_type, inner)
+            elif field.default is attrs.NOTHING:
+                read[field.name] = _blank(field_type)
+                is_table = not place and key != "namespace"
+                self.faults.append(
+                    (
+                        inner,
+                        f"the table [{key}] is missing"
+                        if is_table
+                        else f"{_name_of(inner)} is missing",
+                    )
+                )
+        made = (get_origin(type_) or type_)(**read)
+        for below, message in made.faults() if hasattr(made, "faults") else ():
+            inner = (*place, *below)
+            if not any(at[: len(inner)] == inner for at, _ in self.faults):
+                self.faults.append((inner, message))
+        return made
 
 
-def _text(value: Any, _: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"must be text, not {_shown(value)}")  # noqa: TRY004 - as the others
+def _alternative(type_: Any, value: Any) -> Any:
+    """Return which type of a union ``value`` is to be."""
+    if get_origin(type_) not in (Union, UnionType):
+        return type_
+    if type_ == Counters | AccountRule:
+        return AccountRule if isinstance(value, dict) and "column" in value else Counters
+    plain, *by_column = (one for one in get_args(type_) if one is not NoneType)
+    return by_column[0] if by_column and isinstance(value, dict) else plain
+
+
+def _fields(type_: Any) -> dict[str, tuple[Any, Any]]:
+    """Return the attributes of a class of the mapping and their types, by key."""
+    cls = attrs.resolve_types(get_origin(type_) or type_)
+    fields = {}
+    for field in attrs.fields(cls):
+        of_any_number = getattr(field.type, "__parameters__", ())
+        resolved = field.type[get_args(type_)] if of_any_number else field.type
+        fields[field.name.rstrip("_")] = (field, resolved)
+    return fields
+
+
+def _blank(type_: Any) -> Any:
+    """Return what stands for a value that is missing or wrong."""
+    type_ = _alternative(type_, None)
+    origin = get_origin(type_) or type_
+    if attrs.has(origin):
+        return origin(**{f.name: _blank(t) for f, t in _fields(type_).values()})
+    return origin() if origin in (dict, tuple, frozenset) else None
+
+
+def _name_of(place: Place) -> str:
+    return ".".join(part for part in place if not part.isdecimal())
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"must be a table, not {_shown(value)}")  # noqa: TRY004 - as the others
     return value
 
 
-def _boolean(value: Any, _: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"must be true or false, not {_shown(value)}")  # noqa: TRY004
-    return value
+def _flags(names: list[str]) -> AccountFlags:
+    found = AccountFlags.NONE
+    for name in names:
+        found |= AccountFlags[name.upper()]
+    if (found & ~AccountFlags.HISTORY).bit_count() > 1:
+        raise ValueError("must hold one of the two limits at most")
+    return found
 
 
-def _integer(minimum: int, maximum: int) -> _Hook:
-    def read(value: Any, _: Any) -> int:
-        if type(value) is not int or not minimum <= value <= maximum:
-            raise ValueError(f"must be an integer from {minimum} to {maximum}, not {_shown(value)}")
-        return value
-
-    return read
-
-
-def _choice(value: Any, type_: Any) -> str:
-    options = get_args(type_)
-    text = _text(value, type_)
+def _choice(options: tuple[str, ...], value: Any) -> str:
+    text = _text(value)
     if text not in options:
         hint = nearest(text, options)
         raise ValueError(f"must be one of {', '.join(options)}; not {text!r}{hint}")
     return text
 
 
-def _checked(check: Callable[[str], str]) -> _Hook:
-    """Return what reads text in which ``check`` finds nothing wrong."""
-
-    def read(value: Any, type_: Any) -> str:
-        text = _text(value, type_)
-        fault = check(text)
-        if fault:
-            raise ValueError(fault)
-        return text
-
-    return read
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {_shown(value)}")  # noqa: TRY004
+    return value
 
 
-def _name_fault(text: str) -> str:
-    return "" if text else "must not be empty"
+def _integer(minimum: int, maximum: int, value: Any) -> int:
+    if type(value) is not int or not minimum <= value <= maximum:
+        raise ValueError(f"must be an integer from {minimum} to {maximum}, not {_shown(value)}")
+    return value
 
 
-def _character_fault(text: str) -> str:
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be text, not {_shown(value)}")  # noqa: TRY004 - as the others
+    return value
+
+
+def _name(value: Any) -> str:
+    if value == "":
+        raise ValueError("must not be empty")
+    return _text(value)
+
+
+def _character(value: Any) -> str:
+    text = _text(value)
     if len(text) != 1:
-        return f"must be one character, not {text!r}"
-    return f"must not be {text!r}" if text in "\r\n\0" else ""  # they end a row, or nothing
+        raise ValueError(f"must be one character, not {text!r}")
+    if text in "\r\n\0":  # they end a row, or nothing
+        raise ValueError(f"must not be {text!r}")
+    return text
 
 
-def _mark_fault(text: str) -> str:
-    return _character_fault(text) if text else ""
+def _mark(value: Any) -> str:
+    return "" if value == "" else _character(value)
 
 
-def _encoding_fault(text: str) -> str:
+def _encoding(value: Any) -> str:
+    text = _text(value)
     try:
         io.TextIOWrapper(io.BytesIO(), encoding=text)  # as the file will be read
     except (LookupError, ValueError):
-        return f"{text!r} is not known to Python"
-    return ""
+        raise ValueError(f"{text!r} is not known to Python") from None
+    return text
 
 
-def _date_format_fault(text: str) -> str:
-    if text in INSTANT_FORMATS or _reads_dates(text):
-        return ""
-    return (
-        f"{text!r} is neither {', '.join(INSTANT_FORMATS)} nor a strptime pattern with year, month"
-        f" and day{nearest(text, INSTANT_FORMATS)}"
-    )
+def _date_format(value: Any) -> str:
+    text = _text(value)
+    if text not in INSTANT_FORMATS and not _reads_dates(text):
+        raise ValueError(
+            f"{text!r} is neither {', '.join(INSTANT_FORMATS)} nor a strptime pattern with year,"
+            f" month and day{nearest(text, INSTANT_FORMATS)}"
+        )
+    return text
 
 
 def _reads_dates(pattern: str) -> bool:
@@ -278,12 +270,18 @@ def _reads_dates(pattern: str) -> bool:
     return read.date() == first.date()
 
 
-_TEXTS: Final[dict[Any, Callable[[str], str]]] = {
-    Name: _name_fault,
-    Character: _character_fault,
-    Mark: _mark_fault,
-    Encoding: _encoding_fault,
-    DateFormat: _date_format_fault,
+_SCALARS: Final[dict[Any, Callable[[Any], Any]]] = {
+    str: _text,
+    bool: _boolean,
+    Name: _name,
+    Character: _character,
+    Mark: _mark,
+    Encoding: _encoding,
+    DateFormat: _date_format,
+    LedgerNumber: partial(_integer, 1, 2**32 - 1),
+    Code: partial(_integer, 1, 2**16 - 1),
+    Scale: partial(_integer, 0, SCALE_MAX),
+    AccountId: partial(_integer, 1, AMOUNT_MAX - 1),
 }
 
 
