@@ -210,7 +210,7 @@ def test_following_ends_when_nothing_comes(path: Path, ledger: Ledger) -> None:
 @pytest.mark.parametrize("name", ["", "a b", "../up", "a-1", "ledger", "é"])
 def test_a_name_that_is_no_file_name_is_refused(path: Path, ledger: Ledger, name: str) -> None:
     """The name becomes part of a file name, and the ledger's own is taken."""
-    with pytest.raises(InvalidField, match="no fit name"):
+    with pytest.raises(InvalidField, match="cannot name a projection"):
         Runner(path, TurnoverByCode(name=name))
 
 
