@@ -40,7 +40,6 @@ from nostro.projections.ledger.request_thread import Call, RequestThread
 
 __all__ = [
     "AMOUNT_MAX",
-    "Client",
     "ClientAsync",
     "ClientClosedError",
     "ClientEvictedError",
@@ -51,7 +50,6 @@ __all__ = [
     "TooMuchDataError",
     "configure_logging",
     "id",
-    "log_handler",
 ]
 
 logger: Final = logging.getLogger("tigerbeetle")

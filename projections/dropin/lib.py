@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 from typing import Final, Self
 
+__all__ = ["IntegerOverflowError", "NativeError", "c_uint128", "validate_uint"]
+
 _MASK_64: Final = 2**64 - 1
 
 

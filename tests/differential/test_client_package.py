@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-import nostro.projections.dropin as ours
+import nostro.dropin as ours
 from tests.client_arguments import ADDRESSES, ADDRESSES_INVALID, ADDRESSES_TOO_MANY, calls
 
 OWN_OF_THE_NATIVE_LIBRARY: Final = {

@@ -28,13 +28,13 @@ CONFTEST: Final = """
 import sys
 import time
 
-import nostro.projections.dropin
+import nostro.dropin
 import pytest
 from nostro import Ledger
 
-for name in ("", ".bindings", ".client", ".lib"):
-    module = sys.modules["nostro.projections.dropin" + name]
-    sys.modules["tigerbeetle" + name] = module
+sys.modules["tigerbeetle"] = nostro.dropin
+for name in ("bindings", "client", "lib"):
+    sys.modules["tigerbeetle." + name] = getattr(nostro.dropin, name)
 
 
 @pytest.fixture(autouse=True)

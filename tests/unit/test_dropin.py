@@ -19,7 +19,6 @@ import pytest
 
 import nostro.dropin as tigerbeetle
 from nostro import Ledger, LedgerLocked, journal
-from nostro.projections import dropin
 from nostro.projections.dropin.bindings import tb_client_init_parameters
 from nostro.projections.dropin.requests import BATCH_EVENTS_MAX
 from nostro.projections.dropin.shared import open_ledgers
@@ -496,7 +495,7 @@ def test_every_odd_argument_is_answered_or_refused_in_a_known_way(
 ) -> None:
     """No argument makes the ledger's own errors show, and none leaves a request under way."""
     known = {"IntegerOverflowError", "TooMuchDataError", "TypeError", "AttributeError"}
-    for method, argument in calls(dropin):
+    for method, argument in calls(tigerbeetle):
         raised = None
         try:
             getattr(client, method)(argument)
