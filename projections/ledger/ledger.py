@@ -6,13 +6,12 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 
 from nostro.journal.errors import (
     InvalidField,
@@ -29,19 +28,15 @@ from nostro.journal.model import (
     Account,
     AccountBalance,
     AccountFilter,
-    CreateAccountResult,
-    CreateTransferResult,
     QueryFilter,
     Rows,
     Transfer,
 )
 from nostro.journal.rows import (
-    account_rows,
     accounts_from_bytes,
     accounts_from_rows,
     check_ids,
     copy_rows,
-    transfer_rows,
     transfers_from_rows,
 )
 from nostro.journal.storage.directory import Directory, require_ledger
@@ -61,15 +56,9 @@ from nostro.projections.indexes.posting_index import PostingView
 from nostro.projections.indexes.reservation_index import ReservationView
 from nostro.projections.ledger.mirroring import backend, configured, start_mirror
 from nostro.projections.ledger.past import PastLedger
-from nostro.projections.pipeline.answers import (
-    TransferWithBalances,
-    account_results,
-    check_balances,
-    transfer_results,
-    with_balances,
-)
 from nostro.projections.pipeline.combining_queue import CombiningQueue
-from nostro.projections.pipeline.create_request import CreateRequest
+from nostro.projections.pipeline.create_methods import CreateMethods
+from nostro.projections.pipeline.create_request import CreateRequest, create_request
 from nostro.projections.pipeline.pipeline import Pipeline
 from nostro.projections.pipeline.signals import uninterrupted
 from nostro.projections.queries.change_events import ChangeEvent, change_events
@@ -80,7 +69,6 @@ from nostro.projections.queries.index_search import (
     select_transfers,
 )
 from nostro.projections.queries.past_balances import PastPoint, past_accounts
-from nostro.projections.rules.posting import AppliedTransfer
 from nostro.projections.rules.values import HISTORY
 from nostro.projections.state.archive import Archive
 
@@ -103,7 +91,7 @@ class OpenReport:
     seconds: float
 
 
-class Ledger:
+class Ledger(CreateMethods):
     """A double-entry ledger in a directory. Thread-safe; use :meth:`open`.
 
     Methods, arguments, results and statuses are those of TigerBeetle's synchronous client.
@@ -248,83 +236,8 @@ class Ledger:
 
     # --- writing ---
 
-    @overload
-    def create_accounts(self, accounts: Sequence[Account]) -> list[CreateAccountResult]: ...
-    @overload
-    def create_accounts(self, accounts: Rows) -> npt.NDArray[np.void]: ...
-    def create_accounts(
-        self, accounts: Sequence[Account] | Rows
-    ) -> list[CreateAccountResult] | npt.NDArray[np.void]:
-        """Create accounts; returns one result for each, in order, once they are durable.
-
-        Args:
-            accounts: a list, or ``ACCOUNT[n]``, which returns ``CREATE_RESULT[n]``.
-
-        Raises:
-            InvalidField, BatchTooLarge: nothing was created.
-            JournalFull: the disk is full; nothing was created, and the ledger stays usable.
-            WriterPoisoned: the disk failed; reopen, and look the ids up.
-        """
-        answer: list[CreateAccountResult] | npt.NDArray[np.void]
-        answer = self.create(self.accounts_request(accounts))
-        return answer
-
-    @overload
-    def create_transfers(
-        self, transfers: Sequence[Transfer], *, balances: Literal[False] = False
-    ) -> list[CreateTransferResult]: ...
-    @overload
-    def create_transfers(
-        self, transfers: Sequence[Transfer], *, balances: Literal[True]
-    ) -> list[TransferWithBalances]: ...
-    @overload
-    def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
-    def create_transfers(
-        self, transfers: Sequence[Transfer] | Rows, *, balances: bool = False
-    ) -> Sequence[CreateTransferResult] | npt.NDArray[np.void]:
-        """Create transfers; returns one result for each, in order, once they are durable.
-
-        Args:
-            transfers: a list, or ``TRANSFER[n]``, which returns ``CREATE_RESULT[n]``.
-            balances: return :class:`TransferWithBalances` for each of a list of transfers: the
-                balances of both accounts just after it.
-
-        Raises:
-            InvalidField, BatchTooLarge: nothing was created.
-            JournalFull: the disk is full; nothing was created, and the ledger stays usable.
-            WriterPoisoned: the disk failed; reopen, and look the ids up.
-        """
-        answer: Sequence[CreateTransferResult] | npt.NDArray[np.void]
-        answer = self.create(self.transfers_request(transfers, balances=balances))
-        return answer
-
-    # The steps of a request, for callers that send many.
-
-    def accounts_request(self, accounts: Sequence[Account] | Rows) -> CreateRequest:
-        """The request of :meth:`create_accounts`; raises its InvalidField and BatchTooLarge."""
-        rows = account_rows(accounts)
-        return CreateRequest(
-            RecordKind.ACCOUNTS, rows, None if isinstance(accounts, np.ndarray) else account_results
-        )
-
-    def transfers_request(
-        self, transfers: Sequence[Transfer] | Rows, *, balances: bool = False
-    ) -> CreateRequest:
-        """The request of :meth:`create_transfers`; raises its InvalidField and BatchTooLarge."""
-        rows = transfer_rows(transfers)
-        check_balances(transfers, balances=balances)
-        if isinstance(transfers, np.ndarray):
-            return CreateRequest(RecordKind.TRANSFERS, rows)
-        if not balances:
-            return CreateRequest(RecordKind.TRANSFERS, rows, transfer_results)
-        applied: list[AppliedTransfer] = []
-        return CreateRequest(
-            RecordKind.TRANSFERS, rows,
-            lambda results: with_balances(
-                results, ((one.debit.balances(), one.credit.balances()) for one in applied)
-            ),
-            applied,
-        )  # fmt: skip
+    def _create(self, kind: RecordKind, events: Any, *, balances: bool) -> Any:
+        return self.create(create_request(kind, events, balances=balances))
 
     def carry_out(self, request: CreateRequest) -> None:
         """Return once the request has its answer, durable, or an error.

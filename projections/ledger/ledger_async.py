@@ -5,38 +5,20 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Concatenate,
-    Final,
-    Literal,
-    ParamSpec,
-    Self,
-    TypeVar,
-    overload,
-)
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from nostro.journal.errors import LedgerClosed
-from nostro.journal.model import (
-    Account,
-    CreateAccountResult,
-    CreateTransferResult,
-    Rows,
-    Transfer,
-)
+from nostro.journal.format.codec import RecordKind
+from nostro.journal.model import Account
 from nostro.projections.ledger.ledger import Ledger, OpenReport
 from nostro.projections.ledger.past import PastLedger
 from nostro.projections.ledger.request_thread import RequestThread
-from nostro.projections.pipeline.answers import TransferWithBalances
-from nostro.projections.pipeline.create_request import CreateRequest
+from nostro.projections.pipeline.create_methods import AsyncCreateMethods
+from nostro.projections.pipeline.create_request import create_request
 from nostro.projections.queries.change_events import ChangeEvent
 
 if TYPE_CHECKING:
@@ -63,7 +45,7 @@ def _in_pool(
     return coroutine
 
 
-class AsyncLedger:
+class AsyncLedger(AsyncCreateMethods):
     """A :class:`Ledger` whose methods are awaited. Use :meth:`open`.
 
     One thread carries out the requests that create, in the order of their calls. Requests that
@@ -90,28 +72,6 @@ class AsyncLedger:
         self._closed = False
         self._thread = RequestThread("nostro-create", ledger)
         self._following: set[threading.Event] = set()
-
-    @overload
-    async def create_accounts(self, accounts: Sequence[Account]) -> list[CreateAccountResult]: ...
-    @overload
-    async def create_accounts(self, accounts: Rows) -> npt.NDArray[np.void]: ...
-    async def create_accounts(self, accounts: Any) -> Any:
-        """See :meth:`Ledger.create_accounts`."""
-        return await self._create(self._ledger.accounts_request(accounts))
-
-    @overload
-    async def create_transfers(
-        self, transfers: Sequence[Transfer], *, balances: Literal[False] = False
-    ) -> list[CreateTransferResult]: ...
-    @overload
-    async def create_transfers(
-        self, transfers: Sequence[Transfer], *, balances: Literal[True]
-    ) -> list[TransferWithBalances]: ...
-    @overload
-    async def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
-    async def create_transfers(self, transfers: Any, *, balances: bool = False) -> Any:
-        """See :meth:`Ledger.create_transfers`."""
-        return await self._create(self._ledger.transfers_request(transfers, balances=balances))
 
     async def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
         """See :meth:`Ledger.lookup_accounts`. Answers at once, from memory."""
@@ -220,7 +180,8 @@ class AsyncLedger:
             raise LedgerClosed(self._ledger.path)
         return await asyncio.get_running_loop().run_in_executor(self._pool, function)
 
-    async def _create(self, request: CreateRequest) -> Any:
+    async def _create(self, kind: RecordKind, events: Any, *, balances: bool) -> Any:
+        request = create_request(kind, events, balances=balances)
         if self._closed:
             raise LedgerClosed(self._ledger.path)
         return await self._thread.put(request).future

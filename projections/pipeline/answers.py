@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable
-from typing import Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from nostro.journal.errors import InvalidField
+from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import (
     AccountBalance,
     CreateAccountResult,
     CreateAccountStatus,
     CreateTransferResult,
     CreateTransferStatus,
+    Rows,
 )
+from nostro.journal.rows import account_rows, transfer_rows
 
 Balances: TypeAlias = tuple[int, int, int, int]
 """Debits pending and posted, credits pending and posted."""
@@ -43,14 +46,23 @@ def results_as(
     ]
 
 
-account_results: Final = results_as(CreateAccountResult, CreateAccountStatus)
-transfer_results: Final = results_as(CreateTransferResult, CreateTransferStatus)
+RESULTS: Final[dict[RecordKind, Callable[[npt.NDArray[np.void]], list[Any]]]] = {
+    RecordKind.ACCOUNTS: results_as(CreateAccountResult, CreateAccountStatus),
+    RecordKind.TRANSFERS: results_as(CreateTransferResult, CreateTransferStatus),
+}
+"""Makes the results of ``CREATE_RESULT[n]``, for each kind of request."""
 
 
-def check_balances(transfers: object, *, balances: bool) -> None:
-    """Raises InvalidField when rows are to be answered with balances."""
-    if balances and isinstance(transfers, np.ndarray):
+def event_rows(kind: RecordKind, events: Any, *, balances: bool) -> Rows:
+    """``ACCOUNT[n]`` or ``TRANSFER[n]`` of a request.
+
+    Raises:
+        InvalidField, BatchTooLarge: it is not such a request, or asks for rows with balances.
+    """
+    rows = account_rows(events) if kind is RecordKind.ACCOUNTS else transfer_rows(events)
+    if balances and isinstance(events, np.ndarray):
         raise InvalidField("balances", balances, "needs a list of transfers, not an array")
+    return rows
 
 
 def with_balances(

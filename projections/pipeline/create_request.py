@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import MESSAGE_EVENTS_MAX, AccountFlags, Rows, TransferFlags
+from nostro.projections.pipeline.answers import RESULTS, event_rows, with_balances
 from nostro.projections.rules.posting import AppliedTransfer
 
 JOINED_ROWS_MAX: Final = MESSAGE_EVENTS_MAX
@@ -89,6 +90,25 @@ class CreateRequest:
         if self.in_objects is None:
             return self.results
         return self.in_objects(self.results) if self._answer is None else self._answer
+
+
+def create_request(kind: RecordKind, events: Any, *, balances: bool) -> CreateRequest:
+    """The request to create ``events``: objects, or rows that are answered with rows.
+
+    Raises:
+        InvalidField, BatchTooLarge: see :func:`event_rows`.
+    """
+    rows = event_rows(kind, events, balances=balances)
+    if not balances:
+        return CreateRequest(kind, rows, None if isinstance(events, np.ndarray) else RESULTS[kind])
+    applied: list[AppliedTransfer] = []
+    return CreateRequest(
+        kind, rows,
+        lambda results: with_balances(
+            results, ((one.debit.balances(), one.credit.balances()) for one in applied)
+        ),
+        applied,
+    )  # fmt: skip
 
 
 def take_joined(line: deque[CreateRequest]) -> CreateRequest:

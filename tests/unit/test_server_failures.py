@@ -84,7 +84,7 @@ def test_our_own_bug_is_logged_and_not_shown(
         raise RuntimeError("a secret")
 
     with served(tmp_path / "ledger") as it:
-        monkeypatch.setattr(it.ledger._ledger, "transfers_request", fail)
+        monkeypatch.setattr(it.ledger, "create_transfers", fail)
         error = it.refused("POST", "/transfers", [])
         assert it.good("GET", "/health")["status"] == "ok"
     assert (error["status"], error["type"], error["outcome"]) == (500, "internal", "unknown")

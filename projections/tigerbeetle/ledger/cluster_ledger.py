@@ -6,25 +6,14 @@ when a request had to be sent again.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, Literal, Self, overload
+from collections.abc import Callable, Iterator
+from typing import Any, Concatenate, Final, ParamSpec, Self
 
-import numpy as np
-import numpy.typing as npt
-
-from nostro.journal.model import (
-    Account,
-    AccountBalance,
-    AccountFilter,
-    CreateAccountResult,
-    CreateTransferResult,
-    QueryFilter,
-    Rows,
-    Transfer,
-)
-from nostro.projections.pipeline.answers import TransferWithBalances
+from nostro.journal.format.codec import RecordKind
+from nostro.projections.pipeline.create_methods import CreateMethods
 from nostro.projections.queries.change_events import ChangeEvent, check_reading
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
 from nostro.projections.tigerbeetle.ledger.change_reading import ChangeReading
@@ -36,13 +25,27 @@ from nostro.projections.tigerbeetle.session.pool import SessionPool
 from nostro.projections.tigerbeetle.session.retrying_client import RetryingClient
 from nostro.projections.tigerbeetle.session.session import Connect
 
+P = ParamSpec("P")
+
 SESSIONS: Final = 4
 """A cluster keeps 64 for all of its clients."""
 ATTEMPTS_MAX: Final = 3
 _log: Final = logging.getLogger("nostro")
 
 
-class ClusterLedger:
+def _blocking(
+    method: Callable[Concatenate[Requests, P], Effects[T]],
+) -> Callable[Concatenate[ClusterLedger, P], T]:
+    """A method of :class:`Requests` that waits for its answer in the calling thread."""
+
+    @functools.wraps(method)
+    def blocking(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return run(method(self.requests, *args, **kwargs), self.pool.closed.wait)
+
+    return blocking
+
+
+class ClusterLedger(CreateMethods):
     """A ledger in a TigerBeetle cluster. Thread-safe; use :meth:`open`.
 
     Methods, arguments, results and statuses are those of :class:`~projections.Ledger`.
@@ -95,85 +98,17 @@ class ClusterLedger:
         self.requests = requests
         """The same methods as effects, for callers that wait in another way."""
 
-    # --- writing ---
-
-    @overload
-    def create_accounts(self, accounts: Sequence[Account]) -> list[CreateAccountResult]: ...
-    @overload
-    def create_accounts(self, accounts: Rows) -> npt.NDArray[np.void]: ...
-    def create_accounts(
-        self, accounts: Sequence[Account] | Rows
-    ) -> list[CreateAccountResult] | npt.NDArray[np.void]:
-        """Create accounts; the answer has one result for each, in order.
-
-        Args:
-            accounts: a list, or ``ACCOUNT[n]``, which is answered with ``CREATE_RESULT[n]``. A
-                request that exceeds one message is sent in several, one after another.
-
-        Raises:
-            InvalidField, BatchTooLarge, ChainTooLong: nothing was created.
-            OutcomeUnknown: no answer; it names the ids that may or may not have been created.
-        """
-        return self._run(self.requests.create_accounts(accounts))
-
-    @overload
-    def create_transfers(
-        self, transfers: Sequence[Transfer], *, balances: Literal[False] = False
-    ) -> list[CreateTransferResult]: ...
-    @overload
-    def create_transfers(
-        self, transfers: Sequence[Transfer], *, balances: Literal[True]
-    ) -> list[TransferWithBalances]: ...
-    @overload
-    def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
-    def create_transfers(
-        self, transfers: Sequence[Transfer] | Rows, *, balances: bool = False
-    ) -> Sequence[CreateTransferResult] | npt.NDArray[np.void]:
-        """Create transfers; the answer has one result for each, in order.
-
-        Args:
-            transfers: a list, or ``TRANSFER[n]``, which is answered with ``CREATE_RESULT[n]``. A
-                request that exceeds one message is sent in several, one after another, no chain
-                cut. Other requests may come in between: only a chain is atomic.
-            balances: answer with :class:`~projections.TransferWithBalances`, as :class:`Ledger`
-                does. The balances are read afterwards, from the change events of the transfers,
-                which hold them as they were just then.
-
-        Raises:
-            InvalidField, BatchTooLarge, ChainTooLong: nothing was created.
-            OutcomeUnknown: no answer; it names the ids that may or may not have been created.
-            BalancesUnknown: an OutcomeUnknown where only the balances got no answer.
-        """
-        return self._run(self.requests.create_transfers(transfers, balances=balances))
+    def _create(self, kind: RecordKind, events: Any, *, balances: bool) -> Any:
+        return self._run(self.requests.create(kind, events, balances=balances))
 
     # --- reading ---
 
-    def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
-        """The accounts that exist, with their balances, in the order asked for."""
-        return self._run(self.requests.lookup_accounts(ids))
-
-    def lookup_transfers(self, ids: Iterable[int]) -> list[Transfer]:
-        """The transfers that exist, in the order asked for."""
-        return self._run(self.requests.lookup_transfers(ids))
-
-    def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
-        """The transfers of one account, by time; see :meth:`Ledger.get_account_transfers`.
-
-        A result that exceeds one reply is read in several requests, as with every query.
-        """
-        return self._run(self.requests.get_account_transfers(filter))
-
-    def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
-        """See :meth:`Ledger.get_account_balances`."""
-        return self._run(self.requests.get_account_balances(filter))
-
-    def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
-        """See :meth:`Ledger.query_accounts`. The balances of each reply are of its own time."""
-        return self._run(self.requests.query_accounts(query_filter))
-
-    def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
-        """See :meth:`Ledger.query_transfers`."""
-        return self._run(self.requests.query_transfers(query_filter))
+    lookup_accounts = _blocking(Requests.lookup_accounts)
+    lookup_transfers = _blocking(Requests.lookup_transfers)
+    get_account_transfers = _blocking(Requests.get_account_transfers)
+    get_account_balances = _blocking(Requests.get_account_balances)
+    query_accounts = _blocking(Requests.query_accounts)
+    query_transfers = _blocking(Requests.query_transfers)
 
     def get_change_events(
         self,

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from typing import Any, Literal, Self, overload
+import functools
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, Self
 
-import numpy as np
-import numpy.typing as npt
-
-from nostro.journal.model import (
-    Account,
-    AccountBalance,
-    AccountFilter,
-    CreateAccountResult,
-    CreateTransferResult,
-    QueryFilter,
-    Rows,
-    Transfer,
-)
-from nostro.projections.pipeline.answers import TransferWithBalances
+from nostro.journal.format.codec import RecordKind
+from nostro.projections.pipeline.create_methods import AsyncCreateMethods
 from nostro.projections.queries.change_events import ChangeEvent, check_reading
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
 from nostro.projections.tigerbeetle.ledger.cluster_ledger import ClusterLedger
-from nostro.projections.tigerbeetle.session.effects import run_async
+from nostro.projections.tigerbeetle.ledger.requests import Requests
+from nostro.projections.tigerbeetle.session.effects import Effects, T, run_async
+
+P = ParamSpec("P")
 
 
-class AsyncClusterLedger:
+def _awaited(
+    method: Callable[Concatenate[Requests, P], Effects[T]],
+) -> Callable[Concatenate[AsyncClusterLedger, P], Coroutine[Any, Any, T]]:
+    """A method of :class:`Requests` that waits for its answer in the running task."""
+
+    @functools.wraps(method)
+    async def coroutine(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await run_async(method(self._ledger.requests, *args, **kwargs))
+
+    return coroutine
+
+
+class AsyncClusterLedger(AsyncCreateMethods):
     """A :class:`ClusterLedger` whose methods are awaited. Use :meth:`open`.
 
     A task that is cancelled leaves its request in flight.
@@ -45,52 +49,15 @@ class AsyncClusterLedger:
     def __init__(self, ledger: ClusterLedger) -> None:
         self._ledger = ledger
 
-    @overload
-    async def create_accounts(self, accounts: Sequence[Account]) -> list[CreateAccountResult]: ...
-    @overload
-    async def create_accounts(self, accounts: Rows) -> npt.NDArray[np.void]: ...
-    async def create_accounts(self, accounts: Any) -> Any:
-        """See :meth:`ClusterLedger.create_accounts`."""
-        return await run_async(self._ledger.requests.create_accounts(accounts))
+    async def _create(self, kind: RecordKind, events: Any, *, balances: bool) -> Any:
+        return await run_async(self._ledger.requests.create(kind, events, balances=balances))
 
-    @overload
-    async def create_transfers(
-        self, transfers: Sequence[Transfer], *, balances: Literal[False] = False
-    ) -> list[CreateTransferResult]: ...
-    @overload
-    async def create_transfers(
-        self, transfers: Sequence[Transfer], *, balances: Literal[True]
-    ) -> list[TransferWithBalances]: ...
-    @overload
-    async def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
-    async def create_transfers(self, transfers: Any, *, balances: bool = False) -> Any:
-        """See :meth:`ClusterLedger.create_transfers`."""
-        effects = self._ledger.requests.create_transfers(transfers, balances=balances)
-        return await run_async(effects)
-
-    async def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
-        """See :meth:`ClusterLedger.lookup_accounts`."""
-        return await run_async(self._ledger.requests.lookup_accounts(ids))
-
-    async def lookup_transfers(self, ids: Iterable[int]) -> list[Transfer]:
-        """See :meth:`ClusterLedger.lookup_transfers`."""
-        return await run_async(self._ledger.requests.lookup_transfers(ids))
-
-    async def get_account_transfers(self, filter: AccountFilter) -> list[Transfer]:
-        """See :meth:`ClusterLedger.get_account_transfers`."""
-        return await run_async(self._ledger.requests.get_account_transfers(filter))
-
-    async def get_account_balances(self, filter: AccountFilter) -> list[AccountBalance]:
-        """See :meth:`ClusterLedger.get_account_balances`."""
-        return await run_async(self._ledger.requests.get_account_balances(filter))
-
-    async def query_accounts(self, query_filter: QueryFilter) -> list[Account]:
-        """See :meth:`ClusterLedger.query_accounts`."""
-        return await run_async(self._ledger.requests.query_accounts(query_filter))
-
-    async def query_transfers(self, query_filter: QueryFilter) -> list[Transfer]:
-        """See :meth:`ClusterLedger.query_transfers`."""
-        return await run_async(self._ledger.requests.query_transfers(query_filter))
+    lookup_accounts = _awaited(Requests.lookup_accounts)
+    lookup_transfers = _awaited(Requests.lookup_transfers)
+    get_account_transfers = _awaited(Requests.get_account_transfers)
+    get_account_balances = _awaited(Requests.get_account_balances)
+    query_accounts = _awaited(Requests.query_accounts)
+    query_transfers = _awaited(Requests.query_transfers)
 
     async def get_change_events(
         self,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,26 +15,16 @@ from nostro.journal.model import (
     Account,
     AccountBalance,
     AccountFilter,
-    CreateAccountResult,
-    CreateTransferResult,
     QueryFilter,
     Rows,
     Transfer,
 )
 from nostro.journal.rows import (
-    account_rows,
     accounts_from_rows,
     check_ids,
-    transfer_rows,
     transfers_from_rows,
 )
-from nostro.projections.pipeline.answers import (
-    Balances,
-    account_results,
-    check_balances,
-    transfer_results,
-    with_balances,
-)
+from nostro.projections.pipeline.answers import RESULTS, Balances, event_rows, with_balances
 from nostro.projections.queries.filters import Selection, account_selection, query_selection
 from nostro.projections.tigerbeetle.errors import BalancesUnknown, ClusterError, SessionClosed
 from nostro.projections.tigerbeetle.ledger.change_reading import ChangeReading, balances_after
@@ -62,51 +52,50 @@ class Requests:
         """Nothing, once the cluster has answered."""
         yield from look_up(self._client, Operation.LOOKUP_ACCOUNTS, [1], ACCOUNT)
 
-    def create_accounts(
-        self, accounts: Sequence[Account] | Rows
-    ) -> Effects[list[CreateAccountResult] | Rows]:
-        results = yield from create(self._client, RecordKind.ACCOUNTS, account_rows(accounts))
-        return results if isinstance(accounts, np.ndarray) else account_results(results)
-
-    def create_transfers(
-        self, transfers: Sequence[Transfer] | Rows, *, balances: bool = False
-    ) -> Effects[Sequence[CreateTransferResult] | Rows]:
-        rows = transfer_rows(transfers)
-        check_balances(transfers, balances=balances)
-        results = yield from create(self._client, RecordKind.TRANSFERS, rows)
-        if isinstance(transfers, np.ndarray):
-            return results
-        if not balances:
-            return transfer_results(results)
-        return with_balances(results, (yield from self._balances_after(results)))
+    def create(self, kind: RecordKind, events: Any, *, balances: bool) -> Effects[Any]:
+        """The answer to :meth:`CreateMethods.create_accounts` or ``create_transfers``."""
+        rows = event_rows(kind, events, balances=balances)
+        results = yield from create(self._client, kind, rows)
+        if balances:
+            return with_balances(results, (yield from self._balances_after(results)))
+        return results if isinstance(events, np.ndarray) else RESULTS[kind](results)
 
     def lookup_accounts(self, ids: Iterable[int]) -> Effects[list[Account]]:
+        """The accounts that exist, with their balances, in the order asked for."""
         wanted = check_ids(ids)
         rows = yield from look_up(self._client, Operation.LOOKUP_ACCOUNTS, wanted, ACCOUNT)
         return accounts_from_rows(rows)
 
     def lookup_transfers(self, ids: Iterable[int]) -> Effects[list[Transfer]]:
+        """The transfers that exist, in the order asked for."""
         wanted = check_ids(ids)
         rows = yield from look_up(self._client, Operation.LOOKUP_TRANSFERS, wanted, TRANSFER)
         return transfers_from_rows(rows)
 
     def get_account_transfers(self, filter: AccountFilter) -> Effects[list[Transfer]]:
+        """The transfers of one account, by time; see :meth:`Ledger.get_account_transfers`.
+
+        A result that exceeds one reply is read in several requests, as with every query.
+        """
         return self._select(
             Operation.GET_ACCOUNT_TRANSFERS, account_selection(filter), TRANSFER,
             transfers_from_rows,
         )  # fmt: skip
 
     def get_account_balances(self, filter: AccountFilter) -> Effects[list[AccountBalance]]:
+        """See :meth:`Ledger.get_account_balances`."""
         return self._select(
             Operation.GET_ACCOUNT_BALANCES, account_selection(filter), ACCOUNT_BALANCE,
             balances_from_rows,
         )  # fmt: skip
 
     def query_accounts(self, query_filter: QueryFilter) -> Effects[list[Account]]:
+        """See :meth:`Ledger.query_accounts`. The balances of each reply are of its own time."""
         selection = query_selection(query_filter)
         return self._select(Operation.QUERY_ACCOUNTS, selection, ACCOUNT, accounts_from_rows)
 
     def query_transfers(self, query_filter: QueryFilter) -> Effects[list[Transfer]]:
+        """See :meth:`Ledger.query_transfers`."""
         selection = query_selection(query_filter)
         return self._select(Operation.QUERY_TRANSFERS, selection, TRANSFER, transfers_from_rows)
 
