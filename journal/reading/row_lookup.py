@@ -13,7 +13,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -121,8 +121,9 @@ class TransferLookup:
         try:
             yield opened
         finally:
-            for fd in opened.values():
-                self._storage.close(fd)
+            with ExitStack() as closing:  # each is closed, whatever the others report
+                for fd in opened.values():
+                    closing.callback(self._storage.close, fd)
 
     def _segment(self, path: Path, segments: dict[Path, int]) -> int:
         fd = segments.get(path)

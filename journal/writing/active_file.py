@@ -37,8 +37,12 @@ class ActiveFile:
         self.operation = "opening"
         """What was last asked of the system: names the culprit when it fails."""
         self._fd = storage.open_write(active.path)
+        try:
+            self._allocated_bytes = storage.size(self._fd)
+        except BaseException:
+            storage.close(self._fd)
+            raise
         self.end_bytes = self._written_bytes = recovered.place.offset_bytes
-        self._allocated_bytes = storage.size(self._fd)
         self._begun: bytes | None = None
         self._failure: OSError | None = None
         self._hash = hashlib.sha256()

@@ -142,18 +142,22 @@ class Indexes:
 
 
 def _load(stack: RunStack[Any], files: RunFiles, ends_at: Callable[[int, bytes], bool]) -> None:
-    found = _sound_runs(stack, files)
-    for run in sorted(found, key=lambda run: (run.span.position_first, -run.span.position_last)):
-        span = run.span
-        if span.position_first == stack.position + 1 and ends_at(
-            span.position_last, span.frame_sha256
-        ):
-            stack.append(run, stored=True)
+    found: dict[str, Any] = {}
+    try:
+        _read_sound(stack, files, found)
+        spans = {name: run.span for name, run in found.items()}
+        for name in sorted(spans, key=lambda n: (spans[n].position_first, -len(spans[n]))):
+            span = spans[name]
+            if span.position_first == stack.position + 1 and ends_at(
+                span.position_last, span.frame_sha256
+            ):
+                stack.append(found[name], stored=True)
+    finally:
+        found.clear()  # else mapped until an error is forgotten
 
 
-def _sound_runs(stack: RunStack[R], files: RunFiles) -> list[R]:
-    """Those in files. One that is damaged is left out: it is made from the journal again."""
-    found: dict[str, R] = {}
+def _read_sound(stack: RunStack[R], files: RunFiles, found: dict[str, R]) -> None:
+    """Read those in files. One that is damaged is left out: it is made from the journal again."""
     for _ in range(_LISTINGS_MAX):
         vanished = False
         for name in files.names(stack.kind.suffix):
@@ -166,4 +170,3 @@ def _sound_runs(stack: RunStack[R], files: RunFiles) -> list[R]:
                     continue
         if not vanished:
             break
-    return list(found.values())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import os
 import random
 import shutil
@@ -24,7 +23,7 @@ from nostro.journal.upkeep.verification import verify
 from nostro.journal.writing import writer as writer_module
 from nostro.projections.checkpoints.audit import audit
 from nostro.projections.ledger.ledger import Ledger
-from tests.descriptors import open_descriptors
+from tests.descriptors import open_files
 from tests.figures import Figure
 from tests.ledgers import (
     ACCOUNTS,
@@ -169,8 +168,6 @@ def test_no_fault_in_a_ledgers_life_makes_an_answer_false(
     undisturbed, lived = life(NEVER)
     assert lived.acknowledged == promised + 2 * REQUESTS * SIZE
     assert undisturbed.calls > 50
-    gc.collect()  # what tests before this one left behind
-    before = open_descriptors()
     failing = operations_to_fail(undisturbed.calls, is_long)
     for fail_at in failing:
         storage, lived = life(fail_at)
@@ -187,8 +184,7 @@ def test_no_fault_in_a_ledgers_life_makes_an_answer_false(
             assert report.passed
             assert report.state_sha256 == state
             assert not list(path.rglob("*.tmp"))
-            gc.collect()  # an error's traceback may hold what was opened before it
-            assert open_descriptors() == before
+            assert not open_files(ram)
         except BaseException as error:
             error.add_note(f"operation {fail_at} failed: {storage.failed[:1]}, left in {path}")
             raise

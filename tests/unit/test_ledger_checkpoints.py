@@ -33,7 +33,7 @@ from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.checkpointer import STATE_REST
 from nostro.projections.state.ledger_state import LedgerState
 from tests.clocks import HandClock
-from tests.descriptors import open_descriptors
+from tests.descriptors import open_files
 from tests.disks import FullDisk
 from tests.ledgers import copy_while_open
 from tests.storages import RecordingStorage
@@ -406,13 +406,11 @@ def test_closing_lets_go_of_every_file(path: Path, ledger: Ledger, read_only: bo
     """Mapped indexes too, though the ledger object is kept; who still asks is told."""
     move(ledger, 1, 2, 3)
     ledger.close()
-    before = open_descriptors()
     again = Ledger.open(path, read_only=read_only)
     assert everything(again) == [1, 2, 3]
-    if before is not None:
-        assert open_descriptors() != before
+    assert open_files(path) != []
     again.close()
-    assert open_descriptors() == before
+    assert not open_files(path)
     with pytest.raises(LedgerClosed):
         again.lookup_transfers([1])
 
@@ -606,19 +604,21 @@ def test_pending_transfers_stand_where_their_statuses_say(change: dict[str, obje
         LedgerState.load(_state(change))
 
 
+@pytest.mark.parametrize(
+    "step", ["ledger.ledger.restore_state", "checkpoints.index_set.holds_frame"]
+)
 def test_an_opening_that_fails_lets_go_of_every_file(
-    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Of mapped indexes as well, while whoever asked still looks at the error."""
 
-    def damaged(*_: object, **__: object) -> None:
+    def damaged(*_: object, **__: object) -> bool:
         raise Damage(path, 0, "as if", 1)
 
     move(ledger, 1, 2, 3)
     ledger.close()
-    monkeypatch.setattr("nostro.projections.ledger.ledger.restore_state", damaged)
-    before = open_descriptors()
+    monkeypatch.setattr(f"nostro.projections.{step}", damaged)
     with pytest.raises(Damage) as caught:
         Ledger.open(path)
-    assert open_descriptors() == before
+    assert not open_files(path)
     assert caught.value.cause == "as if"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from nostro.journal.format.segment import SEGMENT_HEADER_BYTES
 from nostro.journal.model import TRANSFER, CreateTransferStatus, Rows
 from nostro.journal.reading.row_lookup import TransferLookup
 from nostro.journal.storage.files import Storage
+from tests.descriptors import open_files
 from tests.journals import open_writer, transfers
-from tests.storages import ObservedStorage, Operation
+from tests.storages import EIO, FaultyStorage, ObservedStorage, Operation
 
 COUNTS = (1, 3, 700, 0, 1_300, 1, 2 * BLOCK_ROWS)
 """Of transfers in a record; 0 is one domain event."""
@@ -84,6 +86,18 @@ def test_the_workload_has_what_it_is_for(path: Path) -> None:
     assert len(list((path / "segments").iterdir())) > 2
     assert sum(not it for it in TOOK_EFFECT) == 4
     assert not ROWS[704]["id"].any()
+
+
+def test_each_segment_is_closed_whatever_the_others_report(path: Path) -> None:
+    storage = FaultyStorage(1, EIO, for_ever=True, only=())
+    found = TransferLookup(path, storage)
+    everything = np.arange(1, len(ROWS) + 1)
+    found.rows(everything)
+    storage.only = {"close"}
+    with pytest.raises(OSError, match=os.strerror(EIO)):
+        found.rows(everything)
+    assert len(storage.failed) > 1
+    assert not open_files(path)
 
 
 @given(POSITIONS)

@@ -19,7 +19,7 @@ from nostro.journal.storage.files import (
     sweep_temporaries,
 )
 from nostro.journal.writing.writer import Writer
-from tests.descriptors import open_descriptors
+from tests.descriptors import open_files
 from tests.journals import commit, open_writer
 from tests.storages import CHANGES, EIO, ENOSPC, FaultyStorage, RecordingStorage
 
@@ -196,12 +196,12 @@ def test_a_sync_that_fails_is_reported(
 
     storage = Storage()
     fd = storage.create(tmp_path / "file")
-    before = open_descriptors()
+    before = open_files(tmp_path)
     monkeypatch.setattr(os, "fsync", failing)
     monkeypatch.setattr(os, "fdatasync", failing)
     with pytest.raises(OSError, match=os.strerror(EIO)):
         getattr(storage, call)(tmp_path if call == "sync_directory" else fd)
-    assert open_descriptors() == before
+    assert open_files(tmp_path) == before
     storage.close(fd)
 
 
