@@ -1,4 +1,7 @@
-"""What every test shares: Hypothesis's terms, that no cluster is configured, and figures told."""
+"""What every test shares: Hypothesis's terms, that no cluster is configured, and figures told.
+
+Also that a test gives back what it took.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,14 @@ import pytest
 from hypothesis import settings
 
 from tests.figures import figure, pytest_terminal_summary
+from tests.leaks import gives_back_what_it_took, pytest_runtest_makereport
 
-__all__ = ["figure", "pytest_terminal_summary"]
+__all__ = [
+    "figure",
+    "gives_back_what_it_took",
+    "pytest_runtest_makereport",
+    "pytest_terminal_summary",
+]
 
 for _name in ("TIGERBEETLE_CLUSTER_ID", "TIGERBEETLE_REPLICAS"):
     os.environ.pop(_name, None)  # else every ledger of every test would be mirrored

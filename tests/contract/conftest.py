@@ -27,7 +27,7 @@ collect_ignore: Final = [] if BINARY else ["test_lost_replies.py"]
 
 
 @pytest.fixture(
-    scope="session",
+    scope="package",
     params=[
         pytest.param(name, marks=[pytest.mark.slow] if name == "tigerbeetle" else [])
         for name in BACKENDS
@@ -36,7 +36,10 @@ collect_ignore: Final = [] if BINARY else ["test_lost_replies.py"]
 def ledger(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LedgerClient]:
-    """The same ledger for all tests of a backend, as starting a server takes long."""
+    """The same ledger for all tests of a backend, as starting a server takes long.
+
+    Nothing that it does in the background opens a file while one of them runs.
+    """
     path = tmp_path_factory.mktemp("contract")
     for opened in _opened(request.param, path):
         created = opened.create_accounts(ACCOUNTS)
@@ -46,7 +49,7 @@ def ledger(
 
 def _opened(backend: str, path: Path) -> Iterator[LedgerClient]:
     if backend == "journal":
-        with Ledger.open(path, mirror=None) as embedded:
+        with Ledger.open(path, checkpoint_seconds=3_600, mirror=None) as embedded:
             yield embedded
     elif backend == "simulated":
         with (
@@ -61,4 +64,5 @@ def _opened(backend: str, path: Path) -> Iterator[LedgerClient]:
                 timeout_seconds=STARTING_SECONDS, batch_events_max=DEVELOPMENT_EVENTS_MAX,
             )  # fmt: skip
             with ClusterLedger.open(real) as remote:
+                remote.pool.fill()
                 yield remote

@@ -197,6 +197,7 @@ def held(
     finally:
         storage.gate.set()
         merger.close()
+        index.stack.release()
 
 
 Fixture = tuple[TransferIndex, RunFiles, Held, Merger]

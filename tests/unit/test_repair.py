@@ -315,6 +315,7 @@ def test_a_sound_journal_is_not_repaired(sound: Sound, tmp_path: Path) -> None:
     path.write_bytes(content[: len(content) - 100])
     with pytest.raises(NothingToRepair):
         plan_repair(tmp_path / "torn")
+    writer.close()
     assert not (tmp_path / "new").exists()
 
 
