@@ -180,9 +180,9 @@ def test_what_is_no_request_is_refused_by_name(ledger: LedgerClient) -> None:
         ledger.create_transfers([attrs.evolve(good, amount=0.5)])
     with pytest.raises(InvalidField, match="does not fit in 16 bits"):
         ledger.create_accounts([Account(id=id(), ledger=1, code=2**16)])
-    with pytest.raises(InvalidField, match="no list of Transfer objects"):
+    with pytest.raises(InvalidField, match="must be a list of Transfer objects"):
         ledger.create_transfers(good)
-    with pytest.raises(InvalidField, match=r"is not journal\.TRANSFER"):
+    with pytest.raises(InvalidField, match=r"must be nostro\.TRANSFER"):
         ledger.create_transfers(np.zeros(1, ACCOUNT))
     with pytest.raises(BatchTooLarge):
         ledger.create_transfers(np.zeros(BATCH_EVENTS_MAX + 1, TRANSFER))
