@@ -193,7 +193,7 @@ def test_what_is_no_request_is_refused_by_name(ledger: LedgerClient) -> None:
     with pytest.raises(InvalidField, match="does not fit in 32 bits"):
         ledger.query_transfers(QueryFilter(limit=2**32))
     query: Any = QueryFilter()
-    with pytest.raises(InvalidField, match=r"is no journal\.AccountFilter"):
+    with pytest.raises(InvalidField, match="must be an instance of AccountFilter"):
         ledger.get_account_transfers(query)
 
 

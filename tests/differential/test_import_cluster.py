@@ -277,16 +277,17 @@ def test_an_import_that_is_killed_goes_on(
         client.transfers([attrs.evolve(plain, id=client.new_id()) for _ in range(250)])
     books = tmp_path / "books"
     program = (
-        "import sys, nostro.projections.tigerbeetle.importing.cluster_import as it\n"
-        "from nostro.tools.cli import main\n"
-        "it._ROWS = 300\n"
-        "sys.argv[0] = 'nostro'\n"
-        "main()\n"
+        "import sys\n"
+        "from nostro import Ledger\n"
+        "from nostro.projections.tigerbeetle.configuration import ClusterConfiguration\n"
+        "from nostro.projections.tigerbeetle.importing.cluster_import import ClusterImport\n"
+        "source = ClusterConfiguration.parse('0', sys.argv[2])\n"
+        "with ClusterImport(\n"
+        "    sys.argv[1], source, open_ledger=Ledger.open, span_transfers=300\n"
+        ") as importing:\n"
+        "    importing.run()\n"
     )
-    command = [
-        sys.executable, "-c", program, "import-cluster", str(books), "--quiet",
-        "--cluster-id", "0", "--replicas", source.replicas[0],
-    ]  # fmt: skip
+    command = [sys.executable, "-c", program, str(books), source.replicas[0]]
     positions: list[int] = []
     for _ in range(6):
         before = positions[-1] if positions else 0
