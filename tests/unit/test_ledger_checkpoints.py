@@ -605,7 +605,7 @@ def test_pending_transfers_stand_where_their_statuses_say(change: dict[str, obje
 
 
 @pytest.mark.parametrize(
-    "step", ["ledger.ledger.restore_state", "checkpoints.index_set.holds_frame"]
+    "step", ["checkpoints.restore.restore_state", "checkpoints.index_set.holds_frame"]
 )
 def test_an_opening_that_fails_lets_go_of_every_file(
     path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, step: str
