@@ -15,7 +15,7 @@ from nostro.journal.storage.files import replacing
 from nostro.projections.indexes.groups import Groups, are_sound, merge, merged_count
 from nostro.projections.indexes.run_file import Kind, RunWriter, Span, open_run
 from nostro.projections.indexes.run_stack import RunFiles
-from nostro.projections.indexes.totals import Totals, need_high_words
+from nostro.projections.indexes.running_totals import Totals, need_high_words
 
 _KEYS_AND_ENDS: Final = (np.dtype(np.uint64), np.dtype(np.uint32))
 _TOTALS: Final = (np.dtype(np.uint64), np.dtype(np.uint64))

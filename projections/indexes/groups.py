@@ -14,9 +14,9 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from nostro.projections.indexes.order import stable_order
 from nostro.projections.indexes.run_file import Column
-from nostro.projections.indexes.totals import EMPTY, Totals, join, running_totals
+from nostro.projections.indexes.running_totals import EMPTY, Totals, join, running_totals
+from nostro.projections.indexes.sort_order import stable_order
 
 PIECE: Final = 1 << 18
 """How many values are merged at a time."""

@@ -33,7 +33,7 @@ from nostro.projections.indexes.group_run import Columns, GroupFormat, GroupRun
 from nostro.projections.indexes.groups import Groups, group
 from nostro.projections.indexes.run_file import Column, Span
 from nostro.projections.indexes.run_stack import RunStack
-from nostro.projections.indexes.totals import EMPTY, Totals, join, running_totals, zeros
+from nostro.projections.indexes.running_totals import EMPTY, Totals, join, running_totals, zeros
 from nostro.projections.rules.posting import AccountSlots
 from nostro.projections.rules.values import PENDING, VOID
 from nostro.projections.state.u128 import Words

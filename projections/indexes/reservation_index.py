@@ -22,7 +22,7 @@ from nostro.projections.indexes.group_run import Columns, GroupFormat, GroupRun
 from nostro.projections.indexes.groups import Groups, group
 from nostro.projections.indexes.run_file import Span
 from nostro.projections.indexes.run_stack import RunStack
-from nostro.projections.indexes.totals import Totals, zeros
+from nostro.projections.indexes.running_totals import Totals, zeros
 from nostro.projections.state.reservations import Quantity, change_group
 from nostro.projections.state.u128 import Words
 

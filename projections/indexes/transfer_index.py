@@ -24,9 +24,9 @@ from nostro.journal.rows import u128_words
 from nostro.journal.storage.files import replacing
 from nostro.projections.indexes import id_filter
 from nostro.projections.indexes.groups import PIECE, stops
-from nostro.projections.indexes.order import order_of_pairs
 from nostro.projections.indexes.run_file import Kind, RunWriter, Span, open_run
 from nostro.projections.indexes.run_stack import RunFiles, RunStack
+from nostro.projections.indexes.sort_order import order_of_pairs
 from nostro.projections.state.id_map import MISSING, IdMap
 
 Column = npt.NDArray[np.uint64]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nostro.journal.model import TIMESTAMP_MAX, Rows
 from nostro.projections.indexes.posting_index import SIDES, PostingView
 from nostro.projections.indexes.reservation_index import ReservationView
-from nostro.projections.indexes.totals import Totals
+from nostro.projections.indexes.running_totals import Totals
 from nostro.projections.rules.values import CLOSED
 from nostro.projections.state.accounts import (
     CREDITS_PENDING,

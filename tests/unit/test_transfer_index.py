@@ -21,7 +21,7 @@ from nostro.projections.indexes import id_filter
 from nostro.projections.indexes.groups import Groups, are_sound
 from nostro.projections.indexes.run_file import RunWriter, Span, open_run
 from nostro.projections.indexes.run_stack import RunFiles
-from nostro.projections.indexes.totals import Totals
+from nostro.projections.indexes.running_totals import Totals
 from nostro.projections.indexes.transfer_index import IDS, Column, TransferIndex
 from tests.clocks import HandClock
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nostro.projections.indexes.order import order_of_pairs, stable_order
+from nostro.projections.indexes.sort_order import order_of_pairs, stable_order
 
 WORDS = st.one_of(
     st.integers(0, 3),
