@@ -97,7 +97,7 @@ class Trial:
         self.cluster = SimulatedCluster(
             lambda: self.scene.clock.now + SECOND - self.behind, count_max
         )
-        self.network = Network(self.cluster, chance, chance.choice((0.0, 0.02, 0.1, 0.3)))
+        self.network = Network(self.cluster, chance, chance.choice((0.0, 0.1, 0.25, 0.5)))
         self.stop = threading.Event()
         self.copies: list[Path] = []
         self.figures = Figures(seeds=1)
