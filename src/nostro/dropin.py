@@ -1,12 +1,4 @@
-"""TigerBeetle's Python client, release 0.17, on a ledger in a directory of this machine.
-
-A program written for the ``tigerbeetle`` package runs after changing one import::
-
-    import nostro.dropin as tigerbeetle
-
-Names, numbers, arguments, results and errors are the package's; :mod:`client` says where the data
-lies. docs/guides/dropin.md lists the differences.
-"""
+"""TigerBeetle's Python client on a local ledger: ``import nostro.dropin as tigerbeetle``."""
 
 from nostro.projections.dropin import bindings, client, lib
 from nostro.projections.dropin.bindings import *
