@@ -364,3 +364,13 @@ def test_a_given_id_needs_one_ledger(tmp_path: Path) -> None:
     text = text.replace("{ code = 20 }", "{ id = 5, code = 20 }")
     (problem,) = problems(tmp_path, text)
     assert problem.startswith("m.toml:25: an account belongs to one ledger: leave the id out")
+
+
+def test_a_rule_that_names_no_account_is_a_fault_like_any_other(tmp_path: Path) -> None:
+    """What is missing is said; nothing is guessed for it."""
+    text = MINIMAL.replace(
+        "[counter]", '[[counter.rules]]\nwhen = { kind = ["fee"] }\n\n[counter]', 1
+    )
+    assert text != MINIMAL
+    found = problems(tmp_path, text)
+    assert any("account is missing" in one for one in found), found

@@ -187,13 +187,13 @@ class Counters:
     default: str | None = None
 
     def faults(self) -> Iterator[Fault]:
-        named: list[tuple[tuple[str, ...], str]] = [
+        named: list[tuple[tuple[str, ...], str | None]] = [  # None: the file does not say
             (("rules", str(at), "account"), one.account) for at, one in enumerate(self.rules)
         ]
         if self.default is not None:
             named.append((("default",), self.default))
         for place, name in named:
-            if name not in self.accounts:
+            if name is not None and name not in self.accounts:
                 hint = nearest(name, self.accounts)
                 yield place, f"no counter account is named {name!r}{hint}"
         if not named:
