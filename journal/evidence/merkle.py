@@ -4,7 +4,7 @@ A leaf is SHA-256(0x00, entry), a node SHA-256(0x01, left, right). A tree of n l
 left the largest power of two below n, so a tree grows at its right edge only: whole subtrees never
 change, and joining neighbours level by level, an odd last one going up as it is, gives the root.
 
-Leaves are numbered from 0 here. Whoever checks a proof needs :func:`check_inclusion` or
+Leaves are numbered from 0 here. To check a proof you need :func:`check_inclusion` or
 :func:`check_consistency`, and no ledger.
 """
 

@@ -177,7 +177,9 @@ class EventTree:
         self._subtrees = bytes(roots)
         if not self._use_kept:
             return
-        with contextlib.suppress(OSError):  # whoever may not write here makes it again next time
+        with contextlib.suppress(
+            OSError
+        ):  # without permission to write, it is computed again next time
             tree_file.write_subtrees(
                 self._storage, self._reader.directory, self._reader, self._subtrees,
                 ledger_id=self.ledger_id,

@@ -1,9 +1,10 @@
 """HEAD: the witness of what was acknowledged. Pure functions, no I/O.
 
 The file HEAD holds two sectors. After each sync of the journal the older of the two is
-overwritten, before anybody is told that the group is durable; so HEAD never leads the journal, one
-slot is always whole, and whoever reads the journal may show everything up to HEAD. A slot;
-integers are little-endian::
+overwritten, before any caller gets an answer. So HEAD never leads the journal, one slot is always
+whole, and a reader may show everything up to HEAD.
+
+A slot; integers are little-endian::
 
     offset  bytes  field
          0      8  magic "NOSTROHD"

@@ -1,4 +1,4 @@
-"""Waiting for HEAD to move. Only a hint: whoever waits reads HEAD afterwards, come what may."""
+"""Waiting for HEAD to move. Only a hint: the reader reads HEAD after each wait."""
 
 from __future__ import annotations
 

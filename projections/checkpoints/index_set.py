@@ -29,10 +29,10 @@ from nostro.projections.state.ledger_state import LedgerState
 R = TypeVar("R", bound=Run)
 
 RUN_ROWS: Final = 500_000
-"""A replay makes a run of so many rows at once, and of so much that was reserved."""
+"""A replay stores its rows, and its changes to reservations, once there are this many."""
 _RECENT_BYTES_MAX: Final = 64 * 1024 * 1024
 _LISTINGS_MAX: Final = 10
-"""A writer may merge runs, and remove them, while they are read: then the merged run is there."""
+"""A writer may merge runs and remove them during a read. The folder is then listed again."""
 
 
 class Indexes:

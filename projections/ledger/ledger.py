@@ -525,13 +525,13 @@ class Ledger(CreateMethods):
             self.mirror.close()
         try:
             if self._pipeline is not None:
-                with contextlib.suppress(JournalFull):  # whoever asked for it is told
+                with contextlib.suppress(JournalFull):  # its caller gets the error
                     self._pipeline.finish()
         finally:
             try:
                 self._checkpointer.close()
             finally:
-                self._indexes.release()  # whoever is at a query then finds the ledger closed
+                self._indexes.release()  # a query that still runs then finds the ledger closed
                 if self._writer is not None:
                     self._writer.close()
 

@@ -109,7 +109,7 @@ class Application(click.Group):
             sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's last breath
         except BrokenPipeError:
             _silence_stdout()
-            return 0  # whoever read has seen enough
+            return 0  # the reader has closed the pipe: it has seen enough
         return result
 
     def main(  # type: ignore[override]

@@ -29,7 +29,7 @@ class ClusterDamaged(ClusterError):
 
 
 class NotACluster(ClusterRefused):
-    """The path is no directory of a cluster, or belongs to another user."""
+    """The path does not hold a cluster, or belongs to another user."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(

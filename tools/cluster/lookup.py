@@ -57,8 +57,8 @@ class Answer:
 def start_lookup(cluster_id: int, replicas: str) -> Iterator[Callable[[float], Answer | None]]:
     """Start a look-up; end it when the block ends.
 
-    Yield a function that waits for so many seconds and returns the answer, or None if there is none
-    yet.
+    Yield a function. It waits at most the seconds it is given, and returns the answer, or None if
+    none has come.
     """
     if importlib.util.find_spec(_PACKAGE) is None:
         yield lambda _seconds: Answer(reason=NO_CLIENT, tried=False)

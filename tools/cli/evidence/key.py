@@ -25,7 +25,7 @@ _file = click.argument("file", type=evidence.FILE)
 def key() -> None:
     """Make a key that signs roots, or show its public half.
 
-    Keep the key away from the ledger: a person who has both can rewrite history and sign it.
+    Keep the key away from the ledger. With both, a forger can rewrite history and sign it.
     """
 
 

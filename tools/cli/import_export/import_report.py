@@ -45,7 +45,7 @@ def tell(told: Told, *, as_json: bool) -> int:
 
 
 def tell_unfinished(tally: Tally) -> None:
-    """Say what is in, before the error that ended the import is told."""
+    """Report what was imported, before the error that ended the import."""
     rows = tally.created + tally.already_there
     click.echo(f"nostro: {rows:,} rows are in, up to line {tally.line_last}", err=True)
 

@@ -14,8 +14,10 @@ from nostro.tools.ids import parse_id
 from nostro.tools.times import parse_instant
 
 POSITION_MAX: Final = 10**14
-"""An integer up to here means a position, above it nanoseconds since 1970. No journal has so many
-events, and no event is that old: it would be the second day of 1970."""
+"""An integer up to this is a position; a larger one is nanoseconds since 1970.
+
+A journal never has this many events, and as a time it is the second day of 1970.
+"""
 
 Command = Callable[..., None]
 
