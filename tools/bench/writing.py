@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence, Sized
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,19 +54,19 @@ def columnar(path: Path, scale: Scale) -> Iterator[Figure]:
 def many_accounts(path: Path, scale: Scale) -> Iterator[Figure]:
     accounts = max(2, MANY_ACCOUNTS * scale.transfers // 1_000_000)
     what = f"the same between {accounts:,} accounts"
-    batches = _batches(scale, accounts=accounts)
-    yield _written(path, "columnar, a million accounts", what, batches, accounts=accounts)
+    make = partial(_batches, scale, accounts=accounts)
+    yield _written(path, "columnar, a million accounts", what, make, accounts=accounts)
 
 
 def limited(path: Path, scale: Scale) -> Iterator[Figure]:
     what = "the same, every account with debits_must_not_exceed_credits, all covered"
     flags = AccountFlags.DEBITS_MUST_NOT_EXCEED_CREDITS
-    yield _written(path, "columnar, limits", what, _batches(scale), flags=flags)
+    yield _written(path, "columnar, limits", what, partial(_batches, scale), flags=flags)
 
 
 def two_phase(path: Path, scale: Scale) -> Iterator[Figure]:
     what = "the same, half of each request pending, half posts (7 of 8) and voids of the one before"
-    yield _written(path, "columnar, two-phase", what, _pending_and_resolved(scale))
+    yield _written(path, "columnar, two-phase", what, partial(_pending_and_resolved, scale))
 
 
 def random_ids(path: Path, scale: Scale) -> Iterator[Figure]:
@@ -74,7 +75,7 @@ def random_ids(path: Path, scale: Scale) -> Iterator[Figure]:
     for batch in batches:
         batch["id"] = random.integers(1, 2**63, (len(batch), 2), dtype=np.uint64)
     what = f"the same with random ids; history holds only these {_count(batches):,}"
-    yield _written(path, "columnar, random ids", what, batches)
+    yield _written(path, "columnar, random ids", what, lambda: batches)
 
 
 def objects(path: Path, scale: Scale) -> Iterator[Figure]:
@@ -82,7 +83,7 @@ def objects(path: Path, scale: Scale) -> Iterator[Figure]:
     count = max(1, scale.transfers // BATCH // 2)
     batches = [transfer_objects(random, BATCH, accounts=ACCOUNTS) for _ in range(count)]
     what = f"{_count(batches):,} Transfer objects, {BATCH:,} a request"
-    yield _written(path, "objects", what, batches)
+    yield _written(path, "objects", what, lambda: batches)
 
 
 def one_at_a_time(path: Path, scale: Scale) -> Iterator[Figure]:
@@ -178,16 +179,20 @@ def _written(
     path: Path,
     name: str,
     what: str,
-    batches: Sequence[Sized],
+    make: Callable[[], Sequence[Sized]],
     *,
     accounts: int = ACCOUNTS,
     flags: int = 0,
 ) -> Figure:
-    """Return the rate at which a fresh ledger takes these requests."""
+    """Return the rate at which a fresh ledger takes the requests that ``make`` returns.
+
+    They are made last: ids rise with time, and funding uses ids too.
+    """
     with Ledger.open(path) as ledger:
         open_accounts(ledger, accounts, flags=flags)
         if flags:
             _fund(ledger)
+        batches = make()
         times = _times(ledger, batches)
     return _rate(name, batches, times, what)
 
