@@ -13,7 +13,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -121,9 +121,14 @@ class TransferLookup:
         try:
             yield opened
         finally:
-            with ExitStack() as closing:  # each is closed, whatever the others report
-                for fd in opened.values():
-                    closing.callback(self._storage.close, fd)
+            failure: OSError | None = None
+            for fd in opened.values():  # each is closed, whatever the others report
+                try:
+                    self._storage.close(fd)
+                except OSError as error:
+                    failure = failure or error
+            if failure is not None:
+                raise failure
 
     def _segment(self, path: Path, segments: dict[Path, int]) -> int:
         fd = segments.get(path)
