@@ -1,4 +1,4 @@
-"""Ed25519 by the package ``cryptography``, which is imported here and nowhere else."""
+"""Ed25519 by the package ``cryptography``, which only this module imports."""
 
 from __future__ import annotations
 
@@ -12,32 +12,22 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 
-class PrivateKey:
-    def __init__(self, key: Ed25519PrivateKey) -> None:
-        self._key = key
-        self.public_key: bytes = key.public_key().public_bytes_raw()
-
-    def sign(self, data: bytes) -> bytes:
-        return self._key.sign(data)
-
-    def pem(self) -> bytes:
-        return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+def generate() -> bytes:
+    """A new key, as PEM."""
+    key = Ed25519PrivateKey.generate()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def generate() -> PrivateKey:
-    return PrivateKey(Ed25519PrivateKey.generate())
-
-
-def load(pem: bytes) -> PrivateKey:
-    """The key in a PEM file; ValueError says why there is none that can be used."""
+def load(pem: bytes) -> Ed25519PrivateKey:
+    """The key in a PEM file; ValueError says why it cannot be used."""
     try:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
-        raise ValueError("the key is encrypted; only plain ones can be used") from None
+        raise ValueError("the key is encrypted; only plain keys can be used") from None
     except (ValueError, UnsupportedAlgorithm, InternalError):  # the last: OpenSSL's own
         raise ValueError("there is no private key in this file") from None
     if isinstance(key, Ed25519PrivateKey):
-        return PrivateKey(key)
+        return key
     raise ValueError("the key is not of Ed25519")
 
 

@@ -8,27 +8,38 @@ which they say something else is refused.
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 
-from nostro.journal.errors import DecodeError, ForeignRoot, InvalidEvidence, InvalidProof
+from nostro.journal.errors import ForeignRoot, InvalidProof
 from nostro.journal.evidence import merkle
-from nostro.journal.evidence.entries import describe_entry
-from nostro.journal.evidence.merkle import HASH_BYTES
-from nostro.journal.evidence.root import Root, decode_hex, decode_json, decode_position
+from nostro.journal.evidence.json_fields import decode_fields, encode_fields
+from nostro.journal.evidence.root import Root
 
-INCLUSION: Final = "nostro-inclusion"
-CONSISTENCY: Final = "nostro-consistency"
-VERSION: Final = 1
 FILE_BYTES_MAX: Final = 64 * 1024
-
-_ENTRY_BYTES_MAX: Final = 16 * 1024
 
 
 @attrs.frozen
-class InclusionProof:
+class _ProofFile:
+    """A proof as a file."""
+
+    FILE_TYPE: ClassVar[str]
+
+    def shown(self) -> dict[str, Any]:
+        """The fields of the file, in order."""
+        return encode_fields(self, self.FILE_TYPE)
+
+    def encode(self) -> bytes:
+        """The file's content."""
+        return json.dumps(self.shown(), indent=2).encode() + b"\n"
+
+
+@attrs.frozen
+class InclusionProof(_ProofFile):
     """An event stands under the root of the first ``position`` events."""
+
+    FILE_TYPE = "nostro-inclusion"
 
     ledger_id: bytes
     position: int
@@ -56,27 +67,12 @@ class InclusionProof:
             root=self.root,
         )
 
-    def shown(self) -> dict[str, Any]:
-        """The fields of the file, in order."""
-        return {
-            "type": INCLUSION,
-            "version": VERSION,
-            "ledger": self.ledger_id.hex(),
-            "position": self.position,
-            "root": self.root.hex(),
-            "event": describe_entry(self.entry),
-            "entry": self.entry.hex(),
-            "path": [one.hex() for one in self.path],
-        }
-
-    def encode(self) -> bytes:
-        """The file's content."""
-        return json.dumps(self.shown(), indent=2).encode() + b"\n"
-
 
 @attrs.frozen
-class ConsistencyProof:
+class ConsistencyProof(_ProofFile):
     """The first ``old_position`` of ``position`` events are those of the old root."""
+
+    FILE_TYPE = "nostro-consistency"
 
     ledger_id: bytes
     old_position: int
@@ -102,58 +98,21 @@ class ConsistencyProof:
             path=self.path,
         )
 
-    def shown(self) -> dict[str, Any]:
-        """The fields of the file, in order."""
-        return {
-            "type": CONSISTENCY,
-            "version": VERSION,
-            "ledger": self.ledger_id.hex(),
-            "old_position": self.old_position,
-            "old_root": self.old_root.hex(),
-            "position": self.position,
-            "root": self.root.hex(),
-            "path": [one.hex() for one in self.path],
-        }
-
-    def encode(self) -> bytes:
-        """The file's content."""
-        return json.dumps(self.shown(), indent=2).encode() + b"\n"
-
 
 Proof = InclusionProof | ConsistencyProof
+_CLASSES: Final[dict[str, type[Proof]]] = {
+    InclusionProof.FILE_TYPE: InclusionProof,
+    ConsistencyProof.FILE_TYPE: ConsistencyProof,
+}
 
 
 def decode_proof(data: bytes) -> Proof:
-    """The proof in a file. Whether it holds is asked for apart, with the roots.
+    """The proof in a file; its method ``check`` checks whether it holds.
 
     Raises:
-        InvalidEvidence: it is no proof of a version this program knows, or its fields disagree.
+        InvalidEvidence: it is not a proof of a version this program knows, or its fields disagree.
     """
-    shown = decode_json(data, what="proof", size_bytes_max=FILE_BYTES_MAX)
-    if shown.get("version") != VERSION:
-        raise InvalidEvidence("proof", f"it is not of version {VERSION}")
-    try:
-        proof = _from_shown(shown)
-        agrees = proof.shown() == shown
-    except (DecodeError, KeyError, TypeError, ValueError) as error:
-        raise InvalidEvidence("proof", f"a field is missing or malformed: {error}") from None
-    if not agrees:
-        raise InvalidEvidence("proof", "its fields do not say what its entry says")
-    return proof
-
-
-def _from_shown(shown: dict[str, Any]) -> Proof:
-    path = tuple(decode_hex(one, HASH_BYTES) for one in shown["path"])
-    ledger_id, root = decode_hex(shown["ledger"], 16), decode_hex(shown["root"], HASH_BYTES)
-    position = decode_position(shown["position"])
-    if shown.get("type") == CONSISTENCY:
-        old_root = decode_hex(shown["old_root"], HASH_BYTES)
-        old_position = decode_position(shown["old_position"])
-        return ConsistencyProof(ledger_id, old_position, old_root, position, root, path)
-    if shown.get("type") != INCLUSION:
-        raise ValueError("its type is unknown")
-    entry = decode_hex(shown["entry"], min(len(shown["entry"]) // 2, _ENTRY_BYTES_MAX))
-    return InclusionProof(ledger_id, position, root, entry, path)
+    return decode_fields(data, _CLASSES, what="proof", bytes_max=FILE_BYTES_MAX)
 
 
 def _check_meant(ledger_id: bytes, place: tuple[int, bytes], root: Root) -> None:

@@ -1,17 +1,19 @@
 """Ed25519 keys that sign roots, in files that are kept away from the ledger.
 
 A key file is PKCS #8 in PEM, as ``openssl genpkey -algorithm ed25519`` writes it. The package
-``cryptography`` does the work (:mod:`ed25519`); it is imported when a key is used, and only
-then needed.
+``cryptography`` (:mod:`ed25519`) is imported when a key is used; nothing else needs it.
 """
 
 from __future__ import annotations
 
 import importlib
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Final, Protocol
+from typing import Final
+
+import attrs
 
 from nostro.journal.errors import (
     BadSignature,
@@ -27,17 +29,20 @@ _KEY_FILE_BYTES_MAX: Final = 4096
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
-class SigningKey(Protocol):
+@attrs.frozen
+class SigningKey:
     """A private key in memory."""
 
-    @property
-    def public_key(self) -> bytes:
-        """32 bytes."""
-        ...
+    public_key: bytes
+    """32 bytes."""
+    sign: Callable[[bytes], bytes]
+    """Returns the signature of its argument, 64 bytes."""
 
-    def sign(self, data: bytes) -> bytes:
-        """The signature, 64 bytes."""
-        ...
+    @classmethod
+    def load(cls, pem: bytes) -> SigningKey:
+        """The key in a PEM file; ValueError says why it cannot be used."""
+        key = _ed25519().load(pem)
+        return cls(key.public_key().public_bytes_raw(), key.sign)
 
 
 def new_key(path: Path, *, storage: Storage | None = None) -> SigningKey:
@@ -45,14 +50,13 @@ def new_key(path: Path, *, storage: Storage | None = None) -> SigningKey:
 
     Raises:
         KeyBesideLedger: the path lies inside a ledger's directory.
-        AlreadyThere: there is a file, which is left as it is.
-        SigningUnavailable: the package that does this is not installed.
+        AlreadyThere: the file exists; it is not changed.
+        SigningUnavailable: the package that makes keys is not installed.
     """
     _refuse_beside_ledger(path)
-    key = _ed25519().generate()
-    write_new_file(storage or Storage(), path, key.pem())
-    made: SigningKey = key
-    return made
+    pem = _ed25519().generate()
+    write_new_file(storage or Storage(), path, pem)
+    return SigningKey.load(pem)
 
 
 def read_key(path: Path, *, storage: Storage | None = None) -> SigningKey:
@@ -62,30 +66,29 @@ def read_key(path: Path, *, storage: Storage | None = None) -> SigningKey:
         KeyBesideLedger: the file lies inside a ledger's directory.
         KeyExposed: others may read or write it.
         InvalidKey: it holds no Ed25519 key, or an encrypted one.
-        SigningUnavailable: the package that does this is not installed.
+        SigningUnavailable: the package that reads keys is not installed.
         OSError: it cannot be read; a symbolic link is not followed.
     """
     _refuse_beside_ledger(path)
     data = read_private(path, storage or Storage(), bytes_max=_KEY_FILE_BYTES_MAX)
     try:
-        key: SigningKey = _ed25519().load(data)
+        return SigningKey.load(data)
     except ValueError as error:
         raise InvalidKey(str(path), str(error)) from None
-    return key
 
 
 def read_private(path: Path, storage: Storage, *, bytes_max: int) -> bytes:
-    """What is in a file that nobody but its owner may read or write.
+    """The content of a file that only its owner may read or write.
 
     Raises:
         KeyExposed: others may.
-        InvalidKey: it is no regular file, or larger than ``bytes_max``.
+        InvalidKey: it is not a regular file, or is larger than ``bytes_max``.
         OSError: it cannot be read; a symbolic link is not followed.
     """
     with reading(storage, path) as fd:
         mode = storage.mode(fd)
         if not stat.S_ISREG(mode):
-            raise InvalidKey(str(path), "it is no regular file")
+            raise InvalidKey(str(path), "it is not a regular file")
         if mode & _OTHERS:
             raise KeyExposed(path, stat.S_IMODE(mode))
         data = storage.read(fd, bytes_max + 1, 0)
@@ -99,7 +102,7 @@ def check(public_key: bytes, signature: bytes, data: bytes) -> None:
 
     Raises:
         BadSignature: this key did not sign these bytes.
-        SigningUnavailable: the package that does this is not installed.
+        SigningUnavailable: the package that checks it is not installed.
     """
     if not _ed25519().is_signed(public_key, signature, data):
         raise BadSignature("its signature is wrong: it was altered")

@@ -182,6 +182,21 @@ def read_segment_header(storage: Storage, path: Path) -> SegmentFile:
         return SegmentFile(path, header, storage.size(fd))
 
 
+def vouched_for(directory: Directory, files: list[SegmentFile], head: Head) -> list[SegmentFile]:
+    """The segments up to the one that HEAD names, which is the last.
+
+    Raises:
+        JournalTruncated: that one is missing.
+    """
+    first = head.segment_position
+    found = [file for file in files if file.header.position_first <= first]
+    if not found or found[-1].header.position_first != first:
+        raise JournalTruncated(
+            directory.segment(first), 0, "HEAD names it, but it is missing", first
+        )
+    return found
+
+
 def durable_end(path: Path, position_first: int, size_bytes: int, head: Head) -> int:
     """Where the durable frames of a segment end, in bytes.
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from functools import cached_property
 from pathlib import Path
 
 import attrs
@@ -24,7 +25,6 @@ from nostro.journal.errors import (
     CorruptFrame,
     DestinationInside,
     DestinationTaken,
-    JournalTruncated,
     OtherHistory,
     OtherLedger,
 )
@@ -44,6 +44,7 @@ from nostro.journal.storage.directory import (
     read_head,
     read_segment_header,
     require_ledger,
+    vouched_for,
 )
 from nostro.journal.storage.files import (
     Storage,
@@ -113,7 +114,8 @@ def backup(
     require_ledger(origin)
     check_apart(origin.path, target.path)
     head = read_head(storage, origin)
-    files = _vouched_for(storage, origin, head)
+    files = vouched_for(origin, list_segments(storage, origin, ledger_id=head.ledger_id), head)
+    durable_end(files[-1].path, head.segment_position, files[-1].size_bytes, head)
     if not storage.exists(target.lock):
         _survey(storage, origin, target, head, files)  # before LOCK is made
     if not storage.exists(target.path):
@@ -148,29 +150,25 @@ def check_apart(source: Path, destination: Path) -> None:
         raise DestinationInside(destination, source)
 
 
+@attrs.define
 class _Backup:
     """One backup, its destination locked and found fit."""
 
-    def __init__(
-        self,
-        storage: Storage,
-        target: Directory,
-        head: Head,
-        files: list[SegmentFile],
-        progress: Progress | None,
-        throttle: Throttle,
-        *,
-        link: bool,
-    ) -> None:
-        self._storage = storage
-        self._target = target
-        self._head = head
-        self._files = files
-        self._progress = progress
-        self._throttle = throttle
-        self._link = link
-        self._total = sum(file.size_bytes for file in files[:-1]) + head.offset_bytes
-        self._done = self._copied = self._linked = self._bytes_copied = 0
+    _storage: Storage
+    _target: Directory
+    _head: Head
+    _files: list[SegmentFile]
+    _progress: Progress | None
+    _throttle: Throttle
+    _link: bool
+    _done: int = 0
+    _copied: int = 0
+    _linked: int = 0
+    _bytes_copied: int = 0
+
+    @cached_property
+    def _total(self) -> int:
+        return sum(file.size_bytes for file in self._files[:-1]) + self._head.offset_bytes
 
     def run(self) -> None:
         storage, target = self._storage, self._target
@@ -227,20 +225,6 @@ class _Backup:
         if count and self._progress is not None:
             self._progress(self._done, self._total)
         self._throttle.pause()
-
-
-def _vouched_for(storage: Storage, origin: Directory, head: Head) -> list[SegmentFile]:
-    """The segments up to the one that HEAD names, which is the last."""
-    files = [
-        file
-        for file in list_segments(storage, origin, ledger_id=head.ledger_id)
-        if file.header.position_first <= head.segment_position
-    ]
-    path = origin.segment(head.segment_position)
-    if not files or files[-1].path != path:
-        raise JournalTruncated(path, 0, "HEAD names it, but it is missing", head.segment_position)
-    durable_end(path, head.segment_position, files[-1].size_bytes, head)
-    return files
 
 
 def _durable_prefix(

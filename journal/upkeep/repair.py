@@ -34,7 +34,7 @@ from nostro.journal.storage.directory import (
 )
 from nostro.journal.storage.files import Storage, reading, replacing
 from nostro.journal.upkeep.backup import check_apart
-from nostro.journal.upkeep.rewriting import SourceRecord, rewrite_journal
+from nostro.journal.upkeep.rewriting import rewrite_journal
 from nostro.journal.upkeep.verification import Progress, check_payload, verify
 from nostro.journal.writing.recovery import Witness, examine, written_end
 
@@ -141,11 +141,14 @@ def repair(
             raise OtherLoss(directory.path, plan.events_lost, lose)
         with atomic_directory(storage, destination) as unfinished:
             origin = plan.ledger_id, plan.position_kept, plan.frame_sha256
+            kept = _Walk(storage, directory, plan.ledger_id).frames()
             made = rewrite_journal(
                 storage,
                 unfinished,
-                _kept_records(storage, directory, plan, progress),
+                ((scanned.header, bytes(scanned.payload)) for scanned in kept),
                 lambda at: LedgerRepaired(0, at, *origin, plan.events_lost, _cause(plan.damage)),
+                bytes_total=plan.bytes_kept,
+                progress=progress,
             )
             quarantine = Directory(unfinished).quarantine
             for one in plan.dropped:
@@ -304,19 +307,6 @@ def _positions_in(storage: Storage, dropped: Dropped, ledger_id: bytes) -> Itera
             for _, header_found in frame.find_headers(data, offset_bytes=start):
                 if header_found.ledger_id == ledger_id:
                     yield header_found.position_last
-
-
-def _kept_records(
-    storage: Storage, directory: Directory, plan: RepairPlan, progress: Progress | None
-) -> Iterator[SourceRecord]:
-    done = 0
-    for scanned in _Walk(storage, directory, plan.ledger_id).frames():
-        if scanned.header.position_last > plan.position_kept:
-            return
-        yield SourceRecord(scanned.header, bytes(scanned.payload))
-        done += len(scanned.frame)
-        if progress is not None:
-            progress(done, plan.bytes_kept)
 
 
 def _keep(storage: Storage, dropped: Dropped, path: Path) -> None:

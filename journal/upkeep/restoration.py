@@ -9,7 +9,7 @@ request is whole or not at all, so a part ends with the last whole request.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import attrs
@@ -21,7 +21,7 @@ from nostro.journal.storage.atomic_directory import atomic_directory, check_free
 from nostro.journal.storage.directory import Directory, require_ledger
 from nostro.journal.storage.files import Storage
 from nostro.journal.upkeep.backup import backup, check_apart
-from nostro.journal.upkeep.rewriting import SourceRecord, rewrite_journal
+from nostro.journal.upkeep.rewriting import rewrite_journal
 from nostro.journal.upkeep.verification import Progress, verify
 
 
@@ -94,11 +94,14 @@ def restore(
             after = verify(unfinished, storage=storage)
         else:
             origin = before.ledger_id, position, last.sha256 if last is not None else bytes(32)
+            kept = takewhile(lambda record: record.position_last <= position, reader.records())
             after = rewrite_journal(
                 storage,
                 unfinished,
-                _kept_records(reader, position, before.size_bytes, _half(progress, 1)),
+                ((record.header, record.encoded) for record in kept),
                 lambda timestamp: LedgerRestored(0, timestamp, *origin),
+                bytes_total=before.size_bytes,
+                progress=_half(progress, 1),
             )
     return RestoreReport(
         ledger_id=after.ledger_id,
@@ -132,18 +135,6 @@ def _end(
     if record is None or record.position_last == until_position:
         return until_position, None
     return record.position_first - 1, (record.position_first, record.position_last)
-
-
-def _kept_records(
-    reader: Reader, position_last: int, size_bytes: int, progress: Progress
-) -> Iterator[SourceRecord]:
-    done = 0
-    for record in reader.records():
-        if record.position_first > position_last:
-            return
-        yield SourceRecord(record.header, record.encoded)
-        done += record.header.frame_bytes
-        progress(done, size_bytes)
 
 
 def _half(progress: Progress | None, number: int) -> Progress:

@@ -14,39 +14,33 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-import attrs
-
 from nostro.journal.format import codec
 from nostro.journal.format.events import DomainEvent, encode_domain_event
 from nostro.journal.format.frame import FrameHeader
 from nostro.journal.reading.reader import Reader
 from nostro.journal.storage.copying import as_copy_failed
 from nostro.journal.storage.files import Storage
-from nostro.journal.upkeep.verification import VerifyReport, verify
+from nostro.journal.upkeep.verification import Progress, VerifyReport, verify
 from nostro.journal.writing.writer import QueuedRecord, Writer
 
 _GROUP_BYTES: Final = 4 * 1024 * 1024
 """Bytes that share one sync."""
 
 
-@attrs.frozen
-class SourceRecord:
-    """A record of another journal, to be written into the new one."""
-
-    header: FrameHeader
-    payload: bytes
-
-
 def rewrite_journal(
     storage: Storage,
     path: Path,
-    records: Iterable[SourceRecord],
-    last: Callable[[int], DomainEvent] | None,
+    records: Iterable[tuple[FrameHeader, bytes]],
+    last: Callable[[int], DomainEvent] | None = None,
+    *,
+    bytes_total: int = 0,
+    progress: Progress | None = None,
 ) -> VerifyReport:
-    """Write ``records`` as a new journal into the empty directory ``path``, and verify it.
+    """Write records, given as header and payload, as a new journal into an empty directory.
 
     Args:
         last: makes the event that follows them, given its timestamp; None for no such event.
+        bytes_total: the size of all the records.
 
     Raises:
         CopyFailed, JournalFull, WriterPoisoned: the disk is full or broken.
@@ -56,7 +50,24 @@ def rewrite_journal(
     with as_copy_failed(path):
         writer = Writer.open(path, storage=storage)
         try:
-            _write(writer, records, last, digest.update)
+            queued, done_bytes, waiting_bytes, highest = None, 0, 0, 0
+            for header, payload in records:
+                queued = _append(writer, header, payload, digest)
+                waiting_bytes += len(payload)
+                if waiting_bytes >= _GROUP_BYTES:
+                    writer.wait(queued)
+                    waiting_bytes = 0
+                done_bytes += header.frame_bytes
+                highest = max(highest, header.timestamp_max)
+                if progress is not None:
+                    progress(done_bytes, bytes_total)
+            if last is not None:
+                timestamp = max(time.time_ns(), highest + 1)
+                payload = codec.encode_domain_events([encode_domain_event(last(timestamp))])
+                header = FrameHeader(len(payload), 1, 0, 0, timestamp, timestamp, b"", b"")
+                queued = _append(writer, header, payload, digest)
+            if queued is not None:
+                writer.wait(queued)
         finally:
             writer.close()
     report = verify(path, storage=storage)
@@ -65,31 +76,10 @@ def rewrite_journal(
     return report
 
 
-def _write(
-    writer: Writer,
-    records: Iterable[SourceRecord],
-    last: Callable[[int], DomainEvent] | None,
-    note: Callable[[bytes], object],
-) -> None:
-    queued, waiting_bytes = None, 0
-    for record in records:
-        note(record.payload)
-        queued = _append(writer, record.header, record.payload)
-        waiting_bytes += len(record.payload)
-        if waiting_bytes >= _GROUP_BYTES:
-            writer.wait(queued)
-            waiting_bytes = 0
-    if queued is not None:
-        writer.wait(queued)
-    if last is not None:
-        timestamp = max(time.time_ns(), writer.head.timestamp + 1)
-        payload = codec.encode_domain_events([encode_domain_event(last(timestamp))])
-        note(payload)
-        header = FrameHeader(len(payload), 1, 0, 0, timestamp, timestamp, b"", b"")
-        writer.wait(_append(writer, header, payload))
-
-
-def _append(writer: Writer, header: FrameHeader, payload: bytes) -> QueuedRecord:
+def _append(
+    writer: Writer, header: FrameHeader, payload: bytes, digest: hashlib._Hash
+) -> QueuedRecord:
+    digest.update(payload)
     queued = writer.append(
         payload,
         event_count=header.event_count,

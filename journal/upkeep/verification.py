@@ -18,7 +18,6 @@ from nostro.journal.errors import (
     Damage,
     DecodeError,
     InvalidField,
-    JournalTruncated,
 )
 from nostro.journal.format import codec
 from nostro.journal.format.events import events_of
@@ -33,6 +32,7 @@ from nostro.journal.storage.directory import (
     list_segments,
     read_head,
     require_ledger,
+    vouched_for,
 )
 from nostro.journal.storage.files import Storage, reading
 from nostro.journal.writing.manifest import SealedSegment, check_manifest, read_manifest
@@ -95,7 +95,7 @@ def verify(
     listed = _read_manifest(storage, directory, head)
     files = list_segments(storage, directory, ledger_id=head.ledger_id)
     check_manifest(directory, listed, files)
-    files = [file for file in files if file.header.position_first <= head.segment_position]
+    files = vouched_for(directory, files, head)
     successors: list[SegmentFile | None] = [*files[1:], None]
     checks = [
         _SegmentCheck(storage, head, file, successor, decode=decode, quick=quick)
@@ -148,10 +148,6 @@ def _report(
     storage: Storage, directory: Directory, head: Head, checks: list[_SegmentCheck]
 ) -> VerifyReport:
     last = checks[-1]
-    if last.file.header.position_first != head.segment_position:
-        raise JournalTruncated(
-            directory.segment(head.segment_position), 0, "HEAD names it", head.segment_position
-        )
     if last.place.position != head.position + 1 or last.place.previous_sha256 != head.frame_sha256:
         raise CorruptHead(directory.head, 0, "it contradicts the last durable frame", head.position)
     return VerifyReport(
@@ -166,30 +162,26 @@ def _report(
     )
 
 
+@attrs.define(eq=False)
 class _SegmentCheck:
     """One segment, which is checked by itself: that it follows on another is asked apart."""
 
-    def __init__(
-        self,
-        storage: Storage,
-        head: Head,
-        file: SegmentFile,
-        successor: SegmentFile | None,
-        *,
-        decode: bool,
-        quick: bool,
-    ) -> None:
-        self.file = file
-        self.place = segment_start(file.header)
-        """Up to where it is sound."""
-        self.records = self.events = self.done_bytes = 0
-        self.is_by_hash = False
-        self.is_wanted = True
-        self._storage = storage
-        self._head = head
-        self._successor = successor
-        self._decode = decode
-        self._quick = quick
+    _storage: Storage
+    _head: Head
+    file: SegmentFile
+    _successor: SegmentFile | None
+    _decode: bool
+    _quick: bool
+    place: Place = attrs.field(init=False)
+    """Up to where it is sound."""
+    records: int = 0
+    events: int = 0
+    done_bytes: int = 0
+    is_by_hash: bool = False
+    is_wanted: bool = True
+
+    def __attrs_post_init__(self) -> None:
+        self.place = segment_start(self.file.header)
 
     def follows(self, place: Place) -> None:
         """Check that it begins where the segment before it ends."""

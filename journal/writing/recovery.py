@@ -32,6 +32,7 @@ from nostro.journal.storage.directory import (
     make_folders,
     read_head,
     require_ledger,
+    vouched_for,
 )
 from nostro.journal.storage.files import (
     NO_SPACE_ERRNOS,
@@ -174,13 +175,7 @@ def _read_tail(
     storage: Storage, directory: Directory, head: Head, files: list[SegmentFile]
 ) -> Tail:
     """Scan from HEAD to the end of the journal."""
-    names = [file.header.position_first for file in files]
-    if head.segment_position not in names:
-        raise JournalTruncated(
-            directory.segment(head.segment_position), 0, "HEAD names it, but it is missing",
-            head.segment_position,
-        )  # fmt: skip
-    first = names.index(head.segment_position)
+    first = len(vouched_for(directory, files, head)) - 1
     place = Place(head.offset_bytes, head.position + 1, head.frame_sha256)
     timestamp, events = head.timestamp, 0
     broken: FrameBreak | None = None

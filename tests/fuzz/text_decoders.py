@@ -19,7 +19,7 @@ from nostro.journal.errors import (
     InvalidProof,
 )
 from nostro.journal.evidence.proofs import ConsistencyProof, Proof, decode_proof
-from nostro.journal.evidence.signing import read_key
+from nostro.journal.evidence.signing import SigningKey, read_key
 from nostro.tools.exporting import reimport
 from nostro.tools.exporting.errors import ExportDamaged, ExportUnfit
 from nostro.tools.importing.dates import Timeline
@@ -42,7 +42,7 @@ _JSON_WORDS: Final = (
 
 
 def decoders(corpus: Corpus) -> list[Decoder]:
-    key = _Key()
+    key = SigningKey.load(_PEM)
     signed = tuple(root.sign(key) for root in corpus.roots)
     compact = Form(json.loads, lambda value: json.dumps(value, separators=(",", ":")).encode())
     indented = Form(json.loads, lambda value: json.dumps(value, indent=2).encode())
@@ -60,7 +60,7 @@ def decoders(corpus: Corpus) -> list[Decoder]:
             forms=(indented,), words=_JSON_WORDS, bombs=_JSON_BOMBS,
         ),
         Decoder(
-            "key", _decode_key, (key.pem, *_OTHER_KEYS), (InvalidKey,),
+            "key", _decode_key, (_PEM, *_OTHER_KEYS), (InvalidKey,),
             words=(b"-----BEGIN ", b"-----END ", b"ENCRYPTED ", b"PRIVATE KEY-----\n", b"\n", b"M"),
         ),
         Decoder(
@@ -105,19 +105,10 @@ _LINE_BOMBS: Final[tuple[bombs.Bomb, ...]] = (
 # --- evidence -------------------------------------------------------------------------------------
 
 
-class _Key:
-    """A key that signs the same way every time."""
-
-    def __init__(self) -> None:
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415, I001
-        from nostro.journal.evidence.ed25519 import PrivateKey  # noqa: PLC0415  # only where keys can be used
-
-        key = PrivateKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
-        self.public_key = key.public_key
-        self.sign = key.sign
-        self.pem = key.pem()
-
-
+_PEM: Final = b"""-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f
+-----END PRIVATE KEY-----
+"""
 _OTHER_KEYS: Final = (
     b"""-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgAAECAwQFBgcICQoL

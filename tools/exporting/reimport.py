@@ -39,7 +39,7 @@ from nostro.journal.rows import account_rows, transfer_rows
 from nostro.journal.storage.atomic_directory import atomic_directory, check_free
 from nostro.journal.storage.directory import Directory
 from nostro.journal.storage.files import Storage
-from nostro.journal.upkeep.rewriting import SourceRecord, rewrite_journal
+from nostro.journal.upkeep.rewriting import rewrite_journal
 from nostro.projections.checkpoints.restore import restore_state
 from nostro.tools.exporting.errors import ExportDamaged, ExportUnfit
 from nostro.tools.exporting.json_lines import VERSION
@@ -101,7 +101,7 @@ def import_export(
     ledger_id, events = _check(path, tell)
     reading = _Reading(path, events, lambda done: tell(size_bytes + done))
     with atomic_directory(storage, destination) as unfinished:
-        report = rewrite_journal(storage, unfinished, reading.records(), None)
+        report = rewrite_journal(storage, unfinished, reading.records())
         try:
             state = restore_state(storage, Directory(unfinished)).state
         except CorruptFrame as damage:
@@ -162,7 +162,7 @@ class _Reading:
         self.line = 1
         self.requests = 0
 
-    def records(self) -> Iterator[SourceRecord]:
+    def records(self) -> Iterator[tuple[FrameHeader, bytes]]:
         position = 1
         for request, group in itertools.groupby(self._lines(), lambda found: found.get("request")):
             found = list(itertools.islice(group, BATCH_EVENTS_MAX + 1))  # then it is refused
@@ -170,7 +170,7 @@ class _Reading:
             if request != position or places != list(range(position, position + len(found))):
                 raise self._damaged("positions do not follow on each other")
             try:
-                yield _source_record(found)
+                yield _record(found)
             except (
                 AttributeError, KeyError, TypeError, ValueError, OverflowError, DecodeError
             ) as error:  # fmt: skip
@@ -199,7 +199,7 @@ class _Reading:
         return ExportDamaged(self._path, self.line, reason)
 
 
-def _source_record(found: list[dict[str, Any]]) -> SourceRecord:
+def _record(found: list[dict[str, Any]]) -> tuple[FrameHeader, bytes]:
     """One request as it was."""
     kind = found[0]["event"]
     if kind == "account_created":
@@ -220,7 +220,7 @@ def _source_record(found: list[dict[str, Any]]) -> SourceRecord:
         payload = codec.encode_domain_events(stored)
         times = [event.timestamp for event in events]
     header = FrameHeader(len(payload), len(found), 0, 0, min(times), max(times), b"", b"")
-    return SourceRecord(header, payload)
+    return header, payload
 
 
 def _account(one: dict[str, Any]) -> Account:

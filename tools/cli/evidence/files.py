@@ -11,9 +11,9 @@ import click
 
 from nostro.journal import EventTree, Proof, Root, decode_proof
 from nostro.journal.errors import InvalidEvidence
+from nostro.journal.evidence.json_fields import decode_hex
 from nostro.journal.evidence.proofs import FILE_BYTES_MAX as PROOF_BYTES_MAX
 from nostro.journal.evidence.root import FILE_BYTES_MAX as ROOT_BYTES_MAX
-from nostro.journal.evidence.root import decode_hex
 from nostro.journal.storage.files import Storage, write_new_file
 from nostro.tools.cli.terminal.progress import show_progress
 
