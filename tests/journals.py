@@ -98,5 +98,12 @@ def files_under(path: Path) -> dict[str, bytes]:
     }
 
 
+def flip(path: Path, offset_bytes: int | None = None) -> None:
+    """Flip a bit of one byte of a file; without an offset, in its middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 if offset_bytes is None else offset_bytes] ^= 1
+    path.write_bytes(data)
+
+
 def segment_names(path: Path) -> list[str]:
     return sorted(file.name for file in (path / "segments").iterdir())

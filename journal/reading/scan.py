@@ -100,6 +100,32 @@ def scan(
         place = scanned.next_place
 
 
+def headers_between(
+    storage: Storage, fd: int, start: int, end: int
+) -> Iterator[tuple[int, FrameHeader]]:
+    """The sound frame headers in a part of a file, each with its offset, whatever lies between."""
+    for offset in range(start, end, _CHUNK_BYTES):
+        data = storage.read(fd, min(_CHUNK_BYTES + frame.HEADER_BYTES, end - offset), offset)
+        yield from frame.find_headers(data, offset_bytes=offset)
+
+
+def written_end(storage: Storage, fd: int, place: Place, size_bytes: int) -> int:
+    """Where the reserved zeros at the end of the active segment begin, at 16 bytes' precision."""
+    end = last_written(storage, fd, place.offset_bytes, size_bytes)
+    return min(-(-end // frame.ALIGNMENT_BYTES) * frame.ALIGNMENT_BYTES, size_bytes)
+
+
+def last_written(storage: Storage, fd: int, start: int, end: int) -> int:
+    """Where a part of a file ends without the zeros at its end."""
+    while end > start:
+        offset = max(start, end - _CHUNK_BYTES)
+        written = len(storage.read(fd, end - offset, offset).rstrip(b"\0"))
+        if written:
+            return offset + written
+        end = offset
+    return start
+
+
 def _check_succession(header: FrameHeader, place: Place, ledger_id: bytes) -> None:
     if header.ledger_id != ledger_id:
         raise BadFrame(f"the frame belongs to ledger {header.ledger_id.hex()}")

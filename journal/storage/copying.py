@@ -64,6 +64,14 @@ def copy(storage: Storage, prefix: FilePrefix, path: Path, count: Count) -> None
             storage.forget(fd)
 
 
+def copy_part(storage: Storage, source: Path, start: int, size_bytes: int, path: Path) -> None:
+    """Put a part of a file at ``path``, whole or not at all, and durably once this returns."""
+    with reading(storage, source) as source_fd, replacing(storage, path) as fd:
+        for offset in range(0, size_bytes, CHUNK_BYTES):
+            count = min(CHUNK_BYTES, size_bytes - offset)
+            storage.write(fd, storage.read(source_fd, count, start + offset), offset)
+
+
 def link(storage: Storage, prefix: FilePrefix, path: Path, count: Count) -> None:
     """Give all of the file a second name, ``path``, after reading every byte of it.
 

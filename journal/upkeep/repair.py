@@ -22,9 +22,16 @@ from nostro.journal.format import frame
 from nostro.journal.format.events import LedgerRepaired
 from nostro.journal.format.frame import GENESIS_SHA256, HEADER_BYTES, BadFrame
 from nostro.journal.format.segment import SEGMENT_HEADER_BYTES, SUFFIX
-from nostro.journal.reading.scan import FrameBreak, Place, ScannedFrame, scan
+from nostro.journal.reading.scan import (
+    FrameBreak,
+    Place,
+    ScannedFrame,
+    headers_between,
+    scan,
+    written_end,
+)
 from nostro.journal.storage.atomic_directory import atomic_directory, check_free
-from nostro.journal.storage.copying import CHUNK_BYTES, as_copy_failed
+from nostro.journal.storage.copying import as_copy_failed, copy_part
 from nostro.journal.storage.directory import (
     Directory,
     Lock,
@@ -32,11 +39,11 @@ from nostro.journal.storage.directory import (
     read_segment_header,
     require_ledger,
 )
-from nostro.journal.storage.files import Storage, reading, replacing
+from nostro.journal.storage.files import Storage, reading
 from nostro.journal.upkeep.backup import check_apart
 from nostro.journal.upkeep.rewriting import rewrite_journal
 from nostro.journal.upkeep.verification import Progress, check_payload, verify
-from nostro.journal.writing.recovery import Witness, examine, written_end
+from nostro.journal.writing.recovery import Witness, examine
 
 Witnesses = Callable[[Storage, Directory], Sequence[Witness]]
 
@@ -152,7 +159,10 @@ def repair(
             )
             quarantine = Directory(unfinished).quarantine
             for one in plan.dropped:
-                _keep(storage, one, quarantine / one.name)
+                with as_copy_failed(quarantine / one.name):
+                    copy_part(
+                        storage, one.path, one.offset_bytes, one.size_bytes, quarantine / one.name
+                    )
         return RepairReport(
             plan,
             made.ledger_id,
@@ -301,24 +311,9 @@ def _positions_in(storage: Storage, dropped: Dropped, ledger_id: bytes) -> Itera
             yield header.position_first - 1
     with reading(storage, dropped.path) as fd:
         end = dropped.offset_bytes + dropped.size_bytes
-        for start in range(dropped.offset_bytes, end, CHUNK_BYTES):
-            count = min(CHUNK_BYTES + HEADER_BYTES, end - start)
-            data = storage.read(fd, count, start)
-            for _, header_found in frame.find_headers(data, offset_bytes=start):
-                if header_found.ledger_id == ledger_id:
-                    yield header_found.position_last
-
-
-def _keep(storage: Storage, dropped: Dropped, path: Path) -> None:
-    """Copy dropped bytes to ``path``."""
-    with (
-        reading(storage, dropped.path) as source,
-        as_copy_failed(path),
-        replacing(storage, path) as fd,
-    ):
-        for start in range(0, dropped.size_bytes, CHUNK_BYTES):
-            count = min(CHUNK_BYTES, dropped.size_bytes - start)
-            storage.write(fd, storage.read(source, count, dropped.offset_bytes + start), start)
+        for _, found in headers_between(storage, fd, dropped.offset_bytes, end):
+            if found.ledger_id == ledger_id:
+                yield found.position_last
 
 
 def _cause(damage: Damage) -> str:

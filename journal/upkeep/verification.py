@@ -23,7 +23,14 @@ from nostro.journal.format import codec
 from nostro.journal.format.events import events_of
 from nostro.journal.format.head import Head
 from nostro.journal.reading.bulk_scan import FrameChunk, scan_chunks
-from nostro.journal.reading.scan import Place, ScannedFrame, reading_frames, scan, segment_start
+from nostro.journal.reading.scan import (
+    Place,
+    ScannedFrame,
+    last_written,
+    reading_frames,
+    scan,
+    segment_start,
+)
 from nostro.journal.storage.copying import sha256_of
 from nostro.journal.storage.directory import (
     Directory,
@@ -150,6 +157,8 @@ def _report(
     last = checks[-1]
     if last.place.position != head.position + 1 or last.place.previous_sha256 != head.frame_sha256:
         raise CorruptHead(directory.head, 0, "it contradicts the last durable frame", head.position)
+    with reading(storage, last.file.path) as fd:
+        written = last_written(storage, fd, head.offset_bytes, last.file.size_bytes)
     return VerifyReport(
         ledger_id=head.ledger_id,
         segments=len(checks),
@@ -158,7 +167,7 @@ def _report(
         size_bytes=sum(check.done_bytes for check in checks),
         position=head.position,
         frame_sha256=head.frame_sha256,
-        bytes_past_head=_bytes_past_head(storage, head, last.file),
+        bytes_past_head=written - head.offset_bytes,
     )
 
 
@@ -252,12 +261,6 @@ class _SegmentCheck:
                     self.file.path, place.offset_bytes, error.reason, place.position
                 ) from None
             yield FrameChunk.of(scanned)
-
-
-def _bytes_past_head(storage: Storage, head: Head, last: SegmentFile) -> int:
-    with reading(storage, last.path) as fd:
-        start = head.offset_bytes
-        return len(storage.read(fd, last.size_bytes - start, start).rstrip(b"\0"))
 
 
 def _read_manifest(storage: Storage, directory: Directory, head: Head) -> list[SealedSegment]:

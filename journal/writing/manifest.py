@@ -124,8 +124,7 @@ def _packed(ledger_id: bytes, sealed: list[SealedSegment]) -> bytes:
 
 def _sealed_segment(entry: Any) -> SealedSegment:
     position_first, size_bytes, sha256 = entry
-    if type(position_first) is not int or type(size_bytes) is not int:
-        raise TypeError("an entry of the manifest is malformed")
-    if not isinstance(sha256, bytes) or len(sha256) != 32:
+    is_whole = type(position_first) is type(size_bytes) is int and isinstance(sha256, bytes)
+    if not is_whole or len(sha256) != 32:
         raise TypeError("an entry of the manifest is malformed")
     return SealedSegment(position_first, size_bytes, sha256)

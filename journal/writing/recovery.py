@@ -14,16 +14,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 import attrs
 
 from nostro.journal.errors import CorruptManifest, Damage, JournalTruncated, NoRoomToRecover
 from nostro.journal.format import frame
-from nostro.journal.format.frame import ALIGNMENT_BYTES, HEADER_BYTES
+from nostro.journal.format.frame import HEADER_BYTES
 from nostro.journal.format.head import Head
 from nostro.journal.format.segment import SEGMENT_HEADER_BYTES
-from nostro.journal.reading.scan import FrameBreak, Place, scan, segment_start
+from nostro.journal.reading.scan import (
+    FrameBreak,
+    Place,
+    headers_between,
+    last_written,
+    scan,
+    segment_start,
+    written_end,
+)
+from nostro.journal.storage.copying import copy_part
 from nostro.journal.storage.directory import (
     Directory,
     SegmentFile,
@@ -38,7 +46,6 @@ from nostro.journal.storage.files import (
     NO_SPACE_ERRNOS,
     Storage,
     reading,
-    replace_file,
     sweep_temporaries,
 )
 from nostro.journal.writing.manifest import (
@@ -47,8 +54,6 @@ from nostro.journal.writing.manifest import (
     refresh_manifest,
     sealed_segments,
 )
-
-_CHUNK_BYTES: Final = 1024 * 1024
 
 
 @attrs.frozen
@@ -111,9 +116,13 @@ def recover(storage: Storage, directory: Directory, witnesses: Sequence[Witness]
     torn_bytes, quarantine = 0, None
     if tail.broken is not None or _holds_frames_past(head, files[-1], tail.place):
         with _room_for(directory, files[-1].size_bytes):
+            active, end = files[-1], tail.place.offset_bytes
             if tail.broken is not None:
-                torn_bytes, quarantine = _quarantine(storage, directory, files[-1], tail.place)
-            _copy_afresh(storage, files[-1], tail.place.offset_bytes)
+                with reading(storage, active.path) as fd:
+                    torn_bytes = last_written(storage, fd, end, active.size_bytes) - end
+                quarantine = directory.quarantine / f"{active.path.stem}-{end:012d}.torn"
+                copy_part(storage, active.path, end, torn_bytes, quarantine)
+            copy_part(storage, active.path, 0, end, active.path)
     if not manifest_is_current:
         sealed = sealed_segments(files)
         refresh_manifest(storage, directory, ledger_id=head.ledger_id, sealed=sealed)
@@ -217,19 +226,6 @@ def _scan_segment(
     return Tail(place, timestamp, events, broken)
 
 
-def written_end(storage: Storage, fd: int, place: Place, size_bytes: int) -> int:
-    """Where the reserved zeros at the end of the active segment begin, at 16 bytes' precision."""
-    end = size_bytes
-    while end > place.offset_bytes:
-        start = max(place.offset_bytes, end - _CHUNK_BYTES)
-        written = len(storage.read(fd, end - start, start).rstrip(b"\0"))
-        if written:
-            aligned = -(-(start + written) // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
-            return min(aligned, size_bytes)
-        end = start
-    return place.offset_bytes
-
-
 def _check_start(file: SegmentFile, place: Place) -> None:
     header = file.header
     if header.position_first != place.position:
@@ -257,11 +253,8 @@ def _durable_later(
     storage: Storage, fd: int, place: Place, end_bytes: int, ledger_id: bytes
 ) -> int | None:
     """The offset of a later sound frame header that was written after ``place`` was durable."""
-    start = place.offset_bytes
-    data = storage.read(fd, end_bytes - start, start)
-    for at, header in frame.find_headers(data, offset_bytes=start):
-        is_ours = at > start and header.ledger_id == ledger_id
-        if is_ours and header.position_durable >= place.position:
+    for at, header in headers_between(storage, fd, place.offset_bytes + 1, end_bytes):
+        if header.ledger_id == ledger_id and header.position_durable >= place.position:
             return at
     return None
 
@@ -282,20 +275,3 @@ def _room_for(directory: Directory, bytes_needed: int) -> Iterator[None]:
         if failure.errno not in NO_SPACE_ERRNOS:
             raise
         raise NoRoomToRecover(directory.path, bytes_needed) from None
-
-
-def _quarantine(
-    storage: Storage, directory: Directory, active: SegmentFile, place: Place
-) -> tuple[int, Path]:
-    with reading(storage, active.path) as fd:
-        torn = storage.read(fd, active.size_bytes - place.offset_bytes, place.offset_bytes)
-    torn = torn.rstrip(b"\0")
-    path = directory.quarantine / f"{active.path.stem}-{place.offset_bytes:012d}.torn"
-    replace_file(storage, path, torn)
-    return len(torn), path
-
-
-def _copy_afresh(storage: Storage, active: SegmentFile, end_bytes: int) -> None:
-    with reading(storage, active.path) as fd:
-        data = storage.read(fd, end_bytes, 0)
-    replace_file(storage, active.path, data)

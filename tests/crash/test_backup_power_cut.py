@@ -12,7 +12,7 @@ import pytest
 
 from nostro import backup, plan_repair, repair, restore, verify
 from tests.crash.power_cut import Disk, Tape, fresh_directory
-from tests.journals import commit, ids_in, open_writer, segment_names
+from tests.journals import commit, flip, ids_in, open_writer, segment_names
 
 STATES: Final = 300
 ENDS: Final = (15, 40, 75)
@@ -84,9 +84,7 @@ def _part(source: Path, new: Path, tape: Tape) -> int:
 
 def _repaired(source: Path, new: Path, tape: Tape) -> int:
     path = source / "segments" / segment_names(source)[2]
-    content = bytearray(path.read_bytes())
-    content[-30] ^= 1
-    path.write_bytes(content)
+    flip(path, -30)
     plan = plan_repair(source)
     return repair(source, new, lose=plan.events_lost, storage=tape).position
 

@@ -17,6 +17,7 @@ from nostro import BackupReport, Ledger, audit, journal, verify
 from tests.documents import PACKAGE_PATH
 from tests.integration.test_cli import contents, good, objects, run
 from tests.integration.test_cli_processes import err, nostro, out
+from tests.journals import flip
 from tests.ledgers import open_ledger, transfers_in, write_ledger
 
 WRITER = """
@@ -245,9 +246,7 @@ def test_an_interrupted_restore_leaves_nothing(
 def damage_second_segment(books: Path) -> Path:
     """Alter a byte in the middle; return the file."""
     path = sorted((books / "segments").iterdir())[1]
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    flip(path)
     return path
 
 

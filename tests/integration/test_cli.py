@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from nostro import Ledger, journal
 from nostro.tools.cli.application import COMMANDS, application
+from tests.journals import flip
 
 MAPPING = """\
 namespace = "shop"
@@ -171,9 +172,7 @@ def test_an_audit_that_fails_says_so(books: Path) -> None:
     """A checkpoint that cannot be read is a failed check, exit code 1."""
     good("checkpoint", books)
     (checkpoint, *_) = sorted((books / "checkpoints").iterdir())
-    data = bytearray(checkpoint.read_bytes())
-    data[len(data) // 2] ^= 1
-    checkpoint.write_bytes(data)
+    flip(checkpoint)
     result = run("replay", books, "--check", "-q")
     assert result.exit_code == 1
     assert "The audit FAILED" in result.stdout
@@ -193,9 +192,7 @@ def test_verify_reads_every_byte(books: Path) -> None:
 def test_damage_is_exit_code_3_with_file_offset_position_and_cause(books: Path) -> None:
     """What lies before the damage is still shown."""
     (segment,) = (books / "segments").iterdir()
-    data = bytearray(segment.read_bytes())
-    data[-100] ^= 1
-    segment.write_bytes(data)
+    flip(segment, -100)
     result = run("verify", books, "-q")
     assert result.exit_code == 3
     assert f"{segment}: damaged at byte " in result.stderr

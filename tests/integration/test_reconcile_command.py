@@ -16,6 +16,7 @@ from nostro.projections.tigerbeetle.errors import SessionClosed
 from nostro.projections.tigerbeetle.operations import Operation
 from tests.canned_cluster import CannedCluster, nothing, without
 from tests.integration.test_cli import good, run
+from tests.journals import flip
 from tests.mixed_ledger import mirrored_accounts, mirrored_transfers, write_mixed
 from tests.ports import free_port
 
@@ -118,9 +119,7 @@ def test_a_cluster_that_falls_silent_leaves_work_to_resume(
 def test_a_damaged_journal_is_damage(books: Path, cluster: CannedCluster) -> None:
     """Exit code 3."""
     [segment, *_] = sorted((books / "segments").iterdir())
-    data = bytearray(segment.read_bytes())
-    data[700] ^= 1
-    segment.write_bytes(data)
+    flip(segment, 700)
     assert reconcile(books).exit_code == 3
 
 

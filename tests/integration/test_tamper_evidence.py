@@ -18,7 +18,7 @@ from nostro.journal.format import container
 from nostro.journal.model import Rows
 from nostro.tools.cli.application import application
 from tests.documents import ROOT
-from tests.journals import files_under
+from tests.journals import files_under, flip
 from tests.rewriting import rewrite
 
 VERIFIER: Final = ROOT / "docs" / "guides" / "verify_proof.py"
@@ -181,9 +181,7 @@ def test_a_forged_tree_convinces_nobody(tmp_path: Path) -> None:
 def test_a_damaged_journal_is_damaged_first(desk: Path) -> None:
     """With a root or without, file and byte are named."""
     segment = min((desk / "books" / "segments").iterdir())
-    data = bytearray(segment.read_bytes())
-    data[-20] ^= 1
-    segment.write_bytes(data)
+    flip(segment, -20)
     refused(3, f"{segment}: damaged at byte", "verify", desk / "books", "--root", desk / "root")
 
 

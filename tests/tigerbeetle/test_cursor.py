@@ -22,6 +22,7 @@ from nostro.projections.tigerbeetle.mirror.cursor import (
 )
 from nostro.projections.tigerbeetle.rows.translation import mirrored
 from tests.clocks import HandClock
+from tests.journals import flip
 from tests.tigerbeetle.journals import ends, write_small
 
 HIGH = 2**128 - 1
@@ -114,9 +115,7 @@ def test_a_damaged_one_is_passed_over(path: Path) -> None:
     early, late = (cursor_at(path, end) for end in (ends(path)[2], ends(path)[5]))
     write(path, early)
     write(path, late)
-    content = bytearray(files(path)[1].read_bytes())
-    content[len(content) // 2] ^= 1
-    files(path)[1].write_bytes(content)
+    flip(files(path)[1])
     assert read(path) == early
     files(path)[0].write_bytes(b"")
     assert read(path) is None

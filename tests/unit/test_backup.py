@@ -33,6 +33,7 @@ from tests.journals import (
     append,
     commit,
     files_under,
+    flip,
     ids_in,
     open_writer,
     segment_names,
@@ -128,9 +129,7 @@ def test_a_damaged_copy_is_made_again(source: Path, copy: Path) -> None:
     """A sealed segment that is there but has another hash counts as not there."""
     backup(source, copy)
     damaged = copy / "segments" / segment_names(copy)[0]
-    content = bytearray(damaged.read_bytes())
-    content[1_000] ^= 1
-    damaged.write_bytes(content)
+    flip(damaged, 1_000)
     report = backup(source, copy)
     assert report.segments_copied == 1
     assert verify(copy).position == RECORDS
@@ -336,9 +335,7 @@ def test_a_damaged_source_is_not_copied(source: Path, copy: Path, *, last: bool)
     backup(source, copy)
     extend(source, 60)
     damaged = source / "segments" / segment_names(source)[-1 if last else -2]
-    content = bytearray(damaged.read_bytes())
-    content[700] ^= 1
-    damaged.write_bytes(content)
+    flip(damaged, 700)
     with pytest.raises(CorruptFrame if last else CorruptSegment) as caught:
         backup(source, copy)
     assert caught.value.path == damaged

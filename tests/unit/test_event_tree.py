@@ -41,7 +41,7 @@ from nostro.journal.reading.reader import Reader, Record
 from nostro.journal.storage.files import Storage
 from nostro.projections.ledger.ledger import Ledger
 from tests.clocks import HandClock
-from tests.journals import commit, files_under, open_writer
+from tests.journals import commit, files_under, flip, open_writer
 from tests.storages import CHANGES, ObservedStorage, Operation
 from tests.unit.test_merkle import naive_root
 
@@ -368,9 +368,7 @@ def test_progress_counts_the_events_and_ends_at_the_whole(copy: Path) -> None:
 def test_damage_found_while_hashing_names_the_segment(copy: Path) -> None:
     """The error of the reader reaches the caller unchanged."""
     segment = min((copy / "segments").iterdir())
-    data = bytearray(segment.read_bytes())
-    data[len(data) // 2] ^= 1
-    segment.write_bytes(data)
+    flip(segment)
     with pytest.raises(CorruptFrame) as told:
         EventTree(copy, use_kept=False).root()
     assert told.value.path == segment

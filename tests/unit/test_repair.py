@@ -32,6 +32,7 @@ from tests.journals import (
     append,
     commit,
     files_under,
+    flip,
     open_writer,
     segment_names,
     transfers,
@@ -228,9 +229,7 @@ def test_without_head_later_frames_and_checkpoints_say_what_was_lost(
     """Whatever proves that there was more is counted."""
     (damaged / "HEAD").unlink()
     path = damaged / "segments" / segment_names(damaged)[-1]
-    content = bytearray(path.read_bytes())
-    content[700] ^= 1
-    path.write_bytes(content)
+    flip(path, 700)
     plan = plan_repair(damaged, witnesses=checkpoint_witnesses)
     assert plan.position_kept + plan.events_lost == sound.head.position
     assert plan.events_lost > 0
@@ -269,10 +268,8 @@ def test_a_torn_tail_of_before_is_kept_and_not_counted(
 def test_damage_in_two_places_of_a_segment(sound: Sound, damaged: Path, tmp_path: Path) -> None:
     """Its header loses nothing, the frame what follows; both are kept as bytes."""
     path = damaged / "segments" / segment_names(damaged)[1]
-    content = bytearray(path.read_bytes())
-    content[20] ^= 1
-    content[-20] ^= 1
-    path.write_bytes(content)
+    flip(path, 20)
+    flip(path, -20)
     kept = sound.ends[path.name][-2][1]
     check_repair(sound, damaged, tmp_path / "new", kept, sound.head.position - kept)
 
@@ -356,9 +353,7 @@ def test_a_failure_at_any_operation_leaves_no_ledger(
 ) -> None:
     """There is the whole result or nothing under its name; the source never changes."""
     path = damaged / "segments" / segment_names(damaged)[-2]
-    content = bytearray(path.read_bytes())
-    content[-20] ^= 1
-    path.write_bytes(content)
+    flip(path, -20)
     before, new = files_under(damaged), tmp_path / "new"
     lost = plan_repair(damaged).events_lost
     for fail_at in range(1, 200):

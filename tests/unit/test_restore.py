@@ -39,7 +39,7 @@ from nostro.journal.errors import (
 from nostro.journal.storage.files import Storage
 from nostro.journal.upkeep.verification import verify
 from tests.clocks import HandClock
-from tests.journals import commit, files_under, open_writer, segment_names
+from tests.journals import commit, files_under, flip, open_writer, segment_names
 from tests.ledgers import History, create_transfers, open_ledger, write_ledger
 from tests.storages import EIO, ENOSPC, DyingStorage, FaultyStorage, Killed
 
@@ -237,9 +237,7 @@ def test_a_damaged_backup_is_not_restored(kept: tuple[Path, History], tmp_path: 
     """Not even a part that lies before the damage: that is a repair."""
     shutil.copytree(kept[0], tmp_path / "backup")
     damaged = tmp_path / "backup" / "segments" / segment_names(kept[0])[-1]
-    content = bytearray(damaged.read_bytes())
-    content[-20] ^= 1
-    damaged.write_bytes(content)
+    flip(damaged, -20)
     with pytest.raises(Damage) as caught:
         restore(tmp_path / "backup", tmp_path / "new", until_position=10)
     assert caught.value.path == damaged

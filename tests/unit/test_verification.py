@@ -15,7 +15,7 @@ from nostro.journal.format.segment import (
     decode_segment_header,
     encode_segment_header,
 )
-from tests.journals import commit, open_writer, segment_names
+from tests.journals import commit, flip, open_writer, segment_names
 from tests.ledgers import write_ledger
 
 
@@ -24,12 +24,6 @@ def path(tmp_path: Path) -> Path:
     """A ledger of several segments."""
     write_ledger(tmp_path / "ledger", records=60)
     return tmp_path / "ledger"
-
-
-def flip(file: Path, offset_bytes: int) -> None:
-    data = bytearray(file.read_bytes())
-    data[offset_bytes] ^= 1
-    file.write_bytes(data)
 
 
 def test_the_first_damage_is_told_whatever_thread_finds_it(path: Path) -> None:
