@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -86,82 +87,67 @@ class ObservedStorage(Storage):
 
     def write(self, fd: int, data: bytes | memoryview, offset_bytes: int) -> None:
         operation = Operation("write", self._paths[fd], offset_bytes, len(data), bytes(data))
-        self.before(operation)
-        super().write(fd, data, offset_bytes)
-        self.after(operation)
+        with self._observed(operation):
+            super().write(fd, data, offset_bytes)
 
     def allocate(self, fd: int, offset_bytes: int, count: int) -> None:
-        operation = Operation("allocate", self._paths[fd], offset_bytes, count)
-        self.before(operation)
-        super().allocate(fd, offset_bytes, count)
-        self.after(operation)
+        with self._observed(Operation("allocate", self._paths[fd], offset_bytes, count)):
+            super().allocate(fd, offset_bytes, count)
 
     def truncate(self, fd: int, size_bytes: int) -> None:
-        operation = Operation("truncate", self._paths[fd], size_bytes)
-        self.before(operation)
-        super().truncate(fd, size_bytes)
-        self.after(operation)
+        with self._observed(Operation("truncate", self._paths[fd], size_bytes)):
+            super().truncate(fd, size_bytes)
 
     def sync_data(self, fd: int) -> None:
-        operation = Operation("sync_data", self._paths[fd])
-        self.before(operation)
-        super().sync_data(fd)
-        self.after(operation)
+        with self._observed(Operation("sync_data", self._paths[fd])):
+            super().sync_data(fd)
 
     def sync(self, fd: int) -> None:
         if fd not in self._paths:
-            return super().sync(fd)  # the inner half of sync_directory
-        operation = Operation("sync", self._paths[fd])
-        self.before(operation)
-        super().sync(fd)
-        self.after(operation)
-        return None
+            super().sync(fd)  # the inner half of sync_directory
+            return
+        with self._observed(Operation("sync", self._paths[fd])):
+            super().sync(fd)
 
     # directories
 
     def make_directory(self, path: Path) -> None:
-        operation = Operation("make_directory", path)
-        self.before(operation)
-        super().make_directory(path)
-        self.after(operation)
+        with self._observed(Operation("make_directory", path)):
+            super().make_directory(path)
 
     def sync_directory(self, path: Path) -> None:
-        operation = Operation("sync_directory", path)
-        self.before(operation)
-        super().sync_directory(path)
-        self.after(operation)
+        with self._observed(Operation("sync_directory", path)):
+            super().sync_directory(path)
 
     def names(self, path: Path) -> list[str]:
         self.before(Operation("names", path))
         return super().names(path)
 
     def rename(self, source: Path, target: Path) -> None:
-        operation = Operation("rename", source, target=target)
-        self.before(operation)
-        super().rename(source, target)
-        self.after(operation)
+        with self._observed(Operation("rename", source, target=target)):
+            super().rename(source, target)
 
     def link(self, source: Path, target: Path) -> None:
-        operation = Operation("link", source, target=target)
-        self.before(operation)
-        super().link(source, target)
-        self.after(operation)
+        with self._observed(Operation("link", source, target=target)):
+            super().link(source, target)
 
     def remove_directory(self, path: Path) -> None:
-        operation = Operation("remove_directory", path)
-        self.before(operation)
-        super().remove_directory(path)
-        self.after(operation)
+        with self._observed(Operation("remove_directory", path)):
+            super().remove_directory(path)
 
     def unlink(self, path: Path) -> None:
-        operation = Operation("unlink", path)
-        self.before(operation)
-        super().unlink(path)
-        self.after(operation)
+        with self._observed(Operation("unlink", path)):
+            super().unlink(path)
 
     def try_lock(self, fd: int) -> bool:
         self.before(Operation("try_lock", self._paths[fd]))
         return super().try_lock(fd)
+
+    @contextlib.contextmanager
+    def _observed(self, operation: Operation) -> Iterator[None]:
+        self.before(operation)
+        yield
+        self.after(operation)
 
     def _opened(self, operation: Operation) -> int:
         self.before(operation)

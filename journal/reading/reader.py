@@ -40,7 +40,7 @@ from nostro.journal.format.segment import (
     segment_name,
 )
 from nostro.journal.model import Rows
-from nostro.journal.reading.scan import Place, reading_frames, scan, segment_start
+from nostro.journal.reading.scan import Place, check_follows, reading_frames, scan, segment_start
 from nostro.journal.reading.segment_index import SegmentIndex
 from nostro.journal.storage.directory import Directory, durable_end, read_head, require_ledger
 from nostro.journal.storage.files import Storage
@@ -339,10 +339,7 @@ class Reader:
             raise CorruptSegment(
                 before, end.offset_bytes, f"it ends short of {path.name}", end.position
             )
-        if end.previous_sha256 not in (None, header.previous_frame_sha256):
-            raise CorruptSegment(
-                path, 0, "it does not follow on the segment before it", end.position
-            )
+        check_follows(path, header, end)
 
     @contextlib.contextmanager
     def _reading(self, path: Path) -> Iterator[int]:

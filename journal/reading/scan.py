@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from nostro.journal.errors import CorruptFrame
+from nostro.journal.errors import CorruptFrame, CorruptSegment
 from nostro.journal.format import frame
 from nostro.journal.format.frame import BadFrame, FrameHeader, frame_sha256
 from nostro.journal.format.segment import SEGMENT_HEADER_BYTES, SegmentHeader
@@ -73,6 +73,21 @@ def reading_frames(storage: Storage, path: Path) -> Iterator[int]:
 
 def segment_start(header: SegmentHeader) -> Place:
     return Place(SEGMENT_HEADER_BYTES, header.position_first, header.previous_frame_sha256)
+
+
+def check_follows(path: Path, header: SegmentHeader, place: Place) -> None:
+    """Check that a segment goes on at ``place``, where the one before it ends.
+
+    Raises:
+        CorruptSegment: it goes on from somewhere else.
+    """
+    if header.position_first != place.position:
+        cause = f"it starts at position {header.position_first}, not {place.position}"
+    elif place.previous_sha256 not in (None, header.previous_frame_sha256):
+        cause = "it does not follow on the segment before it: the hash chain is broken"
+    else:
+        return
+    raise CorruptSegment(path, 0, cause, place.position)
 
 
 def scan(

@@ -26,6 +26,7 @@ from nostro.journal.reading.bulk_scan import FrameChunk, scan_chunks
 from nostro.journal.reading.scan import (
     Place,
     ScannedFrame,
+    check_follows,
     last_written,
     reading_frames,
     scan,
@@ -135,7 +136,7 @@ def _run(checks: list[_SegmentCheck], progress: Progress | None) -> None:
         futures = [pool.submit(check.run) for check in checks]
         try:
             for check, future in zip(checks, futures, strict=True):
-                check.follows(place)
+                check_follows(check.file.path, check.file.header, place)
                 while not wait([future], _POLL_SECONDS).done:
                     _report_progress(checks, total, progress)
                 place = future.result()
@@ -191,14 +192,6 @@ class _SegmentCheck:
 
     def __attrs_post_init__(self) -> None:
         self.place = segment_start(self.file.header)
-
-    def follows(self, place: Place) -> None:
-        """Check that it begins where the segment before it ends."""
-        start = segment_start(self.file.header)
-        if start.position != place.position or start.previous_sha256 != place.previous_sha256:
-            raise CorruptSegment(
-                self.file.path, 0, "it does not follow on the segment before it", place.position
-            )
 
     def run(self) -> Place:
         """Where it ends."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import attrs
 
-from nostro.journal.errors import CorruptManifest, Damage, JournalTruncated, NoRoomToRecover
+from nostro.journal.errors import CorruptManifest, JournalTruncated, NoRoomToRecover
 from nostro.journal.format import frame
 from nostro.journal.format.frame import HEADER_BYTES
 from nostro.journal.format.head import Head
@@ -25,6 +25,7 @@ from nostro.journal.format.segment import SEGMENT_HEADER_BYTES
 from nostro.journal.reading.scan import (
     FrameBreak,
     Place,
+    check_follows,
     headers_between,
     last_written,
     scan,
@@ -190,7 +191,7 @@ def _read_tail(
     broken: FrameBreak | None = None
     for number, file in enumerate(files[first:], first):
         if number > first:
-            _check_start(file, place)
+            check_follows(file.path, file.header, place)
             place = segment_start(file.header)
         else:
             durable_end(file.path, file.header.position_first, file.size_bytes, head)
@@ -224,17 +225,6 @@ def _scan_segment(
                 damage.cause = f"{damage.cause}; {cause}"
                 raise damage from None
     return Tail(place, timestamp, events, broken)
-
-
-def _check_start(file: SegmentFile, place: Place) -> None:
-    header = file.header
-    if header.position_first != place.position:
-        cause = f"it starts at position {header.position_first}, not {place.position}"
-    elif header.previous_frame_sha256 != place.previous_sha256:
-        cause = "it does not follow on the segment before it: the hash chain is broken"
-    else:
-        return
-    raise Damage(file.path, 0, cause, place.position)
 
 
 def _check_witnesses(active: SegmentFile, tail: Tail, witnesses: Sequence[Witness]) -> None:
