@@ -60,9 +60,11 @@ def decode_fields(data: bytes, classes: dict[str, type[T]], *, what: str, bytes_
         found = classes[shown["type"]](**values)
         if encode_fields(found, shown["type"]) != shown:
             raise ValueError("its fields do not say what its entry says")
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidEvidence(what, "it is not JSON") from None
     except KeyError as error:
         raise InvalidEvidence(what, f"a field is missing or unknown: {error}") from None
-    except (DecodeError, RecursionError, TypeError, ValueError) as error:
+    except (DecodeError, TypeError, ValueError) as error:
         raise InvalidEvidence(what, str(error)) from None
     return found
 
