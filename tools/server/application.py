@@ -22,7 +22,7 @@ from nostro.tools.server.errors import ApiError, api_error, shortened
 from nostro.tools.server.keys import Keys, Role
 from nostro.tools.server.metrics import CONTENT_TYPE, UNMATCHED, Metrics
 from nostro.tools.server.openapi import describe
-from nostro.tools.server.operations import OPERATIONS, Call, Operation
+from nostro.tools.server.operations import OPERATIONS, Call, Operation, Served
 
 BODY_BYTES_MAX: Final = 8 << 20
 """8,189 transfers take 5.6 MB if every field is as long as possible."""
@@ -86,10 +86,9 @@ def application(
 
 class _Server:
     def __init__(self, ledger: AsyncLedger, access: Access, body_seconds: float) -> None:
-        self._ledger = ledger
+        self._served = Served(ledger, Metrics())
         self._access = access
         self._body_seconds = body_seconds
-        self._metrics = Metrics()
         self._description = wire.dump(describe())
 
     def endpoint(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
@@ -140,15 +139,14 @@ class _Server:
                 {**_HEADERS, **failure.headers}, _JSON,
             )  # fmt: skip
         seconds = time.perf_counter() - started
-        self._metrics.answered(request.method, route, response.status_code, seconds)
+        self._served.metrics.answered(request.method, route, response.status_code, seconds)
         return response
 
     async def _carry_out(self, operation: Operation, request: Request) -> bytes | str:
-        call = Call(
-            self._ledger, self._metrics, request.path_params.get("id", ""), _query(request),
-            None if operation.body is None else wire.parse(await self._body(request)),
-        )  # fmt: skip
-        value = await operation.carry_out(call)
+        body = None if operation.body is None else wire.parse(await self._body(request))
+        call = Call(request.path_params.get("id", ""), _query(request), body)
+        done = await operation.act(self._served, operation.read(call))
+        value = operation.show(done)
         return value if isinstance(value, str) else wire.dump(value)
 
     async def _body(self, request: Request) -> bytes:

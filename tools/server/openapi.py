@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Iterator
 from typing import Any, Final
 
 import attrs
@@ -38,7 +39,8 @@ _REQUEST_NAMES: Final = {Account: "NewAccount", Transfer: "NewTransfer", QueryFi
 _STATUSES: Final = {
     CreateAccountResult: CreateAccountStatus, CreateTransferResult: CreateTransferStatus,
 }  # fmt: skip
-_DIGITS: Final = "^[0-9]{1,39}$"
+_JSON: Final = "application/json"
+_DIGITS: Final[Schema] = {"type": "string", "pattern": "^[0-9]{1,39}$"}
 _ERRORS: Final = {
     400: "The request is invalid; nothing was written.",
     401: "The key is missing or unknown.",
@@ -50,6 +52,17 @@ _ERRORS: Final = {
     500: "An internal error; the server's log has the details.",
     503: "The disk failed and the server must be restarted, or the server is stopping.",
     507: "The disk is full; nothing was written.",
+}
+_ERROR: Final[Schema] = {
+    "type": {"type": "string"},
+    "message": {"type": "string"},
+    "field": {"type": "string"},
+    "row": {"type": "integer", "description": "Counts from 0."},
+    "outcome": {
+        "enum": list(OUTCOMES),
+        "description": "Whether the request wrote anything. If it is unknown, send the same ids"
+        " again.",
+    },
 }
 _PARAMETERS: Final[dict[str, Schema]] = {
     AT: {"type": "string", "description": "A time, inclusive: RFC 3339 or nanoseconds."},
@@ -67,7 +80,10 @@ def describe() -> Schema:
             "operationId": "openapi",
             "summary": "This description.",
             "security": [{"key": []}, {}],
-            "responses": {"200": _content({"type": "object"}), **_errors(401, 403)},
+            "responses": {
+                "200": {"description": "The answer.", **_content({"type": "object"})},
+                **_errors(401, 403),
+            },
         }
     }
     return {
@@ -87,100 +103,69 @@ def describe() -> Schema:
 
 
 def _operation(operation: Operation) -> Schema:
-    described: Schema = {
-        "operationId": operation.name,
-        "summary": operation.summary,
-        "responses": {
-            "200": _text() if operation.answer is str else _content(_shape(operation.answer)),
-            **_errors(*_statuses(operation)),
-        },
-    }
+    statuses = {400, 403, 500, 503}
+    described: Schema = {"operationId": operation.name, "summary": operation.summary}
     if operation.role is not Role.ANYONE:
+        statuses.add(401)
         described["security"] = [{"key": []}, {}]
-    if parameters := _parameters(operation):
+    if parameters := [*_parameters(operation)]:
         described["parameters"] = parameters
     if operation.body is not None:
-        schema = _shape(operation.body, request=True)
-        described["requestBody"] = {"required": True, **_content(schema, described=False)}
+        statuses |= {408, 413, 415}
+        described["requestBody"] = {"required": True, **_content(_shape(operation.body, new=True))}
+    if operation.writes:
+        statuses.add(507)
+    if operation.path.endswith("{id}"):
+        statuses.add(404)
+    answer = _content(_shape(operation.answer), "text/plain" if operation.answer is str else _JSON)
+    described["responses"] = {
+        "200": {"description": "The answer.", **answer},
+        **_errors(*sorted(statuses)),
+    }
     return described
 
 
-def _statuses(operation: Operation) -> list[int]:
-    statuses = {400, 403, 500, 503, *operation.errors}
-    if operation.role is not Role.ANYONE:
-        statuses.add(401)
-    if operation.body is not None:
-        statuses |= {408, 415}
-    return sorted(statuses)
-
-
-def _parameters(operation: Operation) -> list[Schema]:
-    parameters = []
+def _parameters(operation: Operation) -> Iterator[Schema]:
     if "{id}" in operation.path:
-        parameters.append({
-            "name": "id", "in": "path", "required": True,
-            "schema": {"type": "string", "pattern": _DIGITS},
-        })  # fmt: skip
-    if isinstance(operation.query, type):
-        named = {
-            name: {**schema, "description": "Names separated by commas, or a number."}
-            if name == "flags"
-            else schema
-            for name, schema in _query_schemas(operation.query).items()
-        }
-    else:
-        named = {name: _PARAMETERS[name] for name in operation.query}
-    for name, schema in named.items():
-        parameters.append({"name": name, "in": "query", "schema": schema})
-    return parameters
+        yield {"name": "id", "in": "path", "required": True, "schema": _DIGITS}
+    schemas = _PARAMETERS
+    names = operation.query
+    if isinstance(names, type):
+        schemas = {field.name: _parameter(field.name) for field in attrs.fields(names)}
+        names = tuple(name for name in schemas if name != "account_id")  # it is in the path
+    for name in names:
+        yield {"name": name, "in": "query", "schema": schemas[name]}
 
 
-def _query_schemas(kind: type) -> dict[str, Schema]:
-    schemas = {}
-    for field in attrs.fields(kind):
-        if field.name == "account_id":
-            continue  # it is in the path
-        is_text = wire.is_wide(field.name) or field.name == "flags"
-        schemas[field.name] = {"type": "string"} if is_text else _number(field.name)
-    return schemas
+def _parameter(name: str) -> Schema:
+    if name == "flags":
+        return {"type": "string", "description": "Names separated by commas, or a number."}
+    return {"type": "string"} if wire.is_wide(name) else _number(name)
 
 
 def _schemas() -> dict[str, Schema]:
     schemas = {kind.__name__: _answer_schema(kind) for kind in _ANSWER_CLASSES}
     schemas |= {name: _request_schema(kind) for kind, name in _REQUEST_NAMES.items()}
     schemas |= {kind.__name__: _result_schema(kind) for kind in _STATUSES}
-    schemas["Health"] = _object(
-        {
-            "status": {"const": "ok"},
-            "position": {"type": "integer"},
-            "mirror": {"type": ["object", "null"]},
-        }
-    )
-    schemas["Ready"] = _object({"ready": {"const": True}})
-    error = _object(
-        {
-            "type": {"type": "string"},
-            "message": {"type": "string"},
-            "field": {"type": "string"},
-            "row": {"type": "integer", "description": "Counts from 0."},
-            "outcome": {
-                "enum": list(OUTCOMES),
-                "description": "Whether the request wrote anything. If it is unknown, send the "
-                "same ids again.",
-            },
-        },
-        required=("type", "message"),
-    )
-    schemas["Error"] = _object({"error": error})
-    return schemas
+    return schemas | {
+        "Health": _object(
+            {
+                "status": {"const": "ok"},
+                "position": {"type": "integer"},
+                "mirror": {"type": ["object", "null"]},
+            }
+        ),
+        "Ready": _object({"ready": {"const": True}}),
+        "Error": _object({"error": _object(_ERROR, required=("type", "message"))}),
+    }
 
 
 def _answer_schema(kind: type) -> Schema:
     return _object(
         {
-            field.name: {"type": "array", "items": {"enum": _flag_names(kind)}}
+            field.name: _flags(kind)
             if field.name == "flags"
-            else {"type": "string", "pattern": _DIGITS}
+            else _DIGITS
             if wire.is_wide(field.name)
             else _number(field.name)
             for field in attrs.fields(kind)
@@ -189,30 +174,28 @@ def _answer_schema(kind: type) -> Schema:
 
 
 def _request_schema(kind: type) -> Schema:
-    properties = {}
-    for field in attrs.fields(kind):
-        either = [_number(field.name), {"type": "string", "pattern": _DIGITS}]
-        if field.name == "flags":
-            either[1] = {"type": "array", "items": {"enum": _flag_names(kind)}}
-        properties[field.name] = {"oneOf": either}
-    return _object(properties, required=())
+    return _object(
+        {
+            field.name: {
+                "oneOf": [_number(field.name), _flags(kind) if field.name == "flags" else _DIGITS]
+            }
+            for field in attrs.fields(kind)
+        },
+        required=(),
+    )
 
 
 def _result_schema(kind: type) -> Schema:
-    return _object(
-        {
-            "timestamp": {"type": "string", "pattern": _DIGITS},
-            "status": {"enum": [status.name for status in _STATUSES[kind]]},
-        }
-    )
+    statuses = [status.name for status in _STATUSES[kind]]
+    return _object({"timestamp": _DIGITS, "status": {"enum": statuses}})
 
 
 def _number(name: str) -> Schema:
     return {"type": "integer", "minimum": 0, "maximum": 2 ** FIELD_BITS[name] - 1}
 
 
-def _flag_names(kind: type) -> list[str]:
-    return list(flag_names(wire.FLAGS[kind], -1))
+def _flags(kind: type) -> Schema:
+    return {"type": "array", "items": {"enum": list(flag_names(wire.FLAGS[kind], -1))}}
 
 
 def _object(properties: Schema, required: tuple[str, ...] | None = None) -> Schema:
@@ -221,33 +204,24 @@ def _object(properties: Schema, required: tuple[str, ...] | None = None) -> Sche
     return {**made, "required": needed} if needed else made
 
 
-def _shape(shape: Shape, *, request: bool = False) -> Schema:
+def _shape(shape: Shape, *, new: bool = False) -> Schema:
+    """The schema of a shape; ``new``: as clients send it."""
     if isinstance(shape, ListOf):
-        return {
-            "type": "array",
-            "items": _shape(shape.kind, request=request),
-            "maxItems": MESSAGE_EVENTS_MAX,
-        }
-    assert shape is not None, "operations without a body have no schema"
+        items = _shape(shape.kind, new=new)
+        return {"type": "array", "items": items, "maxItems": MESSAGE_EVENTS_MAX}
     if shape is int:
-        return {
-            "oneOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _DIGITS}]
-        }
-    name = _REQUEST_NAMES[shape] if request else shape.__name__
-    return {"$ref": f"#/components/schemas/{name}"}
+        return {"oneOf": [{"type": "integer", "minimum": 0}, _DIGITS]}
+    if shape is str:
+        return {"type": "string"}
+    if isinstance(shape, type):
+        shape = _REQUEST_NAMES[shape] if new else shape.__name__
+    return {"$ref": f"#/components/schemas/{shape}"}
 
 
-def _content(schema: Schema, *, described: bool = True) -> Schema:
-    content: Schema = {"content": {"application/json": {"schema": schema}}}
-    return {"description": "The answer.", **content} if described else content
-
-
-def _text() -> Schema:
-    return {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+def _content(schema: Schema, media_type: str = _JSON) -> Schema:
+    return {"content": {media_type: {"schema": schema}}}
 
 
 def _errors(*statuses: int) -> Schema:
-    reference = {"$ref": "#/components/schemas/Error"}
-    return {
-        str(status): {**_content(reference), "description": _ERRORS[status]} for status in statuses
-    }
+    content = _content({"$ref": "#/components/schemas/Error"})
+    return {str(status): {"description": _ERRORS[status], **content} for status in statuses}

@@ -32,6 +32,7 @@ from nostro.tools.server.metrics import Metrics
 
 POSITION: Final = "position"
 AT: Final = "at"
+T = TypeVar("T")
 _Filter = TypeVar("_Filter", AccountFilter, QueryFilter)
 
 
@@ -39,12 +40,18 @@ _Filter = TypeVar("_Filter", AccountFilter, QueryFilter)
 class Call:
     """One request: its parameters and its body, read from HTTP but not yet checked."""
 
-    ledger: AsyncLedger
-    metrics: Metrics
     id: str = ""
     """The id in the path."""
     query: Mapping[str, str] = attrs.field(factory=dict)
     body: Any = None
+
+
+@attrs.frozen
+class Served:
+    """What the requests of one server share."""
+
+    ledger: AsyncLedger
+    metrics: Metrics
 
 
 @attrs.frozen
@@ -54,192 +61,185 @@ class ListOf:
     kind: type
 
 
-Shape = type | ListOf | None
-"""The content of a body or an answer: one of the ledger's classes, a list, an id (int) or text."""
-
-
-@attrs.frozen
-class Health:
-    """This process answers; its position and the health of its mirror."""
-
-    status: str
-    position: int
-    mirror: dict[str, Any] | None
-
-
-@attrs.frozen
-class Ready:
-    """The ledger accepts writes now."""
-
-    ready: bool
+Shape = type | ListOf | str | None
+"""The content of a body or an answer: one of the ledger's classes, a list, an id (int), text (str)
+or the name of a schema in the description."""
 
 
 @attrs.frozen
 class Operation:
-    """One operation: a method on a path."""
+    """One operation: a method on a path. It is carried out in three steps: read, act, show."""
 
     method: str
     path: str
     name: str
     summary: str
     role: Role
-    carry_out: Callable[[Call], Awaitable[object]]
-    """Returns a value for JSON, or text."""
     answer: Shape
+    act: Callable[[Served, Any], Awaitable[Any]]
+    """Takes what ``read`` returns."""
+    show: Callable[[Any], object]
+    """Turns the result of ``act`` into a value for JSON, or into text."""
+    read: Callable[[Call], Any]
+    """Checks the request and returns its content."""
     body: Shape = None
     query: type | tuple[str, ...] = ()
     """The names of the query parameters, or the filter whose fields they are."""
-    errors: tuple[int, ...] = ()
-    """HTTP statuses of errors, besides those of every operation."""
 
     @property
     def writes(self) -> bool:
         return self.role is Role.WRITE
 
 
-async def _create_accounts(call: Call) -> object:
-    accounts = wire.read_objects(Account, call.body)
-    results = await call.ledger.create_accounts(accounts)
-    call.metrics.created(results)
-    return [wire.show_result(result) for result in results]
+def _creates(kind: type, result: type, path: str, name: str, summary: str) -> Operation:
+    async def create(served: Served, events: Any) -> object:  # noqa: ANN401 - accounts or transfers
+        results = await getattr(served.ledger, name)(events)
+        served.metrics.created(results)
+        return results
+
+    return Operation(
+        "POST", path, name, summary, Role.WRITE, ListOf(result), create, _shown_results,
+        lambda call: wire.read_objects(kind, call.body), ListOf(kind),
+    )  # fmt: skip
 
 
-async def _create_transfers(call: Call) -> object:
-    transfers = wire.read_objects(Transfer, call.body)
-    results = await call.ledger.create_transfers(transfers)
-    call.metrics.created(results)
-    return [wire.show_result(result) for result in results]
+def _finds(
+    kind: type,
+    path: str,
+    name: str,
+    summary: str,
+    read: Callable[[Call], object],
+    *,
+    body: Shape = None,
+    query: type | tuple[str, ...] = (),
+) -> Operation:
+    """An operation that answers with the list that the ledger's method ``name`` returns."""
+
+    async def find(served: Served, wanted: object) -> object:
+        return await getattr(served.ledger, name)(wanted)
+
+    return Operation(
+        "GET" if body is None else "POST", path, name, summary, Role.READ_ONLY, ListOf(kind),
+        find, _shown, read, body, query,
+    )  # fmt: skip
 
 
-async def _get_account(call: Call) -> object:
-    id_ = wire.read_integer("id", call.id, bits=128)
-    _only(call.query, (AT, POSITION))
-    if call.query:
-        past = await call.ledger.at(**_moment(call.query))
-        found = await asyncio.to_thread(past.lookup_accounts, [id_])
-    else:
-        found = await call.ledger.lookup_accounts([id_])
-    if not found:
-        raise ApiError(404, "not_found", "no account has this id")
-    return wire.show(found[0])
+async def _account(served: Served, wanted: tuple[int, dict[str, int]]) -> Account:
+    id_, moment = wanted
+    if moment:
+        past = await served.ledger.at(**moment)
+        return _only_one("account", await asyncio.to_thread(past.lookup_accounts, [id_]))
+    return _only_one("account", await served.ledger.lookup_accounts([id_]))
 
 
-async def _get_transfer(call: Call) -> object:
-    _only(call.query, ())
-    found = await call.ledger.lookup_transfers([wire.read_integer("id", call.id, bits=128)])
-    if not found:
-        raise ApiError(404, "not_found", "no transfer has this id")
-    return wire.show(found[0])
+async def _transfer(served: Served, id_: int) -> Transfer:
+    return _only_one("transfer", await served.ledger.lookup_transfers([id_]))
 
 
-async def _lookup_accounts(call: Call) -> object:
-    return _shown(await call.ledger.lookup_accounts(wire.read_ids(call.body)))
-
-
-async def _lookup_transfers(call: Call) -> object:
-    return _shown(await call.ledger.lookup_transfers(wire.read_ids(call.body)))
-
-
-async def _get_account_transfers(call: Call) -> object:
-    return _shown(await call.ledger.get_account_transfers(_account_filter(call)))
-
-
-async def _get_account_balances(call: Call) -> object:
-    return _shown(await call.ledger.get_account_balances(_account_filter(call)))
-
-
-async def _query_accounts(call: Call) -> object:
-    chosen = _limited(wire.read_object(QueryFilter, call.body))
-    return _shown(await call.ledger.query_accounts(chosen))
-
-
-async def _query_transfers(call: Call) -> object:
-    chosen = _limited(wire.read_object(QueryFilter, call.body))
-    return _shown(await call.ledger.query_transfers(chosen))
-
-
-async def _health(call: Call) -> object:
+async def _health(served: Served, _: object) -> dict[str, object]:
     """Leaves out the mirror's addresses and errors, because this operation needs no key."""
-    mirror = call.ledger.mirror
+    mirror = served.ledger.mirror
     health = mirror.health() if mirror is not None else None
-    shown: dict[str, Any] | None = None
-    if mirror is not None:
-        shown = {"state": "starting", "connected": False, "healthy": False}
+    shown: dict[str, object] | None = None
     if health is not None:
         facts = health.as_json()
         names = ("state", "connected", "healthy", "position", "lag_events", "lag_seconds")
         shown = {name: facts[name] for name in names}
-    return attrs.asdict(Health("ok", call.ledger.position, shown))
+    elif mirror is not None:
+        shown = {"state": "starting", "connected": False, "healthy": False}
+    return {"status": "ok", "position": served.ledger.position, "mirror": shown}
 
 
-async def _ready(call: Call) -> object:
+async def _ready(served: Served, _: object) -> dict[str, bool]:
     try:
-        call.ledger.check_writable()
+        served.ledger.check_writable()
     except JournalError as error:
         raise ApiError(503, "not_ready", api_error(error).message) from None
-    return attrs.asdict(Ready(ready=True))
+    return {"ready": True}
 
 
-async def _metrics(call: Call) -> object:
-    return call.metrics.text(call.ledger)
+async def _metrics(served: Served, _: object) -> str:
+    return served.metrics.text(served.ledger)
+
+
+def _path_id(call: Call) -> int:
+    _only(call.query, ())
+    return wire.read_integer("id", call.id, bits=128)
+
+
+def _path_id_and_moment(call: Call) -> tuple[int, dict[str, int]]:
+    _only(call.query, (AT, POSITION))
+    return wire.read_integer("id", call.id, bits=128), _moment(call.query)
+
+
+def _ids(call: Call) -> list[int]:
+    return wire.read_ids(call.body)
+
+
+def _account_filter(call: Call) -> AccountFilter:
+    account_id = wire.read_integer("id", call.id, bits=128)
+    return _limited(wire.read_query(AccountFilter, call.query, account_id=account_id))
+
+
+def _query_filter(call: Call) -> QueryFilter:
+    return _limited(wire.read_object(QueryFilter, call.body))
+
+
+def _nothing(call: Call) -> None:
+    del call  # any query parameters: probes add their own
+
+
+def _shown(items: list[Any]) -> list[dict[str, Any]]:
+    return [wire.show(item) for item in items]
+
+
+def _shown_results(results: list[Any]) -> list[dict[str, str]]:
+    return [wire.show_result(result) for result in results]
 
 
 OPERATIONS: Final = (
-    Operation(
-        "POST", "/accounts", "create_accounts", "Create accounts.", Role.WRITE,
-        _create_accounts, ListOf(CreateAccountResult), ListOf(Account), errors=(413, 507),
-    ),
-    Operation(
-        "POST", "/transfers", "create_transfers", "Create transfers.", Role.WRITE,
-        _create_transfers, ListOf(CreateTransferResult), ListOf(Transfer), errors=(413, 507),
-    ),
-    Operation(
-        "POST", "/accounts/lookup", "lookup_accounts", "Accounts by their ids.", Role.READ_ONLY,
-        _lookup_accounts, ListOf(Account), ListOf(int), errors=(413,),
-    ),
-    Operation(
-        "POST", "/transfers/lookup", "lookup_transfers", "Transfers by their ids.",
-        Role.READ_ONLY, _lookup_transfers, ListOf(Transfer), ListOf(int), errors=(413,),
-    ),
-    Operation(
-        "POST", "/accounts/query", "query_accounts", "Accounts by their fields.",
-        Role.READ_ONLY, _query_accounts, ListOf(Account), QueryFilter, errors=(413,),
-    ),
-    Operation(
-        "POST", "/transfers/query", "query_transfers", "Transfers by their fields.",
-        Role.READ_ONLY, _query_transfers, ListOf(Transfer), QueryFilter, errors=(413,),
-    ),
+    _creates(Account, CreateAccountResult, "/accounts", "create_accounts", "Create accounts."),
+    _creates(Transfer, CreateTransferResult, "/transfers", "create_transfers", "Create transfers."),
+    _finds(Account, "/accounts/lookup", "lookup_accounts", "Accounts by their ids.",
+           _ids, body=ListOf(int)),
+    _finds(Transfer, "/transfers/lookup", "lookup_transfers", "Transfers by their ids.",
+           _ids, body=ListOf(int)),
+    _finds(Account, "/accounts/query", "query_accounts", "Accounts by their fields.",
+           _query_filter, body=QueryFilter),
+    _finds(Transfer, "/transfers/query", "query_transfers", "Transfers by their fields.",
+           _query_filter, body=QueryFilter),
     Operation(
         "GET", "/accounts/{id}", "get_account", "An account, now or at a past moment.",
-        Role.READ_ONLY, _get_account, Account, query=(AT, POSITION), errors=(404,),
+        Role.READ_ONLY, Account, _account, wire.show, _path_id_and_moment, query=(AT, POSITION),
     ),
     Operation(
         "GET", "/transfers/{id}", "get_transfer", "A transfer that took effect.",
-        Role.READ_ONLY, _get_transfer, Transfer, errors=(404,),
+        Role.READ_ONLY, Transfer, _transfer, wire.show, _path_id,
     ),
-    Operation(
-        "GET", "/accounts/{id}/transfers", "get_account_transfers",
-        "The transfers of an account, by time.", Role.READ_ONLY,
-        _get_account_transfers, ListOf(Transfer), query=AccountFilter,
-    ),
-    Operation(
-        "GET", "/accounts/{id}/balances", "get_account_balances",
-        "The balances of an account with the flag history after each of its transfers.",
-        Role.READ_ONLY, _get_account_balances, ListOf(AccountBalance), query=AccountFilter,
-    ),
+    _finds(Transfer, "/accounts/{id}/transfers", "get_account_transfers",
+           "The transfers of an account, by time.", _account_filter, query=AccountFilter),
+    _finds(AccountBalance, "/accounts/{id}/balances", "get_account_balances",
+           "The balances of an account with the flag history after each of its transfers.",
+           _account_filter, query=AccountFilter),
     Operation(
         "GET", "/health", "health", "Whether this process answers, and the health of its mirror.",
-        Role.ANYONE, _health, Health,
+        Role.ANYONE, "Health", _health, dict, _nothing,
     ),
     Operation(
         "GET", "/ready", "ready", "Whether the ledger accepts writes.",
-        Role.ANYONE, _ready, Ready,
+        Role.ANYONE, "Ready", _ready, dict, _nothing,
     ),
     Operation(
         "GET", "/metrics", "metrics", "Metrics in the Prometheus text format.",
-        Role.READ_ONLY, _metrics, str,
+        Role.READ_ONLY, str, _metrics, str, _nothing,
     ),
 )  # fmt: skip
+
+
+def _only_one(what: str, found: list[T]) -> T:
+    if not found:
+        raise ApiError(404, "not_found", f"no {what} has this id")
+    return found[0]
 
 
 def _only(query: Mapping[str, str], names: tuple[str, ...]) -> None:
@@ -253,20 +253,10 @@ def _moment(query: Mapping[str, str]) -> dict[str, int]:
         raise InvalidField(POSITION, query[POSITION], "and at cannot be combined; give one of them")
     if POSITION in query:
         return {"position": wire.read_integer(POSITION, query[POSITION], bits=64)}
-    return {"timestamp": wire.read_time(AT, query[AT], day_end=True)}
-
-
-def _account_filter(call: Call) -> AccountFilter:
-    return _limited(
-        wire.read_query(
-            AccountFilter, call.query, account_id=wire.read_integer("id", call.id, bits=128)
-        )
-    )
+    if AT in query:
+        return {"timestamp": wire.read_time(AT, query[AT], day_end=True)}
+    return {}
 
 
 def _limited(chosen: _Filter) -> _Filter:
     return attrs.evolve(chosen, limit=min(chosen.limit, MESSAGE_EVENTS_MAX))
-
-
-def _shown(items: list[Any]) -> list[dict[str, Any]]:
-    return [wire.show(item) for item in items]
