@@ -52,14 +52,6 @@ def err(process: subprocess.Popen[str]) -> IO[str]:
     return process.stderr
 
 
-@pytest.fixture
-def books(tmp_path: Path) -> Path:
-    """A ledger with two accounts."""
-    with Ledger.open(tmp_path / "books") as ledger:
-        ledger.create_accounts([Account(id=n, ledger=1, code=1) for n in (1, 2)])
-    return tmp_path / "books"
-
-
 def pay(ledger: Ledger, id: int) -> None:
     ledger.create_transfers(
         [Transfer(id=id, debit_account_id=1, credit_account_id=2, amount=5, ledger=1, code=1)]

@@ -479,7 +479,7 @@ def test_replicas_without_a_supervisor_are_found(stand_in: StandIn, command: str
     result = nostro("status", "tb")
     assert result.exit_code == 1
     assert "is degraded." in result.stdout
-    assert "a replica that dies stays dead" in result.stdout
+    assert "a replica that ends does not restart" in result.stdout
     result = good(command, "tb")
     if command == "down":
         assert running(count=3) == [None] * 3

@@ -53,7 +53,7 @@ def files(books: Path) -> MirrorFiles:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "no cluster is named"),
+        ([], "needs a cluster"),
         (["--cluster-id", "0"], "TIGERBEETLE_REPLICAS"),
         (["--replicas", "127.0.0.1:3001"], "TIGERBEETLE_CLUSTER_ID"),
         (["--cluster-id", "-1", "--replicas", "3001"], "cluster_id"),
@@ -104,7 +104,7 @@ def test_the_status_of_a_ledger_that_never_was_mirrored(books: Path) -> None:
     """Says how to begin."""
     done = run("mirror", str(books), "--status")
     assert done.exit_code == 1
-    assert "never was" in done.stderr
+    assert "has no mirror" in done.stderr
     assert "nostro mirror DIR" in done.stderr
 
 

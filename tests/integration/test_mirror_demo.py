@@ -48,6 +48,6 @@ def test_a_ledger_gets_a_mirror_loses_it_and_goes_on(tmp_path: Path) -> None:
     assert lines[2].startswith("cluster gone: retrying, 1,000 events behind; no answer from")
     assert lines[3] == "ledger: account 2 has 14,000"
     assert lines[4].startswith("cluster back: live, 0 events behind")
-    assert "Equal: journal and cluster say the same." in lines
+    assert "Equal: the journal and the cluster hold the same." in lines
     assert "transfers  2,000 compared" in lines
     assert "position   2,002 of 2,002" in lines

@@ -139,7 +139,7 @@ def test_no_cluster_where_one_is_named_is_told_within_seconds(books: Path) -> No
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "no cluster is named"),
+        ([], "needs a cluster"),
         (["--cluster-id", "x", "--replicas", "3001"], "is not an integer"),
         (["--cluster-id", "0", "--replicas", "a b:3001"], "is not an address"),
         (["--cluster-id", "0", "--replicas", "3001", "--limit-differences", "-1"], "-1"),

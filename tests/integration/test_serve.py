@@ -23,7 +23,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from nostro import Account, Ledger, verify
+from nostro import Ledger, verify
 from nostro.tools.cli.application import application
 from tests.documents import PACKAGE_PATH, blocks
 from tests.integration.test_cli_processes import SECONDS_MAX, err, nostro, out
@@ -34,14 +34,6 @@ from tests.waiting import until
 
 CLIENTS: Final = 50
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - what is tested
-
-
-@pytest.fixture
-def books(tmp_path: Path) -> Path:
-    """A ledger with two accounts."""
-    with Ledger.open(tmp_path / "books") as ledger:
-        ledger.create_accounts([Account(id=n, ledger=1, code=1) for n in (1, 2)])
-    return tmp_path / "books"
 
 
 @contextlib.contextmanager
@@ -180,11 +172,11 @@ def test_what_cannot_be_served_is_told_and_left_alone(books: Path, tmp_path: Pat
         for args, message, hint in (
             ((tmp_path / "nowhere",), "no such directory", "nostro init DIR"),
             ((books, "--port", taken.getsockname()[1]), "Address already in use", "--port 0"),
-            ((books, "--host", "192.0.2.1"), "cannot listen at 192.0.2.1", "nothing was changed"),
+            ((books, "--host", "192.0.2.1"), "cannot listen on 192.0.2.1", "nothing was changed"),
             ((books, "--host", "no.such.host.invalid"), "cannot listen", "nothing was changed"),
             ((books, "--host", "a" * 100), "cannot listen", "nothing was changed"),
-            ((books, "--host", EVERYWHERE, "--port", 0), "there are no keys", "--keys FILE"),
-            ((books, "--host", "::", "--port", 0), "there are no keys", "--keys FILE"),
+            ((books, "--host", EVERYWHERE, "--port", 0), "needs keys", "--keys FILE"),
+            ((books, "--host", "::", "--port", 0), "needs keys", "--keys FILE"),
         ):  # fmt: skip
             code, told = refused(*args)
             assert (code, message in told, hint in told) == (2, True, True), told
@@ -248,7 +240,10 @@ def test_without_the_extra_it_says_what_to_install(books: Path) -> None:
         )  # fmt: skip
         assert done.returncode == code, done.stderr
         if code:
-            assert "serving needs starlette, uvicorn, prometheus_client" in done.stderr
+            assert (
+                "packages that are not installed: starlette, uvicorn, prometheus_client"
+                in done.stderr
+            )
             assert "pip install 'nostro[server]'" in done.stderr
 
 

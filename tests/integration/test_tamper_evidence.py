@@ -11,28 +11,17 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from click.testing import CliRunner, Result
 
 from nostro import Account, Ledger, Root, Transfer, TransferFlags, journal
 from nostro.journal.format import container
 from nostro.journal.model import Rows
-from nostro.tools.cli.application import application
 from tests.documents import ROOT
+from tests.integration.test_cli import good, run
 from tests.journals import files_under, flip
 from tests.rewriting import rewrite
 
 VERIFIER: Final = ROOT / "docs" / "guides" / "verify_proof.py"
 REFUSED_ID: Final = 50
-
-
-def run(*args: object) -> Result:
-    return CliRunner().invoke(application, [str(arg) for arg in args])
-
-
-def good(*args: object) -> str:
-    result = run(*args)
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 def told(*args: object) -> dict[str, object]:
@@ -355,8 +344,8 @@ def test_what_cannot_be_proven_is_said(desk: Path) -> None:
     good("root", desk / "books", "--out", desk / "newer")
     refused(1, "the older root is at position 33",
             "prove", desk / "books", "--from", desk / "newer", "--root", desk / "root")  # fmt: skip
-    refused(2, "name either", "prove", desk / "books")
-    refused(2, "name either", "prove", desk / "books", 17, "--from", desk / "root")
+    refused(2, "give either", "prove", desk / "books")
+    refused(2, "give either", "prove", desk / "books", 17, "--from", desk / "root")
     good("root", desk / "books", "--at", 0, "--out", desk / "empty")
     good("verify", desk / "books", "--root", desk / "empty")
     refused(2, "position 0 is outside", "prove", desk / "books", "--from", desk / "empty")
@@ -370,7 +359,7 @@ def test_a_proof_is_checked_without_the_ledger(desk: Path) -> None:
     shutil.rmtree(desk / "books")
     key = ("--public-key", public_key(desk))
     text = good("verify-proof", desk / "proof", desk / "root", *key)
-    assert "Event 19 is under the root:" in text
+    assert "The root covers event 19:" in text
     assert re.search(r"^ *amount +17$", text, re.MULTILINE)
     assert public_key(desk) in text
     shown = told("verify-proof", desk / "proof", desk / "root")
@@ -411,7 +400,7 @@ def test_a_proof_that_does_not_hold_is_refused(desk: Path) -> None:
 def test_proofs_are_shown_and_written(desk: Path) -> None:
     """As text, as JSON, as a file; beside a writer, too."""
     with Ledger.open(desk / "books"):
-        assert "Event 19 is under the root." in good("prove", desk / "books", 17)
+        assert "The root covers event 19." in good("prove", desk / "books", 17)
         shown = told("prove", desk / "books", 17, "--out", desk / "proof")
     assert json.loads((desk / "proof").read_text()) == shown
     assert shown["position"] == 33

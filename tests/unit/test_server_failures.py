@@ -152,6 +152,16 @@ async def post(listening: socket.socket, body: object) -> tuple[Any, asyncio.Str
     return reader, writer
 
 
+async def post_and_hold(
+    disk: HeldDisk, listening: socket.socket
+) -> tuple[Any, asyncio.StreamWriter]:
+    """A request for one transfer that waits for the held disk, and its connection."""
+    disk.hold()
+    streams = await post(listening, [transfer(1)])
+    await asyncio.to_thread(disk.arrived.wait, TIMEOUT_SECONDS)
+    return streams
+
+
 def transfers_in(path: Path) -> int:
     return sum(record.header.event_count for record in Reader(path).records()) - len(ACCOUNTS)
 
@@ -161,9 +171,7 @@ def test_who_hangs_up_does_not_stop_what_has_begun(tmp_path: Path) -> None:
     disk = HeldDisk()
 
     async def use(server: Server, listening: socket.socket) -> None:
-        disk.hold()
-        _, writer = await post(listening, [transfer(1)])
-        await asyncio.to_thread(disk.arrived.wait, TIMEOUT_SECONDS)
+        _, writer = await post_and_hold(disk, listening)
         writer.transport.abort()
         [connection] = server.server_state.connections
         await asyncio.to_thread(until, lambda: connection not in server.server_state.connections)
@@ -178,9 +186,7 @@ def test_a_server_that_stops_answers_what_is_under_way(tmp_path: Path) -> None:
     disk = HeldDisk()
 
     async def use(server: Server, listening: socket.socket) -> None:
-        disk.hold()
-        reader, writer = await post(listening, [transfer(1)])
-        await asyncio.to_thread(disk.arrived.wait, TIMEOUT_SECONDS)
+        reader, writer = await post_and_hold(disk, listening)
         server.stop()
         await asyncio.to_thread(until, lambda: not server.servers[0].is_serving())
         with pytest.raises(OSError):  # noqa: PT011 - refused, or reset, as the system likes
@@ -200,9 +206,7 @@ def test_a_stop_that_does_not_wait_any_longer_loses_nothing_either(tmp_path: Pat
     disk = HeldDisk()
 
     async def use(server: Server, listening: socket.socket) -> None:
-        disk.hold()
-        _, writer = await post(listening, [transfer(1)])
-        await asyncio.to_thread(disk.arrived.wait, TIMEOUT_SECONDS)
+        _, writer = await post_and_hold(disk, listening)
         tasks = list(server.server_state.tasks)
         server.stop()
         await asyncio.wait(tasks)

@@ -1,4 +1,4 @@
-"""The machine of a measurement: figures of two machines cannot be compared."""
+"""The machine of a measurement. Figures from two machines cannot be compared."""
 
 from __future__ import annotations
 

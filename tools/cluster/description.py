@@ -79,13 +79,11 @@ class Description:
     def to_json(self) -> dict[str, Any]:
         """Return the object of ``cluster.json``. JSON holds no 128-bit numbers: the id is text."""
         return {
+            **attrs.asdict(self),
             "format": _VERSION,
             "cluster_id": str(self.cluster_id),
             "replica_count": self.replica_count,
             "addresses": list(self.addresses),
-            "version": self.version,
-            "cache_grid_mib": self.cache_grid_mib,
-            "development": self.development,
         }
 
     @classmethod
@@ -97,15 +95,14 @@ class Description:
         """
         if value["format"] != _VERSION:
             raise ValueError(f"format must be {_VERSION}")
-        found = cls(
-            cluster_id=int(value["cluster_id"]),
-            addresses=tuple(value["addresses"]),
-            version=value["version"],
-            cache_grid_mib=value["cache_grid_mib"],
-            development=value["development"],
-        )
+        fields = {field.name: value[field.name] for field in attrs.fields(cls)}
+        fields["cluster_id"] = int(fields["cluster_id"])
+        fields["addresses"] = tuple(fields["addresses"])
+        found = cls(**fields)
         if found.to_json() != value:
-            raise ValueError("it has other fields than `nostro cluster up` writes, or other forms")
+            raise ValueError(
+                "only the fields that `nostro cluster up` writes are allowed, in its form"
+            )
         return found
 
 
@@ -165,7 +162,7 @@ def read_description(directory: Path) -> Description:
 
 
 def check_directory(directory: Path) -> None:
-    """Refuse a path that is no directory, or belongs to another user.
+    """Refuse a path unless it is a directory of this user.
 
     Raises:
         NotACluster: with the reason.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import random
 import socket
 import time
@@ -26,11 +27,11 @@ def choose_ports(count: int) -> list[int]:
         ClusterRefused: there are too few.
     """
     candidates = random.SystemRandom().sample(_CHOICE, _TRIES)
-    free = (port for port in candidates if _is_free(port))
-    chosen = [port for port, _ in zip(free, range(count), strict=False)]
+    chosen = list(itertools.islice(filter(_is_free, candidates), count))
     if len(chosen) < count:
         raise ClusterRefused(
-            f"found no {count} free ports", hint="nothing was changed; name one with --port"
+            f"this machine has fewer than {count} free ports",
+            hint="nothing was changed; name a port with --port",
         )
     return chosen
 

@@ -1,1 +1,1 @@
-"""A day of payments, a killed writer and a walk back in time: what ``nostro demo`` shows."""
+"""The demonstration: a day of payments, a writer that is killed, recovery, past balances."""

@@ -1,4 +1,4 @@
-"""The demonstration's acts: each does something real and returns what it saw."""
+"""The demonstration's acts. Each does something real and returns what it found."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Survived:
     found: int
     """Acknowledged transfers that are in the journal."""
     unacknowledged: int
-    """Transfers that reached the disk although their caller never heard of it."""
+    """Transfers that reached the disk, but were not acknowledged."""
     invented: int
-    """Transfers in the journal that nobody asked for."""
+    """Transfers in the journal that the writer never sent."""
 
 
 @attrs.frozen
@@ -53,11 +53,10 @@ class Moment:
     timestamp: int
     balance: int
     expected: int
-    seconds: float
 
 
 def write_and_kill(path: Path, world: World, *, seed: int, progress: Progress) -> Killed:
-    """Let a process write the world; kill it with SIGKILL on its way."""
+    """Let a process write the world, and kill it with SIGKILL before the end."""
     command = [sys.executable, "-m", "nostro.tools.demo.writer", str(path)]
     numbers = (len(world.transfers) - WALLETS, world.midnight_ns, seed, BATCH)
     began = time.perf_counter()
@@ -73,7 +72,7 @@ def write_and_kill(path: Path, world: World, *, seed: int, progress: Progress) -
             if acknowledged >= len(world.transfers) * KILL_SHARE:
                 process.kill()
                 break
-        # What it still said before it died was acknowledged as well.
+        # The lines that it wrote before it died count as well.
         for line in process.stdout:
             acknowledged = int(line) if line.endswith("\n") else acknowledged
     return Killed(acknowledged, time.perf_counter() - began, process.pid)
@@ -100,7 +99,7 @@ def recover(path: Path, world: World, killed: Killed) -> Survived:
 
 
 def finish(path: Path, world: World, killed: Killed, *, progress: Progress) -> tuple[int, int]:
-    """Send again what was never acknowledged. Returns (newly created, already there)."""
+    """Send the unacknowledged transfers again; return (newly created, already there)."""
     created = existed = 0
     with Ledger.open(path) as ledger:
         for start in range(killed.acknowledged, len(world.transfers), BATCH):
@@ -112,24 +111,22 @@ def finish(path: Path, world: World, killed: Killed, *, progress: Progress) -> t
 
 
 def walk_back(path: Path, world: World) -> list[Moment]:
-    """One wallet's balance at three past moments, beside a plain sum over the payments."""
+    """Return a wallet's balance at three past times, with a plain sum over its payments."""
     moments = []
     with Ledger.open(path, read_only=True) as ledger:
         for hour in MOMENTS_HOURS:
             timestamp = world.midnight_ns + hour * HOUR_NS
-            began = time.perf_counter()
             [account] = ledger.at(timestamp=timestamp).lookup_accounts([WALLET_FIRST])
             moments.append(
                 Moment(
                     timestamp,
                     account.credits_posted - account.debits_posted,
                     world.balance_at(WALLET_FIRST, timestamp),
-                    time.perf_counter() - began,
                 )
             )
     return moments
 
 
 def prove(path: Path) -> tuple[VerifyReport, AuditReport]:
-    """Read every byte again; rebuild everything from the first event and compare."""
+    """Read every byte again, replay every event, and compare."""
     return journal.verify(path), audit(path)

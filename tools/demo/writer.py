@@ -1,8 +1,8 @@
 """The demonstration's writer, a process of its own, made to be killed.
 
 ``python -m nostro.tools.demo.writer DIR PAYMENTS MIDNIGHT_NS SEED BATCH`` writes the world to the
-ledger in DIR. After each batch that was acknowledged it writes one line to standard output: how
-many transfers were acknowledged so far.
+ledger in DIR. After each acknowledged batch it writes one line to standard output: the number of
+transfers acknowledged so far.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from nostro.projections import Ledger
 from nostro.tools.demo.world import make_world
 
 CHECKPOINT_EVENTS: Final = 100_000
-"""Often enough that the demonstration's recovery has one to begin from."""
+"""Often enough for the recovery to begin from a checkpoint."""
 
 
 def main(arguments: list[str]) -> None:
-    """Write the world batch by batch, telling of each one only after it is durable."""
+    """Write the world batch by batch, and report each batch once it is durable."""
     path = arguments[0]
     payments, midnight_ns, seed, batch = map(int, arguments[1:])
     world = make_world(payments=payments, midnight_ns=midnight_ns, seed=seed)

@@ -18,7 +18,7 @@ from nostro.tools.server.application import Access, application
 from nostro.tools.server.keys import Keys
 
 CONNECTIONS_MAX: Final = 1_000
-"""The server answers further connections with 503."""
+"""The server answers more connections with 503."""
 STOP_SECONDS: Final = 10
 """Time for open requests to end after a stop. The ledger finishes what it has begun anyway."""
 _BACKLOG: Final = 2_048

@@ -57,7 +57,7 @@ def down(directory: Path, *, seconds: float, as_json: bool) -> None:
     """Stop the cluster in DIR. Its data stay: every acknowledged transfer is on disk.
 
     Each process gets SIGTERM, and SIGKILL after the timeout; the command reports a SIGKILL. It
-    signals only processes that hold a lock of this cluster. A cluster that is stopped stays so.
+    signals only processes that hold a lock of this cluster. A stopped cluster is left as it is.
     """
     stopped = stop_cluster(directory, log=log, seconds=seconds)
     if as_json:
@@ -129,7 +129,7 @@ def _supervisor(found: ClusterStatus) -> str:
     if found.supervisor is not None:
         return f"process {found.supervisor}"
     if found.running:
-        return "none: a replica that dies stays dead; `nostro cluster up` restarts the cluster"
+        return "none: a replica that ends does not restart; run `nostro cluster up` again"
     return "none"
 
 
@@ -152,11 +152,7 @@ def _json(found: ClusterStatus) -> dict[str, Any]:
         "path": str(found.directory),
         "healthy": found.healthy,
         "state": found.word,
-        "cluster_id": str(description.cluster_id),
-        "addresses": list(description.addresses),
-        "version": description.version,
-        "development": description.development,
-        "cache_grid_mib": description.cache_grid_mib,
+        **description.to_json(),
         "supervisor_process_id": found.supervisor,
         "answers": answer.came if answer.tried else None,
         "answer_seconds": answer.seconds,

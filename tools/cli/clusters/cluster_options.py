@@ -47,7 +47,7 @@ class ClusterOptions:
         except InvalidField as error:
             raise CommandFailed(str(error), code=WRONG_USE, hint=_HINT) from None
         if found is None:
-            raise CommandFailed("no cluster is named", code=WRONG_USE, hint=_HINT)
+            raise CommandFailed("the command needs a cluster", code=WRONG_USE, hint=_HINT)
         limits = {"timeout_seconds": self.timeout, "batch_events_max": self.batch_events}
         given = {name: value for name, value in limits.items() if value is not None}
         found = attrs.evolve(found, **given)  # type: ignore[arg-type]
@@ -59,24 +59,25 @@ def cluster_options(command: Callable[..., None]) -> Command:
     """Add --cluster-id, --replicas, --timeout and --batch-events, as the argument ``cluster``."""
 
     @click.option(
-        "--cluster-id", metavar="N", help=f"The cluster's id, decimal; else {CLUSTER_ID}."
+        "--cluster-id", metavar="N", help=f"The cluster's id; the default is {CLUSTER_ID}."
     )
     @click.option(
         "--replicas",
         metavar="HOST:PORT,…",
-        help=f"The addresses of all replicas, in order; else {REPLICAS}.",
+        help=f"The addresses of all replicas, in order; the default is {REPLICAS}.",
     )
     @click.option(
         "--timeout",
         type=click.FloatRange(0, min_open=True),
         metavar="SECONDS",
-        help="Wait this long for an answer before the cluster counts as unreachable.",
+        help="How long to wait for an answer from the cluster.",
     )
     @click.option(
         "--batch-events",
         type=click.IntRange(1, BATCH_EVENTS_MAX),
         metavar="N",
-        help="The most events in one request; 250 for a cluster started with --development.",
+        help="The maximum number of events in a request; use 250 for a cluster started with"
+        " --development.",
     )
     @functools.wraps(command)
     def with_cluster(**arguments: Any) -> None:  # noqa: ANN401 - of any command

@@ -207,9 +207,7 @@ def _show(directory: Path, description: Description, answer: Answer, *, as_json:
         screen.json_line(
             {
                 "path": str(directory),
-                "cluster_id": str(description.cluster_id),
-                "addresses": list(description.addresses),
-                "version": description.version,
+                **description.to_json(),
                 "answer_seconds": answer.seconds,
                 "environment": description.environment,
             }

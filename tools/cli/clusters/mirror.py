@@ -1,4 +1,4 @@
-"""``nostro mirror``: keep a TigerBeetle cluster the journal's exact mirror, and say how it does."""
+"""``nostro mirror``: copy the journal into a TigerBeetle cluster, and show the mirror's status."""
 
 from __future__ import annotations
 
@@ -38,15 +38,19 @@ _LOOK_SECONDS = 0.25
 )
 @parameters.directory
 @cluster_options
-@click.option("--once", is_flag=True, help="End when the cluster has what is durable now.")
-@click.option("--status", is_flag=True, help="Only say how the mirror does; exit 1 if not well.")
 @click.option(
-    "--metrics", "as_metrics", is_flag=True, help="With --status, as Prometheus reads it."
+    "--once", is_flag=True, help="End when the cluster holds every event that is durable now."
+)
+@click.option(
+    "--status", is_flag=True, help="Only show the mirror's status; exit 1 unless it is healthy."
+)
+@click.option(
+    "--metrics", "as_metrics", is_flag=True, help="With --status: write Prometheus metrics."
 )
 @click.option(
     "--rebuild-cursor",
     is_flag=True,
-    help="Forget how far the cluster was, and ask it; for one that was replaced.",
+    help="Forget the saved position and ask the cluster; use it after you replaced the cluster.",
 )
 @parameters.quiet
 @parameters.as_json
@@ -63,16 +67,16 @@ def mirror(
 ) -> None:
     """Send every account and transfer in DIR to a TigerBeetle cluster, and go on as DIR grows.
 
-    The cluster then holds the same ids, timestamps and balances. The ledger may be open in another
-    process, which notices nothing of this one. Interrupting loses nothing. A ledger that is opened
-    with TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS set does this by itself.
+    The cluster then holds the same ids, timestamps and balances. Another process may write to the
+    ledger meanwhile. Ctrl-C loses nothing. A program that opens the ledger with
+    TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS set starts such a mirror itself.
     """
     require_ledger(Directory(directory))
     if status:
         _show_status(directory, cluster.cluster_id, as_metrics=as_metrics, as_json=as_json)
         return
     if as_metrics:
-        raise CommandFailed("--metrics goes with --status", code=WRONG_USE)
+        raise CommandFailed("--metrics needs --status", code=WRONG_USE)
     found = cluster.configuration()
     if not (quiet or as_json):
         screen.line(f"Accounting backend: {backend(directory, found)}")
@@ -87,7 +91,7 @@ def mirror(
 
 
 def _run(running: Mirror, found: ClusterConfiguration, *, once: bool, quiet: bool) -> MirrorHealth:
-    """Mirror on a thread of its own, and show meanwhile how it does."""
+    """Mirror in a thread, and show its progress meanwhile."""
     failure: list[BaseException] = []
 
     def work() -> None:
@@ -96,20 +100,21 @@ def _run(running: Mirror, found: ClusterConfiguration, *, once: bool, quiet: boo
                 running.catch_up()
             else:
                 running.run(stop)
-        except BaseException as error:  # noqa: BLE001 - raised again by who waits
+        except BaseException as error:  # noqa: BLE001 - raised again below
             failure.append(error)
 
     with stop_on_signal() as stop, show_progress("mirror", "events", quiet=quiet) as progress:
         worker = threading.Thread(target=work, name="nostro-mirror", daemon=True)
         worker.start()
-        told, begun = None, running.health().position
+        shown_error, begun = None, running.health().position
         while worker.is_alive():
             worker.join(_LOOK_SECONDS)
             health = running.health()
             progress.update(health.position, health.position_head, health.position - begun)
-            if health.last_error not in {None, told} and health.state is MirrorState.RETRYING:
-                told = health.last_error
-                click.echo(f"nostro: {told}; trying again", err=True)
+            error = health.last_error if health.state is MirrorState.RETRYING else None
+            if error not in {None, shown_error}:
+                shown_error = error
+                click.echo(f"nostro: {error}; trying again", err=True)
             if stop.is_set():
                 worker.join(found.timeout_seconds)
                 break
@@ -130,8 +135,8 @@ def _show_status(
     healths = [health for files in mirrors if (health := files.health_now(storage)) is not None]
     if not healths:
         raise CommandFailed(
-            f"{directory} is not mirrored, and never was", code=CHECK_FAILED,
-            hint="nostro mirror DIR --cluster-id N --replicas HOST:PORT begins",
+            f"{directory} has no mirror", code=CHECK_FAILED,
+            hint="`nostro mirror DIR --cluster-id N --replicas HOST:PORT` starts one",
         )  # fmt: skip
     for health in healths:
         if as_metrics:
@@ -153,7 +158,7 @@ def _facts(health: MirrorHealth) -> list[tuple[str, str]]:
         ("connected", "yes" if health.connected else "no"),
         ("position", f"{health.position:,} of {health.position_head:,}"),
         ("behind", f"{health.lag_events:,} events, {health.lag_seconds:.1f} s"),
-        ("mirrored", f"{health.events_mirrored:,} events since it began"),
+        ("mirrored", f"{health.events_mirrored:,} events since it started"),
         ("failures", f"{health.failures:,}"),
         ("last error", f"{health.last_error} ({error_at})" if health.last_error else ""),
         ("as of", format_plain(health.updated_at)),

@@ -1,4 +1,4 @@
-"""``nostro reconcile``: hold every account and transfer against a TigerBeetle cluster."""
+"""``nostro reconcile``: compare every account and transfer with a TigerBeetle cluster."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from nostro.tools.cli.terminal.interruption import Interruption
 from nostro.tools.cli.terminal.progress import show_progress
 from nostro.tools.cli.terminal.screen import Column
 
-_UNREACHABLE: Final = "check addresses, cluster id and the replicas' logs"
-_RESUME: Final = "the same command with --resume goes on from there"
-_FOREIGN: Final = "name the cluster that this ledger is mirrored into"
+_UNREACHABLE: Final = "check the addresses, the cluster id and the logs of the replicas"
+_RESUME: Final = "add --resume to continue from there"
+_FOREIGN: Final = "name the cluster that mirrors this ledger"
 
 
 @click.command(
@@ -43,7 +43,7 @@ _FOREIGN: Final = "name the cluster that this ledger is mirrored into"
 )
 @parameters.directory
 @cluster_options
-@click.option("--resume", is_flag=True, help="Go on where a run before this one was stopped.")
+@click.option("--resume", is_flag=True, help="Continue an earlier run that was stopped.")
 @click.option(
     "--limit-differences",
     "differences_max",
@@ -51,7 +51,7 @@ _FOREIGN: Final = "name the cluster that this ledger is mirrored into"
     default=DIFFERENCES_MAX,
     show_default=True,
     metavar="N",
-    help="Show so many differences; all are counted.",
+    help="Show at most N differences; all are counted.",
 )
 @parameters.quiet
 @parameters.as_json
@@ -68,10 +68,10 @@ def reconcile_command(
 ) -> None:
     """Compare every account and every transfer in DIR with those in a TigerBeetle cluster.
 
-    Every field of both is compared, the balances and what is closed included, both ways: what is
-    missing in the cluster and what only the cluster has. What has not been mirrored yet is not
-    missing: the cluster is said to be behind. Reads only, and may run beside the writer and the
-    mirror. The exit code is 1 when anything differs.
+    It compares every field, the balances too, and finds events that only one side has. An event
+    that the mirror has not sent yet does not count as missing; the report shows how many there are.
+    The command only reads, and may run beside the writer and the mirror. The exit code is 1 if
+    anything differs.
     """
     require_ledger(Directory(directory))
     configuration = cluster.configuration()
@@ -81,7 +81,7 @@ def reconcile_command(
     ):
         has_begun = False
 
-        def tell(done: int, total: int, count: int) -> None:
+        def update(done: int, total: int, count: int) -> None:
             nonlocal has_begun
             has_begun = True
             progress.update(done, total, count)
@@ -93,7 +93,7 @@ def reconcile_command(
                 open_ledger=Ledger.open,
                 resume=resume,
                 differences_max=differences_max,
-                progress=tell,
+                progress=update,
             )
         except ConnectionFailed as error:
             raise CommandFailed(
@@ -118,9 +118,11 @@ def _show(report: ReconcileReport) -> None:
     if unshown:
         screen.line(f"{unshown:,} more are not shown; --limit-differences N shows N.")
     if report.equal:
-        screen.line("Equal: journal and cluster say the same.", style="bold green")
+        screen.line("Equal: the journal and the cluster hold the same.", style="bold green")
     else:
-        screen.line("DIFFERENT: journal and cluster do not say the same.", style="bold red")
+        screen.line(
+            "DIFFERENT: the journal and the cluster do not hold the same.", style="bold red"
+        )
     rate = report.transfers.compared / report.seconds if report.seconds > 0 else 0
     screen.facts(
         [
@@ -129,7 +131,7 @@ def _show(report: ReconcileReport) -> None:
             ("position", f"{report.position:,} of {report.position_head:,}"),
             (
                 "resumed",
-                f"transfers up to {report.position_resumed:,} were compared before"
+                f"an earlier run compared the transfers up to {report.position_resumed:,}"
                 if report.position_resumed
                 else "",
             ),
@@ -139,21 +141,21 @@ def _show(report: ReconcileReport) -> None:
     if report.events_behind:
         behind = screen.counted(report.events_behind, "event")
         screen.line(
-            f"The cluster is {behind} behind; what it has not got yet was not compared.",
+            f"The cluster is {behind} behind; these were not compared.",
             style="yellow",
         )
 
 
 def _counted(counts: Counts) -> str:
-    told = [f"{counts.compared:,} compared"]
+    parts = [f"{counts.compared:,} compared"]
     for number, what in (
         (counts.different, "different"),
         (counts.missing, "missing in the cluster"),
         (counts.extra, "only in the cluster"),
     ):
         if number:
-            told.append(f"{number:,} {what}")
-    return ", ".join(told)
+            parts.append(f"{number:,} {what}")
+    return ", ".join(parts)
 
 
 def _cells(difference: Difference) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from nostro.projections.tigerbeetle.errors import Difference
 
 
 def report_json(report: attrs.AttrsInstance) -> dict[str, Any]:
-    """The report's fields in values that JSON has.
+    """The report's fields as JSON values.
 
-    Differences and the cluster's id are text: few readers of JSON take integers of 128 bits.
+    Differences and the cluster's id are text, because few JSON readers take integers of 128 bits.
     """
     return attrs.asdict(report, value_serializer=_plain)
 

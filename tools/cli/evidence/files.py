@@ -28,7 +28,7 @@ def _public_key(text: str) -> bytes:
         return decode_hex(text.lower(), 32)
     except ValueError:
         raise click.BadParameter(
-            f"{text!r} is not a public key: it has 64 hexadecimal digits"
+            f"{text!r} is not a public key; a public key has 64 hexadecimal digits"
         ) from None
 
 
@@ -41,7 +41,7 @@ def read_root(text: str) -> Root:
 
 
 def read_proof(text: str) -> Proof:
-    """Read a file with a proof. Only the roots show whether it holds."""
+    """Read a proof file. It is checked later, with the roots."""
     return _read(text, decode_proof, PROOF_BYTES_MAX)
 
 
@@ -66,10 +66,12 @@ older_root = click.option(
     "old",
     type=read_root,
     metavar="FILE",
-    help="The older root: the proof is that history only grew since then.",
+    help="An older root; the proof shows that history only grew since then.",
 )
-root_file = click.option("--root", type=read_root, metavar="FILE", help="Prove it for this root.")
-out = click.option("--out", type=FILE, metavar="FILE", help="Write it to this new file.")
+root_file = click.option(
+    "--root", type=read_root, metavar="FILE", help="Make the proof for this root."
+)
+out = click.option("--out", type=FILE, metavar="FILE", help="Write the result to this new file.")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""``nostro prove``: that a transfer is under a root, or that a root grew from an older one."""
+"""``nostro prove``: prove that a root covers a transfer, or that it continues an older root."""
 
 from __future__ import annotations
 
@@ -40,13 +40,14 @@ def prove(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Prove that TRANSFER (an id) is in DIR, refused ones too, or that history only grew.
+    """Prove that DIR holds the event of TRANSFER (an id), or that history only grew.
 
-    The proof is for the root in --root, or for the root of all events so far. It is a JSON file
-    of a few KiB. Nobody needs the ledger to check it: see docs/guides/tamper-evidence.md.
+    The event of a refused transfer can be proved too. The proof is for the root in --root, or for
+    the root of all events so far. It is a JSON file of a few KiB. You need no ledger to check it:
+    see docs/guides/tamper-evidence.md.
     """
     if (transfer is None) == (old is None):
-        raise click.UsageError("name either a TRANSFER or an older root, --from")
+        raise click.UsageError("give either TRANSFER or --from")
     position = None if transfer is None else _position(directory, transfer)
     with evidence.event_tree(directory, "prove", quiet=quiet) as tree:
         proof = _prove(tree, position, old, root)
@@ -56,7 +57,7 @@ def prove(
         screen.json_line(proof.shown())
         return
     if isinstance(proof, InclusionProof):
-        screen.line(f"Event {proof.event_position:,} is under the root.", style="bold green")
+        screen.line(f"The root covers event {proof.event_position:,}.", style="bold green")
     else:
         screen.line(
             f"The first {proof.old_position:,} events are those of the older root.",
@@ -77,7 +78,9 @@ def _position(directory: Path, transfer: int) -> int:
     with Ledger.open(directory, create=False, read_only=True) as ledger:
         position = ledger.transfer_position(transfer)
     if position is None:
-        raise CommandFailed(f"no transfer {transfer}", hint="`nostro log DIR` shows every transfer")
+        raise CommandFailed(
+            f"the ledger has no transfer {transfer}", hint="`nostro log DIR` shows every transfer"
+        )
     return position
 
 

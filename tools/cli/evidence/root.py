@@ -1,4 +1,4 @@
-"""``nostro root``: one hash that stands for every event so far. Keep it elsewhere."""
+"""``nostro root``: one hash over every event so far. Keep it elsewhere."""
 
 from __future__ import annotations
 
@@ -22,9 +22,16 @@ from nostro.tools.cli.terminal.help_examples import DocumentedCommand
     ),
 )
 @parameters.directory
-@click.option("--at", type=click.IntRange(0), metavar="POSITION", help="Only up to this event.")
-@click.option("--key", type=evidence.FILE, metavar="FILE", help="Sign it with this key.")
-@click.option("--fresh", is_flag=True, help="Hash every event again; do not use DIR/tree.")
+@click.option(
+    "--at",
+    type=click.IntRange(0),
+    metavar="POSITION",
+    help="Take the root of the events up to this position.",
+)
+@click.option(
+    "--key", type=evidence.FILE, metavar="FILE", help="Sign the root with the key in FILE."
+)
+@click.option("--fresh", is_flag=True, help="Hash every event again instead of using DIR/tree.")
 @evidence.out
 @parameters.quiet
 @parameters.as_json
@@ -40,9 +47,9 @@ def root(
 ) -> None:
     """Take the Merkle root over every event in DIR.
 
-    Keep it where nobody who can write to DIR can change it: `nostro verify --root` then proves
-    that no event was altered, removed or inserted since. The command may run beside a writer. It
-    keeps its hashes in DIR/tree, and the next root takes less time.
+    Keep the root where a person who can write to DIR cannot change it. Later, `nostro verify
+    --root` proves that no event was altered, removed or inserted. The command may run beside a
+    writer. It keeps its hashes in DIR/tree, and the next root takes less time.
     """
     signing_key = None if key is None else read_key(key)
     with evidence.event_tree(directory, "root", quiet=quiet, use_kept=not fresh) as tree:

@@ -1,4 +1,4 @@
-"""``nostro verify-proof``: check a proof under roots that its reader trusts."""
+"""``nostro verify-proof``: check a proof with roots that you trust."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 def verify_proof(
     *, proof: Proof, root: Root, old: Root | None, public_key: bytes | None, as_json: bool
 ) -> None:
-    """Check that the proof in PROOF holds under the root in ROOT; if not, the exit code is 1.
+    """Check the proof in PROOF with the root in ROOT; the exit code is 1 if it does not hold.
 
-    You need no ledger. Take ROOT from a person whom you trust, not from the maker of the proof.
+    You need no ledger. Take ROOT from a source that you trust, not from the maker of the proof.
     """
     if public_key is not None:
         for given in (root, old):
@@ -37,18 +37,18 @@ def verify_proof(
                 given.check_signature(public_key)
     if isinstance(proof, InclusionProof):
         if old is not None:
-            raise click.UsageError("this proof is of one event: leave out --from")
+            raise click.UsageError("PROOF is about one event; leave out --from")
         proof.check(root)
-        said = f"Event {proof.event_position:,} is under the root:"
+        result = f"The root covers event {proof.event_position:,}:"
     else:
         if old is None:
-            raise click.UsageError("this proof compares two roots: name the older one with --from")
+            raise click.UsageError("PROOF compares two roots; name the older one with --from")
         proof.check(old, root)
-        said = f"The first {proof.old_position:,} events are those of the older root."
+        result = f"The first {proof.old_position:,} events are those of the older root."
     if as_json:
         screen.json_line({"holds": True, "proof": proof.shown(), "root": root.shown()})
         return
-    screen.line(said, style="bold green")
+    screen.line(result, style="bold green")
     if isinstance(proof, InclusionProof):
         screen.facts([(name, str(value)) for name, value in proof.shown()["event"].items()])
     screen.facts(

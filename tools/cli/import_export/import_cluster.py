@@ -1,4 +1,4 @@
-"""``nostro import-cluster``: make a ledger of a TigerBeetle cluster, and follow it."""
+"""``nostro import-cluster``: make a ledger from a TigerBeetle cluster, and follow it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.progress import show_progress
 from nostro.tools.signals import stop_on_signal
 
-_AGAIN: Final = "what was imported is safe; run the same command again to continue"
-_REFUSED: Final = "what comes before it was imported; `nostro log DIR` shows it"
+_AGAIN: Final = "imported events are safe; run the same command again to continue"
+_REFUSED: Final = "the events before it were imported; `nostro log DIR` shows them"
 
 
 @click.command(
     "import-cluster",
     cls=DocumentedCommand,
-    short_help="Make a ledger of a TigerBeetle cluster.",
+    short_help="Make a ledger from a TigerBeetle cluster.",
     examples=(
         "nostro import-cluster books --cluster-id 0 --replicas 127.0.0.1:3001",
         "nostro import-cluster books --follow",
@@ -34,7 +34,7 @@ _REFUSED: Final = "what comes before it was imported; `nostro log DIR` shows it"
 )
 @parameters.directory
 @cluster_options
-@click.option("--follow", is_flag=True, help="Go on with what comes, until interrupted.")
+@click.option("--follow", is_flag=True, help="Import new events too, until Ctrl-C.")
 @parameters.quiet
 @parameters.as_json
 @click.pass_context
@@ -49,12 +49,12 @@ def import_cluster(
 ) -> None:
     """Read every account and transfer of a TigerBeetle cluster into the ledger in DIR.
 
-    They keep their ids and times, so balances at past moments, audits and backups work on the
-    cluster's own history. DIR is made if it is not there. An import that was stopped is continued
-    by the same command, and running it again adds only what is new. In the end all balances are
-    compared with the cluster's, if it keeps still; the exit code is 1 when they differ.
+    They keep their ids and times, so past balances, audits and backups work on the cluster's own
+    history. The command makes DIR if it does not exist. Run it again to continue a stopped import,
+    or to add new events. At the end it compares all balances with the cluster's, unless the cluster
+    is being written to. The exit code is 1 if they differ.
 
-    Nothing is written to the cluster. DIR must be written by nothing else.
+    The command writes nothing to the cluster. Nothing else may write to DIR.
     """
     configuration = cluster.configuration()
     has_begun = False
@@ -98,11 +98,15 @@ def _show(directory: Path, report: ImportReport, *, stopped: bool) -> None:
     if stopped:
         screen.line(f"Stopped before the end; {_AGAIN}.", style="yellow")
     elif report.differences:
-        screen.line(f"DIFFERENT: {directory} is not what the cluster holds.", style="bold red")
+        screen.line(
+            f"DIFFERENT: {directory} and the cluster do not hold the same.", style="bold red"
+        )
     elif report.accounts_compared is None:
-        screen.line("The cluster is being written to: balances were not compared.", style="yellow")
+        screen.line(
+            "Balances were not compared, because the cluster is being written to.", style="yellow"
+        )
     else:
         compared = screen.counted(report.accounts_compared, "account")
         screen.line(
-            f"Equal: the balances of {compared} are those in the cluster.", style="bold green"
+            f"Equal: the balances of {compared} are the same in the cluster.", style="bold green"
         )

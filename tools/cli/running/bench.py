@@ -1,4 +1,4 @@
-"""``nostro bench``: measure, print a table with the machine, keep the results."""
+"""``nostro bench``: measure this machine, print a table, write the results to a file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Workloads = Callable[[Path, Scale], Iterator[Figure]]
         "nostro bench --quick --json",
     ),
 )
-@click.option("--quick", is_flag=True, help="Do a tenth of the work, to see that it runs.")
+@click.option("--quick", is_flag=True, help="Do a tenth of the work, as a test.")
 @click.option(
     "--transfers",
     type=click.IntRange(1_000, 100_000_000),

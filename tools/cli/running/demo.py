@@ -1,9 +1,8 @@
-"""``nostro demo``: payments go in, their writer is killed, nothing is lost, and time runs back."""
+"""``nostro demo``: write payments, kill the writer, recover everything, look at past balances."""
 
 from __future__ import annotations
 
 import shutil
-import signal
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ import click
 from nostro.tools.amounts import format_amount
 from nostro.tools.cli.clusters.cluster_options import without_mirror
 from nostro.tools.cli.terminal import screen
-from nostro.tools.cli.terminal.failures import CHECK_FAILED, CommandFailed
+from nostro.tools.cli.terminal.failures import WRONG_USE, CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.progress import show_progress
 from nostro.tools.demo import story
@@ -27,7 +26,7 @@ _SCALE: Final = 2
 
 @click.command(
     cls=DocumentedCommand,
-    short_help="See payments survive a crash, and a walk back in time.",
+    short_help="See a ledger survive a crash.",
     examples=(
         "nostro demo",
         "nostro demo --payments 1000000 --keep books",
@@ -39,30 +38,38 @@ _SCALE: Final = 2
     default=PAYMENTS,
     show_default=True,
     metavar="N",
-    help="How many payments the day has.",
+    help="The number of payments.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Another day, another town.")
+@click.option(
+    "--seed", type=int, default=1, show_default=True, help="The seed of the random payments."
+)
 @click.option(
     "--keep",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Make the ledger in DIR, which must not exist, and leave it there.",
+    help="Make the ledger in the new directory DIR, and keep it.",
 )
 def demo(*, payments: int, seed: int, keep: Path | None) -> None:
     """Write a day of payments, kill the writer in the middle, and show that nothing is lost.
 
-    Everything is real: a process of its own writes to a ledger on disk, is killed with SIGKILL,
-    and the ledger is recovered from its files. Takes about ten seconds.
+    Everything is real: a second process writes to a ledger on disk, SIGKILL ends it, and the
+    ledger recovers from its files. It takes about ten seconds.
     """
     without_mirror()
     if keep is not None and keep.exists():
-        raise CommandFailed(f"{keep} exists already", code=2, hint="name a new directory")
+        raise CommandFailed(f"{keep} already exists", code=WRONG_USE, hint="name a new directory")
     folder = Path(tempfile.mkdtemp(prefix="nostro-demo-")) if keep is None else None
     path = keep if folder is None else folder / "books"
     assert path is not None
     began = time.perf_counter()
     try:
-        _tell(path, payments, seed)
+        midnight_ns = (time.time_ns() // DAY_NS - 1) * DAY_NS
+        world = make_world(payments=payments, midnight_ns=midnight_ns, seed=seed)
+        killed = _act_one(path, world, seed)
+        _act_two(path, world, killed)
+        _act_three(path, world, killed)
+        _act_four(path, world)
+        _act_five(path)
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -71,53 +78,44 @@ def demo(*, payments: int, seed: int, keep: Path | None) -> None:
     _next_steps(keep)
 
 
-def _tell(path: Path, payments: int, seed: int) -> None:
-    midnight_ns = (time.time_ns() // DAY_NS - 1) * DAY_NS
-    world = make_world(payments=payments, midnight_ns=midnight_ns, seed=seed)
-    killed = _act_one(path, world, seed)
-    _act_two(path, world, killed)
-    _act_three(path, world, killed)
-    _act_four(path, world)
-    _act_five(path)
-
-
 def _act_one(path: Path, world: World, seed: int) -> story.Killed:
     day = datetime.fromtimestamp(world.midnight_ns / 1e9, UTC).date()
     count = len(world.transfers)
-    _title(1, f"A town pays: {WALLETS:,} wallets, {count:,} transfers on {day}")
+    _title(1, f"Payments: {WALLETS:,} wallets, {count:,} transfers on {day}")
     with show_progress("payments", "transfers") as progress:
         killed = story.write_and_kill(
             path, world, seed=seed, progress=lambda done: progress.update(done, count, done)
         )
     rate = killed.acknowledged / killed.seconds
-    _say(f"Each batch of {story.BATCH:,} is on disk before it is acknowledged: {rate:,.0f}/s.")
-    _say(f"{signal.SIGKILL.name} to the writer, process {killed.process_id}, in mid-flight:")
-    _say(f"{killed.acknowledged:,} transfers were acknowledged.")
+    _line(f"Each batch of {story.BATCH:,} is on disk before it is acknowledged: {rate:,.0f}/s.")
+    _line(f"SIGKILL ended the writer, process {killed.process_id}, in the middle of its work.")
+    _line(f"It had acknowledged {killed.acknowledged:,} transfers.")
     return killed
 
 
 def _act_two(path: Path, world: World, killed: story.Killed) -> None:
-    _title(2, "The ledger is opened again")
+    _title(2, "Recovery: the ledger is opened again")
     survived = story.recover(path, world, killed)
     recovery, report = survived.report.recovery, survived.report
-    if report.checkpoint is None:
-        start = "from the first event"
-    else:
-        start = f"from the checkpoint at {report.checkpoint.position:,}"
-    _say(f"Replayed {report.events_replayed:,} events {start}, in {report.seconds:.2f} s.")
+    start = "first event"
+    if report.checkpoint is not None:
+        start = f"checkpoint at {report.checkpoint.position:,}"
+    _line(
+        f"Replayed {report.events_replayed:,} events from the {start}, in {report.seconds:.2f} s."
+    )
     if recovery is not None and recovery.torn_bytes:
-        _say(f"A torn frame of {recovery.torn_bytes:,} bytes was put in quarantine.")
+        _line(f"Recovery moved a torn frame of {recovery.torn_bytes:,} bytes into quarantine.")
     _check(
         survived.found == survived.acknowledged,
         f"{survived.found:,} of {survived.acknowledged:,} acknowledged transfers are there.",
     )
-    _check(survived.invented == 0, f"{survived.invented} were invented.")
+    _check(survived.invented == 0, "The ledger holds no other transfers.")
     if survived.unacknowledged:
-        _say(f"{survived.unacknowledged:,} more reached the disk before their caller heard of it.")
+        _line(f"{survived.unacknowledged:,} more reached the disk, but were not acknowledged.")
 
 
 def _act_three(path: Path, world: World, killed: story.Killed) -> None:
-    _title(3, "What was never acknowledged is sent again")
+    _title(3, "The rest is sent again")
     count = len(world.transfers)
     with show_progress("payments", "transfers") as progress:
         created, existed = story.finish(
@@ -125,17 +123,17 @@ def _act_three(path: Path, world: World, killed: story.Killed) -> None:
         )
     _check(
         created + existed == count - killed.acknowledged,
-        f"{created:,} created, {existed:,} answered EXISTS: nothing was doubled.",
+        f"{created:,} created, {existed:,} answered EXISTS: each is there once.",
     )
 
 
 def _act_four(path: Path, world: World) -> None:
-    _title(4, f"A walk back in time: wallet {WALLET_FIRST}")
+    _title(4, f"Past balances of wallet {WALLET_FIRST}")
     moments = story.walk_back(path, world)
     columns = [
-        screen.Column("moment (UTC)"),
+        screen.Column("time (UTC)"),
         screen.Column("balance", right=True),
-        screen.Column("added up by hand", right=True),
+        screen.Column("sum of its payments", right=True),
     ]
     rows = [
         (
@@ -146,34 +144,37 @@ def _act_four(path: Path, world: World) -> None:
         for moment in moments
     ]
     screen.table(columns, rows)
-    _check(all(moment.balance == moment.expected for moment in moments), "They agree to the cent.")
+    _check(
+        all(moment.balance == moment.expected for moment in moments),
+        "All balances are equal to the sums.",
+    )
 
 
 def _act_five(path: Path) -> None:
-    _title(5, "The proof")
+    _title(5, "Verification")
     verified, audited = story.prove(path)
     per_transfer = verified.size_bytes / max(audited.transfers, 1)
-    _say(
-        f"{verified.size_bytes:,} bytes read and sound, {per_transfer:.0f} a transfer;"
-        f" chain {verified.frame_sha256.hex()[:16]}…"
+    _line(
+        f"Read and verified {verified.size_bytes:,} bytes, {per_transfer:.0f} for each transfer;"
+        f" the hash chain ends with {verified.frame_sha256.hex()[:16]}…"
     )
     rate = audited.events / audited.seconds
-    _check(audited.passed, f"Rebuilt from the first event ({rate:,.0f}/s): the same, to the bit.")
+    _check(audited.passed, f"Replayed every event ({rate:,.0f}/s): the state is the same.")
     debits = format_amount(audited.debits_posted, _SCALE, group=True)
     credits = format_amount(audited.credits_posted, _SCALE, group=True)
-    _check(debits == credits, f"Debits {debits} = credits {credits}")
+    _check(debits == credits, f"Debits {debits} = credits {credits}.")
 
 
 def _next_steps(keep: Path | None) -> None:
     books = "books" if keep is None else str(keep)
     steps: list[tuple[str, str]] = []
     if keep is None:
-        steps.append((f"nostro demo --keep {books}", "the same, and keep the ledger"))
+        steps.append((f"nostro demo --keep {books}", "do the same and keep the ledger"))
     steps += [
         (f"nostro accounts {books} --limit 5", "every account and its balance"),
-        (f"nostro statement {books} {WALLET_FIRST} --scale 2", "one wallet, line by line"),
+        (f"nostro statement {books} {WALLET_FIRST} --scale 2", "the transfers of one wallet"),
         (f"nostro log {books} --follow", "events as they become durable"),
-        ("nostro import --help", "bring in your own payments"),
+        ("nostro import --help", "import your own payments"),
     ]
     for command, what in steps:
         screen.line(f"  {command:<42}{what}")
@@ -184,11 +185,11 @@ def _title(number: int, text: str) -> None:
     screen.line(f"{number}. {text}", style="bold cyan")
 
 
-def _say(text: str) -> None:
+def _line(text: str) -> None:
     screen.line(f"   {text}")
 
 
 def _check(good: bool, text: str) -> None:
     if not good:
-        raise CommandFailed(f"the demonstration failed: {text}", code=CHECK_FAILED)
+        raise CommandFailed(f"the demonstration failed: {text}")
     screen.line(f"   ✓ {text}", style="green")

@@ -35,22 +35,22 @@ _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     ),
 )
 @parameters.directory
-@click.option("--host", default="127.0.0.1", show_default=True, help="Listen at this address.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
     default=8080,
     show_default=True,
-    help="Listen at this port; 0 is any that is free.",
+    help="The port to listen on; 0 chooses a free port.",
 )
 @click.option(
     "--keys",
     "keys_file",
     type=evidence.FILE,
     metavar="FILE",
-    help="Answer only requests that carry a key in this file; see docs/guides/server.md.",
+    help="Answer only requests with a key from FILE; docs/guides/server.md shows how to make one.",
 )
-@click.option("--access-log", is_flag=True, help="Write a line for each request to standard error.")
+@click.option("--access-log", is_flag=True, help="Write a line to standard error for each request.")
 @parameters.as_json
 def serve(
     directory: Path,
@@ -61,12 +61,12 @@ def serve(
     access_log: bool,
     as_json: bool,
 ) -> None:
-    """Serve the ledger in DIR over HTTP until Ctrl-C or SIGTERM, which lose nothing.
+    """Serve the ledger in DIR over HTTP until Ctrl-C or SIGTERM. Both lose nothing.
 
     Requests are those of TigerBeetle's client, in JSON; /openapi.json describes them. Without
-    --keys only this machine can connect, and every client may do everything. With
-    TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS set, the ledger is mirrored while it is served.
-    --json writes one line of JSON once requests are answered.
+    --keys only this machine can connect, and every client may do everything. If
+    TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS are set, the server mirrors the ledger.
+    --json writes one line of JSON when the server is ready.
     """
     _require_packages()
     require_ledger(Directory(directory))
@@ -80,7 +80,7 @@ def serve(
     with _listen(host, port) as listening:
         if known is None and not running.is_loopback(listening):
             raise CommandFailed(
-                f"other machines can reach {host}, and there are no keys",
+                f"other machines can reach {host}, so the server needs keys",
                 code=WRONG_USE,
                 hint="use --keys FILE; docs/guides/server.md shows how to make one",
             )
@@ -105,7 +105,7 @@ def _require_packages() -> None:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise CommandFailed(
-            f"serving needs {', '.join(missing)}; not installed here",
+            f"`nostro serve` needs packages that are not installed: {', '.join(missing)}",
             code=WRONG_USE,
             hint="pip install 'nostro[server]'",
         )
@@ -119,7 +119,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:  # UnicodeError: not a host name
         reason = error.strerror if isinstance(error, OSError) else error
         raise CommandFailed(
-            f"cannot listen at {host}, port {port}: {reason}",
+            f"cannot listen on {host}, port {port}: {reason}",
             code=WRONG_USE,
-            hint="nothing was changed; --port 0 takes a port that is free",
+            hint="nothing was changed; --port 0 chooses a free port",
         ) from None
