@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -73,6 +73,9 @@ class Client:
         self.next_id = 1_000
         self.pending: list[int] = []
 
+    def close(self) -> None:
+        self.raw.close()
+
     def new_id(self) -> int:
         self.next_id += 1
         return self.next_id
@@ -135,6 +138,13 @@ class Client:
         self.transfers(request, sure=False)
 
 
+@pytest.fixture
+def clients() -> Iterator[ExitStack]:
+    """Closes the clients of a test when the test ends."""
+    with ExitStack() as stack:
+        yield stack
+
+
 def bring_in(path: Path, configuration: ClusterConfiguration) -> ImportReport:
     with ClusterImport(path, configuration, open_ledger=Ledger.open) as importing:
         return importing.run()
@@ -148,13 +158,13 @@ def everything(configuration: ClusterConfiguration) -> tuple[Rows, Rows]:
 
 
 def test_a_used_cluster_becomes_a_journal_and_that_a_cluster(
-    tmp_path: Path, clusters: list[ClusterConfiguration]
+    tmp_path: Path, clusters: list[ClusterConfiguration], clients: ExitStack
 ) -> None:
     """Round trip: balances, histories and transfers are the same on the other side."""
     source, target = clusters
     books = tmp_path / "books"
     assert bring_in(books, source).position == 0  # an empty cluster, first
-    client = Client(source)
+    client = clients.enter_context(closing(Client(source)))
     client.begin()
     expiries = 0
     for number in range(24):
@@ -209,11 +219,12 @@ def _expiries(configuration: ClusterConfiguration) -> dict[int, int]:
     """What expired in the cluster, as the tests' own reading of change events says."""
     from tests.differential.change_events import change_events  # noqa: PLC0415
 
-    return {
-        transfer.id: timestamp
-        for timestamp, kind, transfer, _, _ in change_events(Client(configuration).raw)
-        if kind == 4
-    }
+    with closing(Client(configuration)) as client:
+        return {
+            transfer.id: timestamp
+            for timestamp, kind, transfer, _, _ in change_events(client.raw)
+            if kind == 4
+        }
 
 
 def _check_history(client: Client, books: Path) -> None:
@@ -236,13 +247,13 @@ def _check_history(client: Client, books: Path) -> None:
 
 
 def test_a_cluster_is_followed_while_it_is_used(
-    tmp_path: Path, clusters: list[ClusterConfiguration]
+    tmp_path: Path, clusters: list[ClusterConfiguration], clients: ExitStack
 ) -> None:
     """Until it is told to stop; then what there is has been imported and is equal."""
     source, _ = clusters
     stop = threading.Event()
     reports: list[ImportReport] = []
-    client = Client(source)
+    client = clients.enter_context(closing(Client(source)))
     client.begin()
 
     def follow() -> None:
@@ -266,11 +277,11 @@ def test_a_cluster_is_followed_while_it_is_used(
 
 
 def test_an_import_that_is_killed_goes_on(
-    tmp_path: Path, clusters: list[ClusterConfiguration]
+    tmp_path: Path, clusters: list[ClusterConfiguration], clients: ExitStack
 ) -> None:
     """By SIGKILL, at any moment: in the end every transfer is there once."""
     source, _ = clusters
-    client = Client(source)
+    client = clients.enter_context(closing(Client(source)))
     client.begin()
     plain = Transfer(0, 1, 2, 1, ledger=1, code=1)
     for _ in range(60):
