@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -11,7 +12,8 @@ from nostro.journal.format import codec
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import Rows
 from nostro.journal.reading.reader import Reader, Record
-from tests.journals import open_writer
+from nostro.journal.storage.files import Storage
+from nostro.journal.upkeep.rewriting import rewrite_journal
 
 _JOURNAL = ("HEAD", "MANIFEST", "segments")
 
@@ -25,19 +27,13 @@ def rewrite(path: Path, forge: Callable[[Rows], None], *, last: int | None = Non
     reader = Reader(path)
     ledger_id = reader.head().ledger_id
     forged = path.with_name(path.name + "-forged")
+    until = itertools.takewhile(
+        lambda record: last is None or record.position_last <= last, reader.records()
+    )
     with mock.patch("nostro.journal.writing.creation.os.urandom", return_value=ledger_id):
-        writer = open_writer(forged)
-    for record in _until(reader.records(), last):
-        queued = writer.append(
-            _payload(record, forge),
-            event_count=record.event_count,
-            timestamp_min=record.timestamp_min,
-            timestamp_max=record.timestamp_max,
-            generation=writer.generation,
+        rewrite_journal(
+            Storage(), forged, ((record.header, _payload(record, forge)) for record in until)
         )
-        assert queued is not None
-        writer.wait(queued)
-    writer.close()
     for name in ("checkpoints", "indexes"):
         shutil.rmtree(path / name)
     for name in _JOURNAL:
@@ -49,10 +45,6 @@ def rewrite(path: Path, forge: Callable[[Rows], None], *, last: int | None = Non
         if new.exists():
             new.rename(old)
     shutil.rmtree(forged)
-
-
-def _until(records: Iterable[Record], last: int | None) -> Iterable[Record]:
-    return (record for record in records if last is None or record.position_last <= last)
 
 
 def _payload(record: Record, forge: Callable[[Rows], None]) -> bytes:

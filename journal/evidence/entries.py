@@ -1,4 +1,4 @@
-"""Entries: the bytes that stand for one event in the Merkle tree, however it was stored.
+"""Entries: the bytes that stand for one event in the Merkle tree.
 
 ::
 
@@ -38,7 +38,7 @@ _LEAF: Final = np.dtype(
 )
 _LEAVES_AT_ONCE: Final = 4096
 _COLUMNS_PAY: Final = 8
-"""From so many rows on."""
+"""Hashing by columns is faster from this many rows on."""
 _DTYPES: Final = {RecordKind.ACCOUNTS: ACCOUNT, RecordKind.TRANSFERS: TRANSFER}
 
 
@@ -85,10 +85,10 @@ def record_leaf_hashes(record: Record, first: int, last: int) -> Iterator[bytes]
 
 
 def describe_entry(entry: bytes) -> dict[str, Any]:
-    """What the entry says, for people: fields under their names, wide numbers as text.
+    """The fields of an entry for people, by name, with wide numbers as text.
 
     Raises:
-        DecodeError: the bytes are no entry.
+        DecodeError: the bytes are not an entry.
     """
     if len(entry) <= _HEAD.size:
         raise DecodeError("an entry is cut short")

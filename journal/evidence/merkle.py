@@ -2,7 +2,7 @@
 
 A leaf is SHA-256(0x00, entry), a node SHA-256(0x01, left, right). A tree of n leaves has on its
 left the largest power of two below n, so a tree grows at its right edge only: whole subtrees never
-change, and joining neighbours level by level, an odd last one going up as it is, gives the root.
+change. Joining neighbours level by level gives the root; an odd last one goes up unchanged.
 
 Leaves are numbered from 0 here. To check a proof you need :func:`check_inclusion` or
 :func:`check_consistency`, and no ledger.
@@ -73,7 +73,7 @@ def inclusion_path(index: int, size: int, root_between: RangeRoot) -> list[bytes
 
 
 def consistency_path(old_size: int, size: int, root_between: RangeRoot) -> list[bytes]:
-    """What proves that the first ``old_size`` (at least 1) of ``size`` leaves are as they were."""
+    """The hashes that prove a tree of ``old_size`` leaves, at least 1, to be its beginning."""
     path = []
     first, last = 0, size
     while old_size != last:
@@ -84,7 +84,7 @@ def consistency_path(old_size: int, size: int, root_between: RangeRoot) -> list[
         else:
             path.append(root_between(first, middle))
             first = middle
-    if first:  # what is whole from leaf 0 on is the old root, which the reader has
+    if first:  # a whole subtree from leaf 0 on is the old root, which the reader has
         path.append(root_between(first, last))
     return path[::-1]
 
@@ -132,7 +132,7 @@ def check_consistency(
 def _climb(node: int, last: int, hashes: Sequence[bytes]) -> tuple[bytes, bytes]:
     """From ``node`` up to the root of a level that ends with ``last``.
 
-    Returns the roots over what is left of the way, the old tree, and over everything.
+    Returns the root of the old tree, left of the way up, and the root of the whole tree.
     """
     old = new = hashes[0]
     for sibling in hashes[1:]:

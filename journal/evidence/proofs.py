@@ -1,8 +1,8 @@
 """Proofs as objects and as JSON: one event under a root, and a root that grew from another.
 
-A proof is checked against a root that its reader has from elsewhere, and needs no ledger. The
-fields by which people read an event are made from its entry, the bytes that are hashed; a file in
-which they say something else is refused.
+To check a proof, its reader needs a root from elsewhere, and no ledger. The fields of the event for
+people are computed from its entry, the bytes that are hashed; a file in which they differ is
+refused.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class InclusionProof(_ProofFile):
 
         Raises:
             ForeignRoot: the proof is of another ledger than the root.
-            InvalidProof: it is not there, or the proof is for another root.
+            InvalidProof: it is not under the root, or the proof is for another root.
         """
         _check_meant(self.ledger_id, (self.position, self.root), root)
         merkle.check_inclusion(
@@ -86,7 +86,7 @@ class ConsistencyProof(_ProofFile):
 
         Raises:
             ForeignRoot: the proof is of another ledger than a root.
-            InvalidProof: it did not, or the proof is for other roots.
+            InvalidProof: it did not grow from it, or the proof is for other roots.
         """
         _check_meant(self.ledger_id, (self.old_position, self.old_root), old)
         _check_meant(self.ledger_id, (self.position, self.root), root)

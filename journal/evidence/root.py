@@ -1,4 +1,4 @@
-"""Root files: what is kept elsewhere, so that nobody can rewrite the journal unseen.
+"""Root files. A root kept elsewhere proves later whether the journal was rewritten.
 
 One line of JSON without spaces, its fields in this order::
 
@@ -8,8 +8,8 @@ One line of JSON without spaces, its fields in this order::
     position    the last event under the root; 0 if there was none
     root        64 hexadecimal digits
     time        when it was taken, 2026-01-31T12:00:00Z
-    public_key  Ed25519, 64 hexadecimal digits      (these two only
-    signature   128 hexadecimal digits               if it is signed)
+    public_key  Ed25519, 64 hexadecimal digits      (only in
+    signature   128 hexadecimal digits               signed roots)
 
 The signature is over the same line without the field ``signature`` and without a newline.
 """

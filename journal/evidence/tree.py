@@ -1,8 +1,8 @@
 """The Merkle tree over a journal's events: its root at any position, and proofs.
 
-The event at position p is leaf p - 1. The tree follows from the journal and is made when it is
-asked for; what is whole of it is kept in ``tree/`` (:mod:`tree_file`), so that a later
-root hashes only what came since. Nothing else needs that file: neither opening nor appending.
+The event at position p is leaf p - 1. The tree is computed from the journal on demand. Its whole
+subtrees are kept in ``tree/`` (:mod:`tree_file`): a later root hashes only newer events. Opening
+and appending do not need that file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class EventTree:
     Takes no lock, and may run beside a writer. Memory: 8 bytes for 1,000 events, and a few MiB.
 
     Raises:
-        NotALedger, NotOwner, CorruptHead: there is nothing to read.
+        NotALedger, NotOwner, CorruptHead: the path is not a ledger that can be read.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class EventTree:
         head = self._reader.head()
         self.ledger_id = head.ledger_id
         self.position = head.position
-        """The last event of the tree; 0 if there is none."""
+        """The last event of the tree; 0 if it is empty."""
         self._use_kept = use_kept
         self._subtrees: bytes | None = None
         self._sized: _SizedTree | None = None
@@ -72,14 +72,14 @@ class EventTree:
         return self._at(self.position if position is None else position).root()
 
     def check(self, root: Root) -> None:
-        """Check that the events which ``root`` was taken of are here, unchanged and in order.
+        """Check that the events under ``root`` are here, unchanged and in order.
 
-        Its signature is another matter: :meth:`Root.check_signature`.
+        :meth:`Root.check_signature` checks its signature.
 
         Raises:
             ForeignRoot: it was taken of another ledger.
             RootBeyondEnd: events are missing at the end.
-            RootDiffers: something up to its position is not as it was.
+            RootDiffers: an event up to its position has changed.
             Damage: the journal cannot be read.
         """
         self.check_reach(root)
@@ -102,7 +102,7 @@ class EventTree:
         """The proof that the event at ``position`` is under the root of the first ``size``.
 
         Raises:
-            OutOfRange: there is no such event, or the journal does not reach so far.
+            OutOfRange: the journal or the tree does not reach that position.
             Damage: it cannot be read.
         """
         size = self.position if size is None else size

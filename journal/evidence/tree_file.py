@@ -1,9 +1,9 @@
 """The Merkle tree's lower part, kept: the root of each whole run of 4,096 events. Derived.
 
-That is 8 bytes for 1,000 events. What lies above is made of it in an instant, what lies below from
-the journal, 4,096 events at a time. The file is bound to the ledger and to the frame that holds the
-last event it covers: in a journal that was rewritten that frame has another hash, and the file is
-passed over like one that is missing or damaged.
+That is 8 bytes for 1,000 events. The levels above follow from these hashes at once; the levels
+below follow from the journal, 4,096 events at a time. The file names the ledger and the hash of the
+frame with the last event it covers. In a rewritten journal that hash differs, and the file is
+ignored, like one that is missing or damaged.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ VERSION: Final = 1
 
 
 def read_subtrees(storage: Storage, directory: Directory, reader: Reader) -> bytes:
-    """The roots that are kept, one after another; none if the file cannot be used.
+    """The kept roots, one after another; empty if the file cannot be used.
 
     Raises:
-        Damage: the journal cannot be read where the file says that it ends.
+        Damage: the journal cannot be read where the roots end.
     """
     try:
         body = container.unpack(read_file(storage, directory.subtrees), file_type=FILE_TYPE)
@@ -49,7 +49,7 @@ def write_subtrees(
 
     Raises:
         Damage: the journal cannot be read where they end.
-        OSError: they could not be kept; what was there still is.
+        OSError: they could not be written; the old file is unchanged.
     """
     body = {
         "frame_sha256": _frame_sha256(reader, subtrees),
@@ -65,6 +65,6 @@ def write_subtrees(
 
 
 def _frame_sha256(reader: Reader, subtrees: bytes) -> bytes | None:
-    """The hash of the frame that holds the last event under the roots; None if it is not there."""
+    """The hash of the frame with the last event under the roots; None if it is missing."""
     record = reader.record_at(len(subtrees) // HASH_BYTES * SUBTREE_EVENTS)
     return None if record is None else record.sha256

@@ -17,7 +17,7 @@ opens 512 rows and not the whole batch.
 
 Reading trusts nothing: CBOR is bounded in depth and in the number of its items, without tags,
 floats, indefinite lengths or duplicate keys, and its canonical re-encoding must equal the input; a
-zstd frame must declare exactly the size its rows have before one byte of it is decompressed.
+zstd frame must declare the exact size of its rows before any byte of it is decompressed.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ _VERSION_LAST: Final = b"av" + bytes([PAYLOAD_VERSION])
 _FEW_MAX: Final = 24
 """Smaller numbers are one byte of CBOR."""
 _COLUMNS_PAY: Final = 16
-"""From one in so many rows of a block on, picking by columns is faster."""
+"""Picking by columns is faster if at least one in this many rows of a block is picked."""
 _BUFFER_BLOCKS: Final = 16
-"""So many blocks are turned at once."""
+"""The number of blocks that are transposed at once."""
 
 
 class _PerThread(threading.local):
@@ -108,7 +108,7 @@ _DTYPES: Final = {RecordKind.ACCOUNTS: ACCOUNT, RecordKind.TRANSFERS: TRANSFER}
 
 @attrs.frozen(eq=False)
 class Payload:
-    """A decoded payload; rows stay compressed until they are asked for."""
+    """A decoded payload; :meth:`rows` decompresses its rows."""
 
     kind: RecordKind
     event_count: int
@@ -166,10 +166,10 @@ class OpenBlock(NamedTuple):
 
 
 def open_block(block: bytes | memoryview, row_count: int) -> OpenBlock:
-    """The block of so many rows.
+    """A block, decompressed.
 
     Raises:
-        DecodeError: it is none.
+        DecodeError: it does not hold ``row_count`` rows.
     """
     if block[:1] == _TRANSPOSED:
         return OpenBlock(_decompress_block(block, row_count), row_count, is_transposed=True)
@@ -195,7 +195,7 @@ def encode_rows(kind: RecordKind, rows: Rows, statuses: npt.NDArray[np.uint32] |
         pairs["status"] = statuses[refused]
         payload["s"] = pairs.tobytes()
     payload["v"] = PAYLOAD_VERSION
-    return cbor2.dumps(payload)  # the keys stand in canonical order already
+    return cbor2.dumps(payload)  # the keys are in canonical order already
 
 
 def _encode_few(kind: RecordKind, rows: Rows) -> bytes:
@@ -230,7 +230,7 @@ def _payload(body: Any) -> Payload:
         raise DecodeError(f"not a payload of version {PAYLOAD_VERSION}")
     version, kind, count = body.get("v"), body.get("k"), body.get("n")
     if type(version) is not int or type(kind) is not int:
-        raise DecodeError("the version or the kind of a payload is no number")
+        raise DecodeError("the version or the kind of a payload is not a number")
     if type(count) is not int or not 1 <= count <= BATCH_EVENTS_MAX:
         raise DecodeError("a payload holds an impossible number of events")
     if kind == RecordKind.EVENTS:
@@ -241,15 +241,15 @@ def _payload(body: Any) -> Payload:
     if kind not in _DTYPES or set(body) - optional != {"b", "k", "n", "v"}:
         raise DecodeError("a payload has an unknown kind, or unknown or missing keys")
     if "s" in body and not body["s"]:
-        raise DecodeError("the refusals of a payload are listed, but there are none")
+        raise DecodeError("a payload has an empty list of refusals")
     return _row_payload(RecordKind(kind), count, body["b"], body.get("s"))
 
 
 def view_payload(data: memoryview) -> tuple[Payload, list[int]]:
     """The payload in ``data``, its blocks views of it, and where each begins; for look-ups.
 
-    What this program wrote it reads as :func:`decode_payload` does, in a tenth of the time. It does
-    not ask whether the CBOR is canonical, so ``data`` must have passed its CRC.
+    Reads the payloads of this program as :func:`decode_payload` does, in a tenth of the time. It
+    does not check that the CBOR is canonical, so ``data`` must have passed its CRC.
 
     Raises:
         DecodeError: these bytes are not a payload of a version this program knows.
@@ -303,7 +303,7 @@ def encode_cbor(value: object) -> bytes:
     try:
         return cbor2.dumps(value, canonical=True)
     except cbor2.CBOREncodeError as error:
-        raise InvalidField("value", type(value).__name__, f"is no CBOR: {error}") from None
+        raise InvalidField("value", type(value).__name__, f"is not CBOR: {error}") from None
 
 
 def encode_cbor_parts(value: object) -> list[bytes]:
@@ -327,13 +327,13 @@ def decode_cbor(data: bytes | memoryview, *, items_max: int | None = None) -> An
     """The value of canonical CBOR: ints, byte and text strings, booleans, null, lists, maps.
 
     Args:
-        items_max: refuse more items than this, before memory is used; lists, maps and what is in
-            them, keys too, are one each.
+        items_max: refuse more items than this before using memory for them; each list, map, key
+            and value is one item.
 
     Raises:
         DecodeError: anything else, including a value nested deeper than 8.
     """
-    if items_max is not None and len(data) > items_max:  # or there cannot be so many
+    if items_max is not None and len(data) > items_max:  # an item has at least one byte
         _check_few(memoryview(data), items_max)
     try:
         value = cbor2.loads(
@@ -371,7 +371,7 @@ def decompress(data: bytes | memoryview, *, size_bytes_max: int) -> bytes:
     """
     try:
         declared = zstandard.get_frame_parameters(data)
-        if not declared.content_size:  # nothing that is written is empty; what follows is not seen
+        if not declared.content_size:  # the decoder does not see what follows an empty frame
             raise DecodeError("a zstd frame is empty")
         if declared.content_size > size_bytes_max or declared.window_size > max(
             size_bytes_max, 1024
@@ -513,7 +513,7 @@ def _domain_payload(events: Any, count: int) -> Payload:
 
 
 def _refuse_tag(_: Any) -> NoReturn:
-    """Before what is tagged is made: a fraction of two long numbers takes hours."""
+    """Called before cbor2 makes the tagged value: a fraction of two long numbers takes hours."""
     raise cbor2.CBORDecodeError("tags carry nothing that an event contains")
 
 

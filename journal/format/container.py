@@ -20,7 +20,7 @@ MAGIC: Final = b"NOSTRODF"
 _BODY_START: Final = 40
 _ITEMS_FEW: Final = 4096
 _ITEM_BYTES_MIN: Final = 8
-"""On average: what is listed in such a file are hashes, or more."""
+"""The average size of an item in a derived file: most items are hashes, of 32 bytes."""
 
 
 def pack(body: dict[str, Any]) -> bytes:

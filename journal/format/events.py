@@ -77,7 +77,7 @@ class LedgerRepaired:
     position_kept: int
     frame_sha256: bytes
     events_lost: int
-    """So many events after ``position_kept`` are known to have been there."""
+    """How many events after ``position_kept`` are known to be lost."""
     cause: str
     """What was damaged, and where."""
 
@@ -114,7 +114,7 @@ _FIELDS: Final[dict[str, dict[str, type | int]]] = {
 
 
 def encode_domain_event(event: DomainEvent) -> dict[str, Any]:
-    """The map that is stored; its position is where it stands."""
+    """The map that is stored; it leaves out the position, which its place in the journal gives."""
     kind = _TYPES[type(event)]
     _, at, *values = attrs.astuple(event)
     fields = dict(zip(_FIELDS[kind], values, strict=True))

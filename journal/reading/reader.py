@@ -1,7 +1,7 @@
 """Reading a journal, by its writer's process or any other: a cursor, and following as it grows.
 
-A reader takes no lock and writes nothing. It shows what HEAD vouches for and no more, so nothing
-it has shown can be taken back by a crash.
+A reader takes no lock and writes nothing. It shows nothing after the end that HEAD names, so no
+crash can take back what it has shown.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Record:
             raise self.damage(error.reason) from None
 
     def damage(self, cause: str) -> CorruptFrame:
-        """What to raise when its frame is sound, and its events are not."""
+        """The error to raise if the frame is sound and its events are not."""
         return CorruptFrame(self.segment, self.offset_bytes, cause, self.position_first)
 
 
@@ -152,7 +152,7 @@ class Reader:
     """Reads the journal at ``path``. Not thread-safe; any number may be open at once.
 
     Raises:
-        NotALedger, NotOwner: there is nothing to read.
+        NotALedger, NotOwner: the path is not a ledger of this user.
     """
 
     def __init__(self, path: Path | str, *, storage: Storage | None = None) -> None:
@@ -171,7 +171,7 @@ class Reader:
         return read_head(self._storage, self.directory)
 
     def records(self, cursor: Cursor | None = None) -> Iterator[Record]:
-        """The records from ``cursor`` to HEAD as it stands when the iteration begins.
+        """The records from ``cursor`` to the end that HEAD names when the iteration begins.
 
         Raises:
             Damage: a segment is missing, foreign or damaged; what came before was sound.

@@ -44,7 +44,7 @@ class TransferLookup:
     """Transfers by position. Thread-safe.
 
     Args:
-        cache_bytes_max: memory for what is known of frames; the last one used always stays.
+        cache_bytes_max: memory for frames that were read; the last one used always stays.
     """
 
     def __init__(

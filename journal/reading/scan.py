@@ -118,7 +118,7 @@ def scan(
 def headers_between(
     storage: Storage, fd: int, start: int, end: int
 ) -> Iterator[tuple[int, FrameHeader]]:
-    """The sound frame headers in a part of a file, each with its offset, whatever lies between."""
+    """The sound frame headers in a part of a file, each with its offset."""
     for offset in range(start, end, _CHUNK_BYTES):
         data = storage.read(fd, min(_CHUNK_BYTES + frame.HEADER_BYTES, end - offset), offset)
         yield from frame.find_headers(data, offset_bytes=offset)

@@ -13,7 +13,7 @@ from nostro.journal.reading.scan import FrameBreak, Place, Window
 from nostro.journal.storage.files import Storage
 
 SPACING_BYTES: Final = 8 * 1024
-"""One entry of 24 bytes for so many bytes of segment: a look-up hops over at most that much."""
+"""The index has one entry of 24 bytes per this many bytes of segment: a look-up hops that far."""
 
 _CHUNK_BYTES: Final = 16 * 1024
 """Of large frames only the headers are of interest."""

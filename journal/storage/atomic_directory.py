@@ -16,13 +16,13 @@ _UNFINISHED: Final = ".unfinished"
 
 @contextlib.contextmanager
 def atomic_directory(storage: Storage, destination: Path) -> Iterator[Path]:
-    """A directory to fill; at the end it is ``destination``, durably. After an exception it is not.
+    """A directory to fill; at the end, without an error, it becomes ``destination``, durably.
 
-    Meanwhile it stands beside ``destination``, as ``NAME.unfinished``. The next call removes one
-    that a killed process left.
+    Until then it is ``NAME.unfinished``, beside ``destination``. The next call removes one that a
+    killed process left.
 
     Raises:
-        DestinationTaken: ``destination`` is there, and is no empty directory.
+        DestinationTaken: ``destination`` exists, and is not an empty directory.
         LedgerLocked: another process is making it.
         CopyFailed: the system refuses.
     """
@@ -58,10 +58,10 @@ def atomic_directory(storage: Storage, destination: Path) -> Iterator[Path]:
 
 
 def check_free(storage: Storage, path: Path) -> None:
-    """Refuse a place where there is something.
+    """Refuse a path that is in use.
 
     Raises:
-        DestinationTaken: it is there, and is no empty directory.
+        DestinationTaken: it exists, and is not an empty directory.
     """
     if not storage.exists(path):
         return
@@ -72,7 +72,7 @@ def check_free(storage: Storage, path: Path) -> None:
 
 
 def clear_directory(storage: Storage, path: Path) -> None:
-    """Remove everything in a directory of ours."""
+    """Remove everything in a directory."""
     for name in storage.names(path):
         entry = path / name
         if entry.is_dir() and not entry.is_symlink():

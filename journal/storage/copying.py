@@ -1,7 +1,4 @@
-"""Copying one file: the copy is proven right, or it is not there.
-
-A copy is read back from the disk and hashed before it gets its name.
-"""
+"""Copying one file: a copy is read back from the disk and hashed before it gets its name."""
 
 from __future__ import annotations
 
@@ -77,7 +74,7 @@ def link(storage: Storage, prefix: FilePrefix, path: Path, count: Count) -> None
 
     Raises:
         CorruptSegment: ``prefix`` does not have this SHA-256.
-        CopyFailed: the file system does not do that, or ``path`` lies on another one.
+        CopyFailed: the file system has no links, or ``path`` is on another file system.
     """
     if not holds(storage, prefix.path, prefix, count):
         raise _altered(prefix)

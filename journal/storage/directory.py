@@ -1,4 +1,4 @@
-"""A ledger's directory: where each file lies, and the lock that admits one writer.
+"""A ledger's directory: the place of each file, and the lock that admits one writer.
 
 ::
 
@@ -144,7 +144,7 @@ def list_segments(storage: Storage, directory: Directory, *, ledger_id: bytes) -
     """The segments in order, each checked against its neighbours.
 
     Raises:
-        MissingSegment: there is none, the first is not the journal's first, or one is left out.
+        MissingSegment: the first segment of the journal or one between others is missing.
         ForeignSegment: one belongs to another ledger.
         CorruptSegment: a header is damaged, or a sealed segment has another size than it had.
     """
@@ -154,7 +154,7 @@ def list_segments(storage: Storage, directory: Directory, *, ledger_id: bytes) -
         if name.endswith(segment.SUFFIX)
     ]
     if not files:
-        raise MissingSegment(directory.segments, 0, "there is no segment at all", 1)
+        raise MissingSegment(directory.segments, 0, "every segment is missing", 1)
     for file in files:
         if file.header.ledger_id != ledger_id:
             raise ForeignSegment(
@@ -231,7 +231,7 @@ class Lock(FileLock):
     """The right to write to a ledger, held while this object is open.
 
     Raises:
-        LedgerLocked: somebody else holds it; nothing was written.
+        LedgerLocked: another writer holds it; nothing was written.
     """
 
     def __init__(self, storage: Storage, directory: Directory) -> None:

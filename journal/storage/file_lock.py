@@ -15,10 +15,10 @@ _PAUSE_SECONDS: Final = 0.02
 
 
 class FileLock:
-    """Held while this object is open. The file is made if need be, and holds nothing.
+    """Held while this object is open. The file is created if it is missing, and stays empty.
 
     Raises:
-        the error given: somebody else holds it.
+        ``refusal``: another process, or another lock of this process, holds it.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ class Storage:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | _OPEN_FLAGS, 0o600)
 
     def create_new(self, path: Path) -> int:
-        """As :meth:`create`, but never a file that is there: FileExistsError."""
+        """As :meth:`create`, but raises FileExistsError if the file exists."""
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS, 0o600)
 
     def open_read(self, path: Path) -> int:
@@ -107,25 +107,22 @@ class Storage:
         return found.f_bavail * found.f_frsize if found.f_blocks else None
 
     def read_once(self, fd: int) -> None:
-        """A hint: what is read from this descriptor should push nothing else out of memory."""
+        """A hint to the system: do not keep in memory what is read from this descriptor."""
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_NOREUSE)
 
     def forget(self, fd: int) -> None:
-        """A hint: what is synced of the file need not stay in memory; the disk is read next."""
+        """A hint to the system: drop the file from memory, and read the disk next."""
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def begin_sync(self, fd: int, offset_bytes: int, count: int) -> None:
-        """Let the disk begin with what was written there; a hint that promises nothing.
-
-        Whatever is done before :meth:`sync_data` then costs less time, or none.
-        """
+        """A hint to the disk: begin to write this part of the file, so that a sync waits less."""
         if _sync_file_range is not None:
             _sync_file_range(fd, offset_bytes, count, _SYNC_FILE_RANGE_WRITE)
 
     def sync_data(self, fd: int) -> None:
-        """The file's data, and what is needed to read it back, have reached the disk."""
+        """Return once the file's data, and its size, have reached the disk."""
         if sys.platform == "darwin":
             fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
         else:
@@ -203,8 +200,7 @@ def check_directory(path: Path) -> None:
 def lies_within(path: Path, directory: Path) -> bool:
     """Whether ``path`` is ``directory`` or below it, by whatever name; it need not exist.
 
-    Files are compared by device and number: links, mounts and letters of either case are seen
-    through.
+    Compares files by device and number, so links, mounts and the case of letters do not matter.
     """
     there = os.stat(directory)
     real = Path(os.path.realpath(path))
@@ -218,7 +214,7 @@ def lies_within(path: Path, directory: Path) -> bool:
 
 
 def is_at(fd: int, path: Path) -> bool:
-    """Whether ``path`` still names what was opened."""
+    """Whether ``path`` still names the open file."""
     try:
         return os.path.samestat(os.fstat(fd), os.lstat(path))
     except FileNotFoundError:
@@ -226,7 +222,7 @@ def is_at(fd: int, path: Path) -> bool:
 
 
 def make_directories(storage: Storage, path: Path) -> None:
-    """Create ``path`` and what is missing above it, each durable in its parent."""
+    """Create ``path`` and its missing parents, each durable in its own parent."""
     missing = [path]
     while not storage.exists(missing[-1].parent):
         missing.append(missing[-1].parent)
@@ -234,7 +230,7 @@ def make_directories(storage: Storage, path: Path) -> None:
         try:
             storage.make_directory(directory)
         except FileExistsError:
-            continue  # somebody else made it first
+            continue  # another process made it first
         storage.sync_directory(directory.parent)
 
 
@@ -266,11 +262,11 @@ def replace_file(storage: Storage, path: Path, data: bytes) -> None:
 
 
 def write_new_file(storage: Storage, path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path``, where nothing is yet, durably once this returns.
+    """Put ``data`` into a new file at ``path``, durably once this returns.
 
     Raises:
-        AlreadyThere: something is, and stays as it is.
-        OSError: it could not be written; nothing is there.
+        AlreadyThere: the path exists; it is not changed.
+        OSError: the file could not be written; the path does not exist.
     """
     try:
         fd = storage.create_new(path)
@@ -316,5 +312,5 @@ def sweep_temporaries(storage: Storage, directory: Path) -> None:
     """Remove what an interrupted :func:`replace_file` left behind."""
     for name in storage.names(directory):
         if name.endswith(_TEMPORARY_SUFFIX):
-            with contextlib.suppress(FileNotFoundError):  # it got its name, or was removed
+            with contextlib.suppress(FileNotFoundError):  # its writer renamed or removed it
                 storage.unlink(directory / name)

@@ -1,15 +1,15 @@
-"""Backing up a journal, while it is written or not: a copy that is a ledger's directory itself.
+"""Backing up a journal, also while it is written: the copy is itself a ledger's directory.
 
-The source is read without a lock, up to what HEAD vouches for when the backup begins. Sealed
-segments never change, so the next backup into the same directory reads those that are there, and
-copies what came since. What was the active segment is written anew.
+The source is read without a lock, up to the end that HEAD names when the backup begins. Sealed
+segments never change, so the next backup into the same directory copies only newer segments, and
+the one that was active.
 
-At every moment the destination is a sound ledger, the one of the backup before or this one: the
-segments are put in place in order, each whole, and HEAD comes last. What a backup that was
-interrupted left past HEAD is what a crash of the writer would have left.
+The destination is a sound ledger at every moment: the earlier backup or this one. Segments are put
+in place in order, each whole, and HEAD comes last. An interrupted backup leaves no more past HEAD
+than a crash of the writer would.
 
-Checkpoints, indexes and the tree are left out. They are derived, and opening makes them again in
-one reading of the journal; a checkpoint without the indexes would not spare it that.
+Checkpoints, indexes and the tree are derived and left out. Opening makes them again in one reading
+of the journal; a checkpoint without the indexes would not spare that reading.
 """
 
 from __future__ import annotations
@@ -60,23 +60,23 @@ from nostro.journal.writing.manifest import sealed_segments, write_manifest
 
 @attrs.frozen
 class BackupReport:
-    """What the destination now holds, and what had to be done for it."""
+    """The content of the destination, and the work that it took."""
 
     ledger_id: bytes
     position: int
-    """The last event in it."""
+    """The last event."""
     timestamp: int
-    """The highest timestamp in it, ns."""
+    """The highest timestamp, ns."""
     frame_sha256: bytes
-    """The chain's last link: it stands for the whole journal."""
+    """The last link of the hash chain."""
     segments: int
     segments_copied: int
-    """Those that were written, the linked ones included."""
+    """The segments that were written, linked ones included."""
     segments_linked: int
     size_bytes: int
     bytes_copied: int
     position_before: int | None
-    """The last event of the backup that was there; None if there was none."""
+    """The last event of the earlier backup; None for a first backup."""
     seconds: float
 
 
@@ -89,23 +89,23 @@ def backup(
     progress: Progress | None = None,
     storage: Storage | None = None,
 ) -> BackupReport:
-    """Bring ``destination`` up to the journal in ``source`` as it is durable now.
+    """Bring ``destination`` up to the last durable event in ``source``.
 
-    Every byte of the destination has been read back and hashed when this returns.
+    When this returns, every byte of the destination has been read back and hashed.
 
     Args:
-        link: give sealed segments a second name instead of a copy; both must lie on one file
-            system, and damage to the one file is damage to both.
-        pace: the share of the time to be at work while the journal is open for writing, above 0
-            and at most 1; a journal that was closed is copied at full speed.
+        link: hard-link sealed segments instead of copying them; both must be on one file system,
+            and damage to one is damage to both.
+        pace: the share of the time to work while the journal is open for writing, above 0 and at
+            most 1; a closed journal is copied at full speed.
 
     Raises:
-        InvalidField: the pace is none.
-        NotALedger, NotOwner: there is nothing to back up.
+        InvalidField: the pace is out of range.
+        NotALedger, NotOwner: the source is not a ledger of this user.
         DestinationInside, DestinationTaken, OtherLedger, OtherHistory, LedgerLocked: the
             destination was not touched.
-        Damage: of the source. The destination holds the backup before.
-        CopyFailed: of the destination. It holds the backup before.
+        Damage: the source is damaged; the destination holds the earlier backup.
+        CopyFailed: the destination cannot be written; it holds the earlier backup.
     """
     began = time.perf_counter()
     throttle = Throttle(pace)
@@ -144,7 +144,7 @@ def check_apart(source: Path, destination: Path) -> None:
     """Refuse a destination that is the source or lies within it.
 
     Raises:
-        DestinationInside: whatever links lead there.
+        DestinationInside: it does; links are followed.
     """
     if lies_within(destination, source):
         raise DestinationInside(destination, source)
@@ -152,7 +152,7 @@ def check_apart(source: Path, destination: Path) -> None:
 
 @attrs.define
 class _Backup:
-    """One backup, its destination locked and found fit."""
+    """One backup into a destination that is locked and fit for it."""
 
     _storage: Storage
     _target: Directory
@@ -205,13 +205,13 @@ class _Backup:
         )
 
     def _place(self, prefix: FilePrefix, *, link: bool) -> None:
-        """Have ``prefix`` in the destination under its own name."""
+        """Make sure that the destination holds ``prefix`` under its own name."""
         path = self._target.segments / prefix.path.name
         start = self._done
         with copying.as_copy_failed(path):
             if copying.holds(self._storage, path, prefix, self._count):
                 return
-        self._done = start  # what was read was something else
+        self._done = start  # the file that was read is a different one
         self._copied += 1
         if link:
             copying.link(self._storage, prefix, path, self._count)
@@ -247,7 +247,7 @@ def _durable_prefix(
     return FilePrefix(file.path, head.offset_bytes, digest.digest())
 
 
-# --- what is there already ---
+# --- the earlier backup ---
 
 
 def _survey(
@@ -257,10 +257,10 @@ def _survey(
     head: Head,
     files: list[SegmentFile],
 ) -> Head | None:
-    """The HEAD of the backup that is there, None if there is none. Changes nothing.
+    """The HEAD of the earlier backup; None for a first backup. Changes nothing.
 
     Raises:
-        DestinationTaken, OtherLedger, OtherHistory: it is no earlier backup of this journal.
+        DestinationTaken, OtherLedger, OtherHistory: the destination holds something else.
     """
     if not storage.exists(target.path):
         return None
@@ -285,15 +285,13 @@ def _survey(
             target.path, before.position, f"{origin.path} has another frame at its end"
         )
     if not before.closed:
-        raise DestinationTaken(
-            target.path, "it was opened for writing, and not closed in good order"
-        )
+        raise DestinationTaken(target.path, "it was opened for writing, and not closed properly")
     _check_names(storage, target.segments, {file.path.name for file in files})
     return before
 
 
 def _check_begun(storage: Storage, target: Directory, files: list[SegmentFile]) -> None:
-    """Without HEAD it must be a first backup that was interrupted: some of these segments."""
+    """Without HEAD it must be an interrupted first backup, with some of these segments."""
     if storage.exists(target.manifest) or any(
         storage.exists(folder) and storage.names(folder)
         for folder in target.folders
@@ -306,17 +304,17 @@ def _check_begun(storage: Storage, target: Directory, files: list[SegmentFile]) 
         if name in ours:
             begun = read_segment_header(storage, target.segments / name)
             if begun.header != ours[name].header or begun.size_bytes > ours[name].size_bytes:
-                raise DestinationTaken(begun.path, "it is no part of what is backed up")
+                raise DestinationTaken(begun.path, "it is not a segment of this ledger")
 
 
 def _check_names(storage: Storage, folder: Path, known: set[str]) -> None:
     for name in storage.names(folder):
         if name not in known and name.removesuffix(".tmp") not in known:
-            raise DestinationTaken(folder, f"it holds {name!r}, which no backup put there")
+            raise DestinationTaken(folder, f"it holds {name!r}, which is not part of a backup")
 
 
 def _has_frame(storage: Storage, origin: Directory, before: Head) -> bool:
-    """Whether the source holds the last frame of the backup, where it ends there."""
+    """Whether the source has the last frame of the backup at the same place."""
     record = Reader(origin.path, storage=storage).record_at(before.position)
     return (
         record is not None

@@ -1,10 +1,10 @@
-"""Repairing a damaged journal: what comes before the damage, as a new ledger in a new directory.
+"""Repairing a damaged journal: the events before the damage become a new ledger elsewhere.
 
-Nothing in the damaged directory is changed. Every frame up to the first that is not sound is kept;
-what follows was decided on top of what is lost, so it is left out, and kept as bytes in the new
-directory's ``quarantine``. A damaged segment header, HEAD or manifest loses no event.
+The damaged directory is not changed. A repair keeps every frame up to the first damaged one. The
+events after it depend on lost ones, so they are left out; their bytes go to ``quarantine`` in the
+new directory. Damage to a segment's header, HEAD or the manifest alone loses no event.
 
-The result is another ledger (journal/upkeep/rewriting.py), and its last event says what was done.
+The result is another ledger (journal/upkeep/rewriting.py). Its last event describes the repair.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _NO_LEDGER: Final = bytes(16)
 
 @attrs.frozen
 class Dropped:
-    """Bytes that are in no event that is kept."""
+    """Bytes that belong to no kept event."""
 
     path: Path
     offset_bytes: int
@@ -60,24 +60,24 @@ class Dropped:
 
     @property
     def name(self) -> str:
-        """What it is called in quarantine."""
+        """The name of the file in quarantine."""
         return f"{self.path.name}-{self.offset_bytes:012d}.dropped"
 
 
 @attrs.frozen
 class RepairPlan:
-    """What a repair would keep and lose."""
+    """The events that a repair would keep and lose."""
 
     ledger_id: bytes
     damage: Damage
-    """What was found first."""
+    """The first damage."""
     position_kept: int
     """The last event before the damage."""
     frame_sha256: bytes
     records_kept: int
     bytes_kept: int
     events_lost: int
-    """So many events after ``position_kept`` are known to have been there."""
+    """How many events after ``position_kept`` are known to be lost."""
     dropped: tuple[Dropped, ...]
 
     @property
@@ -87,12 +87,12 @@ class RepairPlan:
 
 @attrs.frozen
 class RepairReport:
-    """What was done."""
+    """The repaired ledger."""
 
     plan: RepairPlan
     ledger_id: bytes
     position: int
-    """The last event, which tells of the repair."""
+    """The last event, which describes the repair."""
     quarantine: Path
     seconds: float
 
@@ -100,13 +100,13 @@ class RepairReport:
 def plan_repair(
     path: Path | str, *, witnesses: Witnesses | None = None, storage: Storage | None = None
 ) -> RepairPlan:
-    """What :func:`repair` would do. Changes nothing.
+    """The plan of :func:`repair`. Changes nothing.
 
     Args:
         witnesses: names files that prove how far the journal reached.
 
     Raises:
-        NotALedger, NotOwner, LedgerLocked, UnsupportedFormat: it cannot be looked at.
+        NotALedger, NotOwner, LedgerLocked, UnsupportedFormat: it cannot be examined.
         NothingToRepair: it is sound.
     """
     storage = storage or Storage()
@@ -125,10 +125,10 @@ def repair(
     progress: Progress | None = None,
     storage: Storage | None = None,
 ) -> RepairReport:
-    """Make a ledger at ``destination``, which must be empty or not there, of what is sound.
+    """Make a ledger at ``destination``, empty or missing, from the events before the damage.
 
     Args:
-        lose: how many events may be lost, exactly as the plan says.
+        lose: the number of events that are lost, exactly as in the plan.
 
     Raises:
         As :func:`plan_repair`, and
@@ -174,7 +174,7 @@ def repair(
 
 @contextlib.contextmanager
 def _locked(storage: Storage, directory: Directory) -> Iterator[None]:
-    """Keep writers out, if there is a lock to take: none is made in a damaged directory."""
+    """Keep writers out, unless LOCK is missing: a damaged directory is not changed."""
     if not storage.exists(directory.lock):
         yield
         return
@@ -187,7 +187,7 @@ def _locked(storage: Storage, directory: Directory) -> Iterator[None]:
 
 def _plan(storage: Storage, directory: Directory, witnesses: Witnesses | None) -> RepairPlan:
     found: Sequence[Witness] = ()
-    with contextlib.suppress(CorruptHead):  # without HEAD nobody can say whose they are
+    with contextlib.suppress(CorruptHead):  # without HEAD the ledger of a checkpoint is unknown
         found = witnesses(storage, directory) if witnesses is not None else ()
     damage = _damage(storage, directory, found)
     if damage is None:
@@ -220,7 +220,7 @@ def _plan(storage: Storage, directory: Directory, witnesses: Witnesses | None) -
 
 
 def _damage(storage: Storage, directory: Directory, witnesses: Sequence[Witness]) -> Damage | None:
-    """The first thing that no crash explains."""
+    """The first damage that no crash explains."""
     try:
         verify(directory.path, decode=True, storage=storage)
         examine(storage, directory, witnesses)
@@ -230,7 +230,7 @@ def _damage(storage: Storage, directory: Directory, witnesses: Sequence[Witness]
 
 
 def _identity(storage: Storage, directory: Directory) -> bytes:
-    """Whose events these are: the first segment says it, or its first frame, or HEAD."""
+    """The ledger's identity, from the first segment, its first frame, or HEAD."""
     path = directory.segment(1)
     if storage.exists(path):
         with contextlib.suppress(Damage):
@@ -244,7 +244,7 @@ def _identity(storage: Storage, directory: Directory) -> bytes:
 
 
 class _Walk:
-    """Walks the sound frames from the first; afterwards it knows where they end."""
+    """Walks the sound frames from the first, and then knows where they end."""
 
     def __init__(self, storage: Storage, directory: Directory, ledger_id: bytes) -> None:
         self._storage = storage
@@ -252,7 +252,7 @@ class _Walk:
         self._ledger_id = ledger_id
         self.place = Place(SEGMENT_HEADER_BYTES, 1, GENESIS_SHA256)
         self.ends: dict[Path, int] = {}
-        """Where the sound frames of each segment end; segments that follow are not in it."""
+        """Where the sound frames of each segment end, up to the first damage."""
 
     def frames(self) -> Iterator[ScannedFrame]:
         path = self._directory.segment(1)
@@ -276,7 +276,7 @@ class _Walk:
 
 
 def _dropped(storage: Storage, directory: Directory, walk: _Walk) -> Iterator[Dropped]:
-    """What is in the directory and in no frame that is kept; derived files are no loss."""
+    """The bytes that belong to no kept frame. Derived files are left out: they lose nothing."""
     folders = [directory.segments]
     if storage.exists(directory.quarantine):
         folders.append(directory.quarantine)
@@ -302,7 +302,7 @@ def _dropped(storage: Storage, directory: Directory, walk: _Walk) -> Iterator[Dr
 
 
 def _positions_in(storage: Storage, dropped: Dropped, ledger_id: bytes) -> Iterator[int]:
-    """The last positions that sound frame headers in dropped bytes tell of."""
+    """The last position of each sound frame header in dropped bytes."""
     if dropped.path.suffix != SUFFIX:
         return
     with contextlib.suppress(Damage):
@@ -317,5 +317,5 @@ def _positions_in(storage: Storage, dropped: Dropped, ledger_id: bytes) -> Itera
 
 
 def _cause(damage: Damage) -> str:
-    """The damage in words, without where the directory lay."""
+    """The damage in words, without the path of the directory."""
     return f"{damage.path.name} damaged at byte {damage.offset_bytes}: {damage.cause}"

@@ -1,9 +1,9 @@
-"""Restoring a journal from a backup: all of it, or as it was at a position or a time.
+"""Restoring a journal from a backup: all of it, or the part up to a position or a time.
 
-The backup is verified before, and the result after; the result has its name only then.
+The backup is verified first. The result is verified before it gets its name.
 
-All of it is the same ledger, byte for byte. A part of it is another ledger (upkeep/rewriting.py). A
-request is whole or not at all, so a part ends with the last whole request.
+A whole restore is the same ledger, byte for byte. A part is another ledger (upkeep/rewriting.py).
+A part ends with a whole request.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class RestoreReport:
     position_backup: int
     """The last event of the backup."""
     request_left_out: tuple[int, int] | None
-    """First and last position of the request that the position asked for lies inside of."""
+    """The first and last position of the request that ``until_position`` cuts through."""
     timestamp: int
-    """The highest timestamp in the last request that is in it, ns; 0 if there is none."""
+    """The highest timestamp in the last request, ns; 0 if the ledger is empty."""
     frame_sha256: bytes
-    """The result's last link: it stands for the whole of it."""
+    """The last link of the result's hash chain."""
     size_bytes: int
     seconds: float
 
@@ -60,18 +60,18 @@ def restore(
     progress: Progress | None = None,
     storage: Storage | None = None,
 ) -> RestoreReport:
-    """Make a ledger at ``destination``, which must be empty or not there, from a backup.
+    """Make a ledger at ``destination`` from a backup; the path must be empty or must not exist.
 
     Args:
         until_position: leave out every request that has an event after this position.
         until_timestamp: leave out the first request with an event later than this, ns, and all
             that were recorded after it.
-        new_identity: make it another ledger even if all of it is restored.
+        new_identity: make another ledger even of the whole backup.
 
     Raises:
-        InvalidField, OutOfRange: there is no such position in the backup.
+        InvalidField, OutOfRange: the backup has no such position.
         NotALedger, NotOwner, DestinationInside, DestinationTaken, LedgerLocked: nothing was done.
-        Damage: of the backup; nothing was done.
+        Damage: the backup is damaged; nothing was done.
         CopyFailed, JournalFull, WriterPoisoned: the disk is full or broken; nothing was left.
     """
     began = time.perf_counter()
@@ -119,7 +119,7 @@ def restore(
 def _end(
     reader: Reader, position_last: int, until_position: int | None, until_timestamp: int | None
 ) -> tuple[int, tuple[int, int] | None]:
-    """The last position to keep, and the request that lies across the position asked for.
+    """The last position to keep, and the request that ``until_position`` cuts through.
 
     Raises:
         OutOfRange: the backup has no such position.
@@ -138,10 +138,10 @@ def _end(
 
 
 def _half(progress: Progress | None, number: int) -> Progress:
-    """Tells of one half of the work: 0 is reading the backup, 1 writing the ledger."""
+    """Report one half of the work: 0 is reading the backup, 1 is writing the ledger."""
 
-    def tell(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         if progress is not None:
             progress(number * total + done, 2 * total)
 
-    return tell
+    return report

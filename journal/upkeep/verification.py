@@ -1,4 +1,4 @@
-"""Checking every byte of a journal against everything that vouches for it."""
+"""Checking every byte of a journal against its checksums, hashes, manifest and HEAD."""
 
 from __future__ import annotations
 
@@ -54,19 +54,19 @@ _POLL_SECONDS: Final = 0.1
 
 @attrs.frozen
 class VerifyReport:
-    """What was read and found sound."""
+    """The sound journal that was read."""
 
     ledger_id: bytes
     segments: int
     records: int | None
-    """None when they were not counted, for what is sealed was taken by its hash."""
+    """None if sealed segments were checked by their hash alone, so records were not counted."""
     events: int
     size_bytes: int
     position: int
     frame_sha256: bytes
-    """The chain's last link: it stands for the whole journal."""
+    """The last link of the hash chain."""
     bytes_past_head: int
-    """Not acknowledged: left by a crash, or a writer is at work. Recovery decides about them."""
+    """Bytes that no caller got an answer for, of a crash or of a writer at work."""
 
 
 def verify(
@@ -79,27 +79,26 @@ def verify(
 ) -> VerifyReport:
     """Read every byte: headers, CRCs, hash chain, whole-file hashes, manifest, HEAD.
 
-    Takes no lock and changes nothing; may run beside a writer. Segments are read on as many threads
-    as there are processors.
+    Takes no lock and changes nothing; may run beside a writer. Reads segments on one thread per
+    processor.
 
     Args:
-        decode: decompress and decode each payload too. What passes the hashes is what was written;
-            this shows that it can be read, ten times as slowly.
-        quick: of a sealed segment only the SHA-256 of the whole file, which the next one names: as
-            fast as that is computed, however small the frames. Finds whatever changed since it was
-            sealed; headers, CRCs and the chain of hashes are checked in the last segment alone.
+        decode: decompress and decode each payload too, which takes ten times as long.
+        quick: check only the SHA-256 of each sealed segment, which the next one names. This finds
+            every change since the segment was sealed; only the last segment's headers, CRCs and
+            hash chain are checked.
 
     Raises:
-        Damage: the first thing that is not as it was written.
+        Damage: the first part that is not as it was written.
         InvalidField: both ``decode`` and ``quick``.
     """
     if decode and quick:
-        raise InvalidField("quick", quick, "must be off where everything is to be decoded")
+        raise InvalidField("quick", quick, "cannot be combined with decode")
     storage = storage or Storage()
     directory = Directory(Path(path))
     require_ledger(directory)
     head = read_head(storage, directory, both_slots=True)
-    # In this order: beside a writer, what is listed last knows of everything listed before.
+    # In this order: a writer beside this may add a segment before it is in the manifest.
     listed = _read_manifest(storage, directory, head)
     files = list_segments(storage, directory, ledger_id=head.ledger_id)
     check_manifest(directory, listed, files)
@@ -117,7 +116,7 @@ def check_payload(scanned: ScannedFrame) -> None:
     """Decode everything in a frame.
 
     Raises:
-        DecodeError: something in it is not what this program writes.
+        DecodeError: this program writes no such payload.
     """
     payload = codec.decode_payload(scanned.payload)
     if payload.event_count != scanned.header.event_count:
@@ -129,7 +128,7 @@ def check_payload(scanned: ScannedFrame) -> None:
 
 
 def _run(checks: list[_SegmentCheck], progress: Progress | None) -> None:
-    """Run them all; raise what the first of them in the journal's order found."""
+    """Run all checks; raise the first damage in the order of the journal."""
     total = sum(check.file.size_bytes for check in checks)
     place = segment_start(checks[0].file.header)
     with ThreadPoolExecutor(min(len(checks), os.cpu_count() or 1), "nostro-verify") as pool:
@@ -174,7 +173,7 @@ def _report(
 
 @attrs.define(eq=False)
 class _SegmentCheck:
-    """One segment, which is checked by itself: that it follows on another is asked apart."""
+    """The check of one segment by itself; :func:`check_follows` compares it with the one before."""
 
     _storage: Storage
     _head: Head
@@ -183,7 +182,7 @@ class _SegmentCheck:
     _decode: bool
     _quick: bool
     place: Place = attrs.field(init=False)
-    """Up to where it is sound."""
+    """Where the sound frames end so far."""
     records: int = 0
     events: int = 0
     done_bytes: int = 0
@@ -194,7 +193,7 @@ class _SegmentCheck:
         self.place = segment_start(self.file.header)
 
     def run(self) -> Place:
-        """Where it ends."""
+        """Check the segment; returns where it ends."""
         file, head = self.file, self._head
         end = durable_end(file.path, file.header.position_first, file.size_bytes, head)
         with reading_frames(self._storage, file.path) as fd:
@@ -209,7 +208,7 @@ class _SegmentCheck:
         return self.place
 
     def _is_as_sealed(self, fd: int, end_bytes: int) -> bool:
-        """Whether its SHA-256 is the one that the next segment names. If not, a scan says where."""
+        """Whether its SHA-256 is the one that the next segment names. If not, a scan follows."""
         if self._successor is None:
             return False
         sealed = self._successor.header
@@ -225,7 +224,7 @@ class _SegmentCheck:
         self.done_bytes += count
 
     def _scan(self, fd: int, end_bytes: int) -> bytes:
-        """The SHA-256 of what is there."""
+        """Check the frames; returns the SHA-256 of everything up to ``end_bytes``."""
         start = self.place
         digest = hashlib.sha256(self._storage.read(fd, start.offset_bytes, 0))
         self.done_bytes += start.offset_bytes
@@ -260,4 +259,4 @@ def _read_manifest(storage: Storage, directory: Directory, head: Head) -> list[S
     try:
         return read_manifest(storage, directory, ledger_id=head.ledger_id)
     except FileNotFoundError:
-        return []  # derived: the next writer makes it anew
+        return []  # derived: the next writer makes it again

@@ -23,10 +23,10 @@ _FIRST_SEGMENT: Final = segment_name(1)
 
 
 def prepare_directory(storage: Storage, directory: Directory) -> None:
-    """Make sure that a directory fit to hold a ledger is there.
+    """Make sure that the directory exists and can hold a ledger.
 
     Raises:
-        NotALedger: the path is a file, or a directory that holds something else.
+        NotALedger: the path is a file, or a directory with something else in it.
         NotOwner: it belongs to another user.
     """
     if not storage.exists(directory.path):
@@ -44,12 +44,12 @@ def prepare_directory(storage: Storage, directory: Directory) -> None:
 
 
 def is_initialised(storage: Storage, directory: Directory) -> bool:
-    """Whether the making of a journal was finished here: HEAD is written last."""
+    """Whether the creation of a journal was finished here; it writes HEAD last."""
     if storage.exists(directory.head) or storage.exists(directory.manifest):
         return True
     for folder in directory.folders:
         if folder != directory.segments and storage.exists(folder) and storage.names(folder):
-            return True  # what follows from a journal is there: HEAD was lost
+            return True  # files derived from a journal exist: HEAD was lost
     return directory.segments.is_dir() and _holds_more_than_a_beginning(storage, directory)
 
 

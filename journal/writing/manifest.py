@@ -1,7 +1,6 @@
-"""The manifest: what each sealed segment was when it was sealed. Derived, rebuilt when missing.
+"""The manifest: the size and hash of each sealed segment. Derived, rebuilt when missing.
 
-The same hashes stand in the header of each segment's successor; the manifest has them in one
-place, so that a backup or a check of one file needs no other.
+The header of the next segment has the same size and hash. The manifest has them all in one place.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class SealedSegment:
 
 
 def sealed_segments(files: list[SegmentFile]) -> list[SealedSegment]:
-    """What the segments' own headers say of their predecessors."""
+    """The sealed segments, as the header of each next one describes them."""
     return [
         SealedSegment(
             before.header.position_first,
@@ -48,7 +47,7 @@ def write_manifest(
 def refresh_manifest(
     storage: Storage, directory: Directory, *, ledger_id: bytes, sealed: list[SealedSegment]
 ) -> None:
-    """Write it unless the disk is full: it may lag, and the next rotation or opening tries again.
+    """Write it, but ignore a full disk: it may lag, and the next rotation or opening tries again.
 
     Raises:
         OSError: it could not be written for another reason.
@@ -63,10 +62,10 @@ def refresh_manifest(
 def read_manifest(
     storage: Storage, directory: Directory, *, ledger_id: bytes
 ) -> list[SealedSegment]:
-    """What the manifest says.
+    """The sealed segments that the manifest lists.
 
     Raises:
-        FileNotFoundError: there is none; it can be rebuilt.
+        FileNotFoundError: it is missing, and can be rebuilt.
         CorruptManifest: it is damaged, of another version, or another ledger's.
     """
     try:
@@ -87,10 +86,10 @@ def read_manifest(
 def check_manifest(
     directory: Directory, listed: list[SealedSegment], files: list[SegmentFile]
 ) -> None:
-    """Hold the manifest against the segments that are there: it may lag, and never lead.
+    """Compare the manifest with the segments: it may list fewer, and never more.
 
     Raises:
-        CorruptManifest: it lists a sealed segment that is gone, or says something else of one.
+        CorruptManifest: it lists a sealed segment that is missing or different.
     """
     present = sealed_segments(files)
     for number, entry in enumerate(listed):

@@ -1,12 +1,12 @@
-"""Opening a journal for writing: what a crash may have left, and what only damage explains.
+"""Opening a journal for writing after a crash, and refusing what no crash explains.
 
 Everything up to HEAD was synced before it was acknowledged, so reading resumes there. The bytes
-past HEAD are a crash's leftovers, or damage; :func:`classify` tells which. A frame past HEAD that
-is whole is kept: after a power cut HEAD on disk may be a second old, and the frame acknowledged.
+past HEAD come from a crash or from damage; :func:`classify` decides which. Recovery keeps a whole
+frame past HEAD: after a power cut, HEAD on disk may be a second old and the frame acknowledged.
 
-Such a tail is never trusted where it lies. Once a sync has failed, the system marks the pages
-clean and a later sync of the same file proves nothing; so the active segment is copied to a fresh
-file, which is synced and renamed over the old one.
+Recovery never trusts such a tail in its file. After a failed sync the system marks the pages
+clean, and a later sync of the same file proves nothing. Recovery therefore copies the active
+segment to a new file, syncs it and renames it over the old one.
 """
 
 from __future__ import annotations
@@ -67,16 +67,16 @@ class Witness:
 
 @attrs.frozen
 class RecoveryReport:
-    """What opening found past HEAD, and did about it."""
+    """What recovery found past HEAD, and what it did."""
 
     closed: bool
-    """The last writer closed the ledger in good order."""
+    """Whether the last writer closed the ledger properly."""
     events_past_head: int
-    """Events whole on disk, though HEAD had not heard of them."""
+    """Whole events on disk after the end that HEAD names."""
     torn_bytes: int
     """Bytes of a frame that a crash cut short; they were never acknowledged."""
     quarantine: Path | None
-    """Where those bytes were put."""
+    """The file that now holds those bytes."""
 
 
 @attrs.frozen
@@ -92,7 +92,7 @@ class Recovered:
 
 @attrs.frozen
 class Tail:
-    """What lies past HEAD: where the sound frames end, and what follows there."""
+    """The bytes past HEAD: where the sound frames end, and what breaks off there."""
 
     place: Place
     timestamp: int
@@ -104,11 +104,11 @@ def recover(storage: Storage, directory: Directory, witnesses: Sequence[Witness]
     """Make the journal whole again; the caller holds the lock.
 
     Raises:
-        Damage: what is missing or altered cannot be a crash's doing. Nothing was changed.
-        NoRoomToRecover: the disk is full. Nothing is lost, and it can be read.
+        Damage: no crash explains what is missing or altered. Nothing was changed.
+        NoRoomToRecover: the disk is full. Nothing is lost, and the ledger can be read.
     """
     head, files, manifest_is_current, tail = examine(storage, directory, witnesses)
-    make_folders(storage, directory)  # what was in one is derived, or is missed elsewhere
+    make_folders(storage, directory)  # their files are derived, or a check below misses them
     for folder in (directory.path, *directory.folders):
         sweep_temporaries(storage, folder)
     # A kill may have come between a rename and the sync of its directory.
@@ -137,7 +137,7 @@ def examine(
     """HEAD, the segments, whether the manifest is current, and the tail. Changes nothing.
 
     Raises:
-        Damage: what is missing or altered cannot be a crash's doing.
+        Damage: no crash explains what is missing or altered.
     """
     require_ledger(directory)
     head = read_head(storage, directory)
@@ -172,11 +172,11 @@ def classify(
 def _check_manifest(
     storage: Storage, directory: Directory, head: Head, files: list[SegmentFile]
 ) -> bool:
-    """Whether the manifest is there and lists every sealed segment."""
+    """Whether the manifest lists every sealed segment."""
     try:
         listed = read_manifest(storage, directory, ledger_id=head.ledger_id)
     except (FileNotFoundError, CorruptManifest):
-        return False  # derived: the segments' own headers say the same
+        return False  # derived: the segments' own headers have the same hashes
     check_manifest(directory, listed, files)
     return len(listed) == len(files) - 1
 
@@ -250,7 +250,7 @@ def _durable_later(
 
 
 def _holds_frames_past(head: Head, active: SegmentFile, place: Place) -> bool:
-    """Whether the active segment holds frames that no sync is known to have covered."""
+    """Whether the active segment holds frames that may never have been synced."""
     start = SEGMENT_HEADER_BYTES
     if active.header.position_first == head.segment_position:
         start = head.offset_bytes

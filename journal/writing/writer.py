@@ -87,7 +87,7 @@ class Writer:
         """Lock the journal at ``path``, recover it and get ready to append.
 
         Args:
-            create: make a new journal where there is none.
+            create: make a new journal if there is none.
             segment_bytes_max: size at which a segment is sealed, 4 KiB to 1 GiB.
             witnesses: called under the lock; names files that prove how far the journal reached.
 
@@ -214,7 +214,7 @@ class Writer:
                 self._chain = queued.sha256
                 self._position_next = header.position_last + 1
             except BaseException as cause:
-                self.poison(cause)  # the file may hold what is not queued
+                self.poison(cause)  # the file may hold a record that is not queued
                 raise
             return queued
 

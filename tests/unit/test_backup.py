@@ -283,9 +283,9 @@ def _a_link(source: Path, copy: Path) -> None:
         (_other_ledger, OtherLedger, "holds ledger"),
         (_ahead, OtherHistory, "ends at position 65"),
         (_another_history, OtherHistory, "another frame at its end"),
-        (_not_closed, DestinationTaken, "not closed in good order"),
+        (_not_closed, DestinationTaken, "not closed properly"),
         (_without_head, DestinationTaken, "lost its HEAD"),
-        (_begun_from_another, DestinationTaken, "no part of what is backed up"),
+        (_begun_from_another, DestinationTaken, "not a segment of this ledger"),
         (_a_link, NotALedger, "symbolic link"),
     ],
 )
