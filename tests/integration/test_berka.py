@@ -11,7 +11,6 @@ import datetime
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +24,9 @@ from nostro.tools.importing.importer import Importer, Options
 from nostro.tools.importing.mapping_file import read_mapping
 from nostro.tools.importing.report import Outcome, Report
 from nostro.tools.importing.rows import RowReader, postings
-from nostro.tools.importing.source import RawRow, Source
+from nostro.tools.importing.source import Source
 from nostro.tools.times import DAY_NS, nanoseconds
+from tests.integration.test_importing import interrupted
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MAPPING: Final = ROOT / "docs" / "guides" / "berka" / "berka.toml"
@@ -67,13 +67,6 @@ def berka_import(ledger: Ledger, *, interrupt_at: int | None = None) -> Report:
         return Importer(ledger, options).run(
             postings(rows, RowReader(mapping, source.columns), sort=False)
         )
-
-
-def interrupted(rows: Iterator[RawRow], at: int | None) -> Iterator[RawRow]:
-    for number, row in enumerate(rows):
-        if number == at:
-            raise KeyboardInterrupt
-        yield row
 
 
 def bank_days() -> list[BankDay]:

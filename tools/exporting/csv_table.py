@@ -8,22 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
-from nostro.journal import AccountFlags, RecordKind, TransferFlags
+from nostro.journal import TRANSFER, AccountFlags, RecordKind, TransferFlags
 from nostro.journal.rows import columns
 from nostro.tools.exporting.naming import event_cells, status_names
 from nostro.tools.exporting.selection import Chosen
 from nostro.tools.flag_names import flag_names
 from nostro.tools.times import format_rfc3339
 
-_ACCOUNT_FIELDS: Final = (
-    "id", "user_data_128", "user_data_64", "user_data_32", "ledger", "code", "flags",
-)  # fmt: skip
-_TRANSFER_FIELDS: Final = (
-    "id", "debit_account_id", "credit_account_id", "amount", "pending_id", "user_data_128",
-    "user_data_64", "user_data_32", "timeout", "ledger", "code", "flags",
-)  # fmt: skip
 _PLACE: Final = ("position", "timestamp", "timestamp_ns")
-_EVENT_FIELDS: Final = ("event", "transfer_id", "details")
+_FIELDS: Final = {
+    RecordKind.ACCOUNTS: (
+        "id", "user_data_128", "user_data_64", "user_data_32", "ledger", "code", "flags",
+    ),
+    RecordKind.TRANSFERS: ("status", *(TRANSFER.names or ())[:-1]),  # all but the timestamp
+    RecordKind.EVENTS: ("event", "transfer_id", "details"),
+}  # fmt: skip
 
 
 class CsvTable:
@@ -36,12 +35,7 @@ class CsvTable:
             io.BufferedWriter(file, 1 << 20), encoding="utf-8", newline=""
         )
         self._csv = csv.writer(self._text, lineterminator="\n")
-        fields = {
-            RecordKind.ACCOUNTS: _ACCOUNT_FIELDS,
-            RecordKind.TRANSFERS: ("status", *_TRANSFER_FIELDS),
-            RecordKind.EVENTS: _EVENT_FIELDS,
-        }[kind]
-        self._csv.writerow([*_PLACE, *fields])
+        self._csv.writerow([*_PLACE, *_FIELDS[kind]])
 
     def __enter__(self) -> Self:
         return self

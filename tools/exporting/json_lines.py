@@ -21,7 +21,7 @@ from nostro.journal import (
     TransferFlags,
 )
 from nostro.journal.rows import accounts_from_rows, columns
-from nostro.tools.exporting.naming import account_created_json, domain_event_json
+from nostro.tools.exporting.naming import domain_event_json, fields_json
 from nostro.tools.exporting.selection import CREATED, Chosen, Exported, Progress, Selection, choose
 from nostro.tools.flag_names import flag_names
 from nostro.tools.times import format_rfc3339
@@ -79,7 +79,7 @@ def _lines(chosen: Chosen) -> Iterator[str]:
     elif chosen.kind is RecordKind.ACCOUNTS:
         for position, account in zip(positions, accounts_from_rows(chosen.rows), strict=True):
             place = _place(position, request, account.timestamp)
-            yield _line({**place, **account_created_json(account)})
+            yield _line({**place, "event": "account_created", **fields_json(account)})
     else:
         statuses = chosen.statuses.tolist() if chosen.statuses is not None else None
         for index, (position, row) in enumerate(zip(positions, columns(chosen.rows), strict=True)):

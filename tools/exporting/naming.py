@@ -1,9 +1,11 @@
-"""What events, statuses and flags are called in files."""
+"""The names of events, statuses and fields in files, and the way back from them."""
 
 from __future__ import annotations
 
+import functools
 import json
-from typing import Any
+import operator
+from typing import Any, Final, TypeVar
 
 from nostro.journal import (
     Account,
@@ -13,23 +15,50 @@ from nostro.journal import (
     LedgerRepaired,
     LedgerRestored,
     PendingExpired,
+    Transfer,
+    TransferFlags,
 )
 from nostro.tools.exporting.selection import CREATED, Chosen
 from nostro.tools.flag_names import flag_names
 
+Fact = TypeVar("Fact", Account, Transfer)
 
-def account_created_json(account: Account) -> dict[str, Any]:
-    """The fields of the event that an account was created, but its position and time."""
-    return {
-        "event": "account_created",
-        "id": str(account.id),
-        "ledger": account.ledger,
-        "code": account.code,
-        "flags": flag_names(AccountFlags, account.flags),
-        "user_data_128": str(account.user_data_128),
-        "user_data_64": str(account.user_data_64),
-        "user_data_32": account.user_data_32,
+_FIELDS: Final[dict[type, tuple[str, ...]]] = {
+    Account: ("id", "ledger", "code", "flags", "user_data_128", "user_data_64", "user_data_32"),
+    Transfer: (
+        "id", "debit_account_id", "credit_account_id", "amount", "pending_id", "timeout",
+        "ledger", "code", "flags", "user_data_128", "user_data_64", "user_data_32",
+    ),
+}  # fmt: skip
+_FLAGS: Final = {Account: AccountFlags, Transfer: TransferFlags}
+_NUMBERS: Final = frozenset({"ledger", "code", "timeout", "user_data_32"})
+"""The others may have more than 53 bits, which many JSON readers lose: they are text."""
+
+
+def fields_json(fact: Account | Transfer) -> dict[str, Any]:
+    """The fields of an account or a transfer, but its time and balances, as JSON shows them."""
+    shown: dict[str, Any] = {name: getattr(fact, name) for name in _FIELDS[type(fact)]}
+    for name in shown.keys() - _NUMBERS:
+        shown[name] = str(shown[name])
+    return shown | {"flags": flag_names(_FLAGS[type(fact)], fact.flags)}
+
+
+def from_json(kind: type[Fact], shown: dict[str, Any]) -> Fact:
+    """Return the account or transfer whose fields and ``timestamp_ns`` ``shown`` holds.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: a field is missing or malformed.
+    """
+    flags = _FLAGS[kind]
+    fields: dict[str, Any] = {
+        name: shown[name] if name in _NUMBERS else int(shown[name])
+        for name in _FIELDS[kind]
+        if name != "flags"
     }
+    fields["flags"] = functools.reduce(
+        operator.or_, (flags[name.upper()] for name in shown["flags"]), flags(0)
+    )
+    return kind(**fields, timestamp=shown["timestamp_ns"])
 
 
 def domain_event_json(event: Event) -> dict[str, Any]:

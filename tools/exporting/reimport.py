@@ -6,21 +6,18 @@ to a new journal as they were, with their times and what was refused; the rules 
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import json
-import operator
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import attrs
 import numpy as np
 
 from nostro.journal import (
     Account,
-    AccountFlags,
     CreateTransferStatus,
     DecodeError,
     LedgerRepaired,
@@ -28,7 +25,6 @@ from nostro.journal import (
     PendingExpired,
     RecordKind,
     Transfer,
-    TransferFlags,
 )
 from nostro.journal.errors import CorruptFrame
 from nostro.journal.format import codec
@@ -43,15 +39,17 @@ from nostro.journal.upkeep.rewriting import rewrite_journal
 from nostro.projections.checkpoints.restore import restore_state
 from nostro.tools.exporting.errors import ExportDamaged, ExportUnfit
 from nostro.tools.exporting.json_lines import VERSION
+from nostro.tools.exporting.naming import Fact, from_json
 from nostro.tools.exporting.selection import CREATED
 
-Flags = TypeVar("Flags", AccountFlags, TransferFlags)
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all."""
 
 _PEEKED_BYTES: Final = 64
 _BEGINNING: Final = b'{"nostro_export": '
 _LINE_BYTES_MAX: Final = 16_384
+_ACCOUNT_EVENTS: Final = ("account_created",)
+_TRANSFER_EVENTS: Final = ("transfer_created", "transfer_refused")
 
 
 @attrs.frozen
@@ -202,12 +200,12 @@ class _Reading:
 def _record(found: list[dict[str, Any]]) -> tuple[FrameHeader, bytes]:
     """One request as it was."""
     kind = found[0]["event"]
-    if kind == "account_created":
-        rows = account_rows([_account(one) for one in found])
+    if kind in _ACCOUNT_EVENTS:
+        rows = account_rows(_facts(Account, found, _ACCOUNT_EVENTS))
         payload = codec.encode_rows(RecordKind.ACCOUNTS, rows, None)
         times = rows["timestamp"].tolist()
-    elif kind in ("transfer_created", "transfer_refused"):
-        rows = transfer_rows([_transfer(one) for one in found])
+    elif kind in _TRANSFER_EVENTS:
+        rows = transfer_rows(_facts(Transfer, found, _TRANSFER_EVENTS))
         statuses = np.array([_status(one) for one in found], np.uint32)
         created = bool((statuses == CREATED).all())
         payload = codec.encode_rows(RecordKind.TRANSFERS, rows, None if created else statuses)
@@ -223,43 +221,10 @@ def _record(found: list[dict[str, Any]]) -> tuple[FrameHeader, bytes]:
     return header, payload
 
 
-def _account(one: dict[str, Any]) -> Account:
-    if one["event"] != "account_created":
+def _facts(kind: type[Fact], found: list[dict[str, Any]], names: tuple[str, ...]) -> list[Fact]:
+    if any(one["event"] not in names for one in found):
         raise ValueError("a request holds events of more than one kind")
-    return Account(
-        id=int(one["id"]),
-        user_data_128=int(one["user_data_128"]),
-        user_data_64=int(one["user_data_64"]),
-        user_data_32=one["user_data_32"],
-        ledger=one["ledger"],
-        code=one["code"],
-        flags=_flags(AccountFlags, one["flags"]),
-        timestamp=one["timestamp_ns"],
-    )
-
-
-def _transfer(one: dict[str, Any]) -> Transfer:
-    if one["event"] not in ("transfer_created", "transfer_refused"):
-        raise ValueError("a request holds events of more than one kind")
-    return Transfer(
-        id=int(one["id"]),
-        debit_account_id=int(one["debit_account_id"]),
-        credit_account_id=int(one["credit_account_id"]),
-        amount=int(one["amount"]),
-        pending_id=int(one["pending_id"]),
-        user_data_128=int(one["user_data_128"]),
-        user_data_64=int(one["user_data_64"]),
-        user_data_32=one["user_data_32"],
-        timeout=one["timeout"],
-        ledger=one["ledger"],
-        code=one["code"],
-        flags=_flags(TransferFlags, one["flags"]),
-        timestamp=one["timestamp_ns"],
-    )
-
-
-def _flags(flags: type[Flags], names: list[str]) -> Flags:
-    return functools.reduce(operator.or_, (flags[name.upper()] for name in names), flags(0))
+    return [from_json(kind, one) for one in found]
 
 
 def _status(one: dict[str, Any]) -> int:

@@ -56,14 +56,6 @@ class Batch:
                     )
         return list(found.values())
 
-    def without_accounts(self, ids: set[int]) -> Batch:
-        """Return the batch without the postings that touch one of the accounts ``ids``."""
-        kept = Batch()
-        for posting, timestamp in zip(self.postings, self.timestamps, strict=True):
-            if posting.debit.id not in ids and posting.credit.id not in ids:
-                kept.add(posting, timestamp)
-        return kept
-
     def rows(self) -> npt.NDArray[np.void]:
         """Return the transfers, ``TRANSFER[n]``."""
         postings = self.postings

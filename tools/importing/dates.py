@@ -9,6 +9,7 @@ rows, which depends on nothing but the file: every run gives the same timestamps
 from __future__ import annotations
 
 import datetime
+import functools
 import re
 from collections.abc import Callable
 from typing import Final
@@ -31,7 +32,7 @@ class DateReader:
 
     def __init__(self, rule: DateRule) -> None:
         self._parse = _parser(rule.format)
-        self._known: dict[str, int] = {}
+        self._cached = functools.lru_cache(_CACHED_MAX)(self._read)
 
     def read(self, text: str) -> int:
         """Return the date's nanoseconds.
@@ -39,9 +40,9 @@ class DateReader:
         Raises:
             RowRefused: empty, unreadable, or outside the years 1970 to 2262.
         """
-        known = self._known.get(text)
-        if known is not None:
-            return known
+        return self._cached(text)
+
+    def _read(self, text: str) -> int:
         if not text:
             raise RowRefused("date is empty")
         try:
@@ -50,9 +51,6 @@ class DateReader:
             raise RowRefused("date is unreadable", repr(text)) from None
         if not 0 <= date <= TIMESTAMP_MAX - DAY_NS:
             raise RowRefused("date is outside the years 1970 to 2262", repr(text))
-        if len(self._known) >= _CACHED_MAX:
-            self._known.clear()
-        self._known[text] = date
         return date
 
 

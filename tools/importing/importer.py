@@ -8,6 +8,8 @@ timestamps depend on nothing but the file and the mapping, so running it again f
 from __future__ import annotations
 
 import contextlib
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
@@ -19,7 +21,7 @@ from nostro.journal.rows import account_rows
 from nostro.tools.importing.batch import BATCH_ROWS_MAX, Batch
 from nostro.tools.importing.dates import Timeline
 from nostro.tools.importing.errors import RowRefused
-from nostro.tools.importing.report import Outcome, Report, Tally
+from nostro.tools.importing.report import Outcome, Report
 from nostro.tools.importing.rows import BadRow, Posting
 
 _CREATED: Final = int(CreateTransferStatus.CREATED)
@@ -64,15 +66,15 @@ class Options:
     batch_rows: int = BATCH_ROWS_MAX
     timeline: Timeline | None = None
     rejected: Callable[[BadRow], None] = lambda _: None
-    posted: Callable[[Tally], None] = lambda _: None
+    posted: Callable[[Report], None] = lambda _: None
     shield: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
 
 class Importer:
-    """One run. ``tally`` holds the counts at any moment, also after an exception."""
+    """One run. ``report`` holds the counts at any moment, also after an exception."""
 
     def __init__(self, target: Target, options: Options) -> None:
-        self.tally = Tally()
+        self.report = Report()
         self._target = target
         self._options = options
         self._batch = Batch()
@@ -82,20 +84,27 @@ class Importer:
         """Post every item, in order, and return what became of them.
 
         A KeyboardInterrupt outside a request ends the run with a report. What the target raises
-        passes through; ``tally`` then tells what is in.
+        passes through; ``report`` then tells what is in.
         """
+        started = time.monotonic()
+        self.report.outcome = self._run(items)
+        self.report.skipped = Counter(dict(self.report.skipped.most_common()))
+        self.report.seconds = time.monotonic() - started
+        return self.report
+
+    def _run(self, items: Iterable[Posting | BadRow]) -> Outcome:
         try:
             for item in items:
                 self._take(item)
             self._flush()
         except _Stop:
-            return self.tally.report(Outcome.STOPPED)
+            return Outcome.STOPPED
         except KeyboardInterrupt:
-            return self.tally.report(Outcome.INTERRUPTED)
-        return self.tally.report(Outcome.COMPLETE)
+            return Outcome.INTERRUPTED
+        return Outcome.COMPLETE
 
     def _take(self, item: Posting | BadRow) -> None:
-        self.tally.rows_read += 1
+        self.report.rows_read += 1
         if isinstance(item, BadRow):
             self._reject(item)
             return
@@ -118,8 +127,8 @@ class Importer:
             raise _Stop
 
     def _count_rejected(self, bad: BadRow) -> None:
-        self.tally.skipped[bad.reason] += 1
-        self.tally.bad_row = self.tally.bad_row or bad
+        self.report.skipped[bad.reason] += 1
+        self.report.bad_row = self.report.bad_row or bad
         self._options.rejected(bad)
 
     def _flush(self) -> None:
@@ -128,13 +137,11 @@ class Importer:
             return
         with self._options.shield():
             refused = self._create_accounts(batch)
-            rejected = _without_account(batch, refused) if refused else []
-            if refused:
-                batch = batch.without_accounts(set(refused))
+            rejected = _leave_out(batch, refused) if refused else []
             rejected += self._create_transfers(batch) if len(batch) else []
         for bad in sorted(rejected, key=lambda bad: bad.line):
             self._count_rejected(bad)
-        self._options.posted(self.tally)
+        self._options.posted(self.report)
         if rejected and not self._options.skip_bad_rows:
             raise _Stop
 
@@ -158,7 +165,7 @@ class Importer:
         for account, status in zip(accounts, results["status"].tolist(), strict=True):
             if status in _ACCOUNT_THERE:
                 self._known.add(account.id)
-                self.tally.accounts_created += status != int(CreateAccountStatus.EXISTS)
+                self.report.accounts_created += status != int(CreateAccountStatus.EXISTS)
             else:
                 refused[account.id] = CreateAccountStatus(status).name
         return refused
@@ -168,27 +175,31 @@ class Importer:
         rejected: list[BadRow] = []
         for posting, status in zip(batch.postings, results["status"].tolist(), strict=True):
             if status == _CREATED:
-                self.tally.created += 1
+                self.report.created += 1
             elif status == _EXISTS:
-                self.tally.already_there += 1
+                self.report.already_there += 1
             else:
                 name = CreateTransferStatus(status).name
                 rejected.append(_bad(posting, f"refused by the ledger: {name}", ""))
                 continue
-            self.tally.line_last = max(self.tally.line_last, posting.row.line)
+            self.report.line_last = max(self.report.line_last, posting.row.line)
             if self._options.timeline is not None:
-                self.tally.dated(posting.date)
+                self.report.add_date(posting.date)
         return rejected
 
 
-def _without_account(batch: Batch, refused: dict[int, str]) -> list[BadRow]:
-    """Return the rows of the batch whose account the ledger refused, and why it did."""
+def _leave_out(batch: Batch, refused: dict[int, str]) -> list[BadRow]:
+    """Remove the rows whose account the ledger refused; return them with its reason."""
+    kept = Batch()
     rejected = []
-    for posting in batch.postings:
+    for posting, timestamp in zip(batch.postings, batch.timestamps, strict=True):
         ids = [side.id for side in (posting.debit, posting.credit) if side.id in refused]
         if ids:
             reason = f"account refused by the ledger: {refused[ids[0]]}"
             rejected.append(_bad(posting, reason, f"account {ids[0]}"))
+        else:
+            kept.add(posting, timestamp)
+    batch.postings, batch.timestamps = kept.postings, kept.timestamps
     return rejected
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 import attrs
@@ -35,17 +36,10 @@ class ColumnParties:
         self._varies = mapping.transfer.ledger_varies
         self._namespace = mapping.namespace
         self._kind = kind
-        self._known: dict[tuple[str, int], Party] = {}
+        self._party = functools.lru_cache(_CACHED_MAX)(self._new)
 
     def read(self, cells: list[str], ledger: int) -> Party:
-        key = (cells[self._at], ledger)
-        known = self._known.get(key)
-        if known is None:
-            known = self._new(*key)
-            if len(self._known) >= _CACHED_MAX:
-                self._known.clear()
-            self._known[key] = known
-        return known
+        return self._party(cells[self._at], ledger)
 
     def _new(self, text: str, ledger: int) -> Party:
         if not text:
@@ -68,33 +62,26 @@ class RuledParties:
         self._mapping = mapping
         self._accounts = rules.accounts
         self._default = rules.default
-        self._rules = [
-            ([(at[column], values) for column, values in rule.when.items()], rule.account)
-            for rule in rules.rules
-        ]
-        columns = dict.fromkeys(column for rule in rules.rules for column in rule.when)
-        self._columns = [(column, at[column]) for column in columns]
-        self._known: dict[tuple[int, tuple[str, ...]], Party] = {}
+        self._rules = rules.rules
+        self._columns = tuple(dict.fromkeys(name for rule in rules.rules for name in rule.when))
+        self._at = [at[column] for column in self._columns]
+        self._party = functools.lru_cache(_CACHED_MAX)(self._new)
 
     def read(self, cells: list[str], ledger: int) -> Party:
-        key = (ledger, tuple([cells[index] for _, index in self._columns]))
-        known = self._known.get(key)
-        if known is None:
-            name = self._match(cells)
-            account = self._accounts[name]
-            identity = account.id or counter_id(self._mapping, name, ledger)
-            known = Party(identity, ledger, account.code, account.flags)
-            if len(self._known) >= _CACHED_MAX:
-                self._known.clear()
-            self._known[key] = known
-        return known
+        return self._party(ledger, *[cells[index] for index in self._at])
 
-    def _match(self, cells: list[str]) -> str:
-        for conditions, account in self._rules:
-            if all(cells[index] in values for index, values in conditions):
-                return account
+    def _new(self, ledger: int, *values: str) -> Party:
+        name = self._match(dict(zip(self._columns, values, strict=True)))
+        account = self._accounts[name]
+        identity = account.id or counter_id(self._mapping, name, ledger)
+        return Party(identity, ledger, account.code, account.flags)
+
+    def _match(self, row: dict[str, str]) -> str:
+        for rule in self._rules:
+            if all(row[column] in values for column, values in rule.when.items()):
+                return rule.account
         if self._default is None:
-            found = ", ".join(f"{column}={cells[index]!r}" for column, index in self._columns)
+            found = ", ".join(f"{column}={value!r}" for column, value in row.items())
             raise RowRefused("no rule chooses a counter-account", found)
         return self._default
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -10,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from nostro.tools.importing.errors import SourceError
 from nostro.tools.importing.mapping import FileRule
@@ -44,7 +45,8 @@ class Source:
     def __init__(self, path: Path, rule: FileRule) -> None:
         self._path = path
         self._rule = rule
-        self._binary = _open(path)
+        with self._reading():
+            self._binary = path.open("rb")
         status = path.stat()
         self.bytes_total = status.st_size if stat.S_ISREG(status.st_mode) else None
         # A byte that the encoding does not know must spoil its own row only.
@@ -85,17 +87,19 @@ class Source:
         """
         trim = self._rule.trim
         width = len(self.columns)
-        while True:
-            try:
-                row = next(self._rows, None)
-            except OSError as error:
-                raise SourceError(self._path, str(error.strerror)) from None
-            except UnicodeError as error:
-                raise SourceError(self._path, f"not {self._rule.encoding} text: {error}") from None
-            if row is None:
-                return
-            cells = [cell.strip() for cell in row.cells] if trim else row.cells
-            yield self._checked(row.line, cells, width) if not row.fault else row
+        with self._reading():
+            for row in self._rows:
+                cells = [cell.strip() for cell in row.cells] if trim else row.cells
+                yield self._checked(row.line, cells, width) if not row.fault else row
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SourceError(self._path, str(error.strerror)) from None
+        except UnicodeError as error:
+            raise SourceError(self._path, f"not {self._rule.encoding} text: {error}") from None
 
     def _checked(self, line: int, cells: list[str], width: int) -> RawRow:
         if len(cells) != width:
@@ -121,10 +125,8 @@ class Source:
         rows = _csv_rows(reader)
         if self._rule.columns:
             return self._rule.columns, rows
-        try:
+        with self._reading():
             header = next(rows, None)
-        except (UnicodeError, OSError) as error:
-            raise SourceError(self._path, f"the header cannot be read: {error}") from None
         if header is None:
             raise SourceError(self._path, "the file is empty: not even a header line")
         if header.fault:
@@ -133,22 +135,13 @@ class Source:
 
     def _jsonl(self) -> tuple[tuple[str, ...], Iterator[RawRow]]:
         objects = _json_objects(self._text)
-        try:
+        with self._reading():
             peeked = list(itertools.islice(objects, ROWS_PEEKED))
-        except (UnicodeError, OSError) as error:
-            raise SourceError(self._path, f"cannot be read: {error}") from None
         columns = tuple(dict.fromkeys(key for _, found, _ in peeked for key in found))
         if not columns:
             reason = peeked[0][2] if peeked else "the file is empty"
             raise SourceError(self._path, f"no JSON object found: {reason}")
         return columns, _json_rows(itertools.chain(peeked, objects), columns)
-
-
-def _open(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise SourceError(path, str(error.strerror)) from None
 
 
 def _undecoded(cell: str) -> bool:

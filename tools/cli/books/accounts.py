@@ -16,7 +16,7 @@ from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.screen import Column
-from nostro.tools.flag_names import flag_names
+from nostro.tools.exporting.naming import fields_json
 from nostro.tools.times import format_rfc3339
 
 _SHORT_FLAGS: Final = {
@@ -95,15 +95,9 @@ def account_json(account: Account, scale: int) -> dict[str, Any]:
     """Return the account as JSON shows it; amounts are text with ``scale`` decimals."""
     amounts = {name: format_amount(getattr(account, name), scale) for name in _BALANCES}
     return {
-        "id": str(account.id),
-        "ledger": account.ledger,
-        "code": account.code,
-        "flags": flag_names(AccountFlags, account.flags),
+        **fields_json(account),
         **amounts,
         "balance": format_amount(balance_of(account), scale),
-        "user_data_128": str(account.user_data_128),
-        "user_data_64": str(account.user_data_64),
-        "user_data_32": account.user_data_32,
         "timestamp": format_rfc3339(account.timestamp),
         "timestamp_ns": account.timestamp,
     }

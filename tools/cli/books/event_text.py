@@ -15,7 +15,7 @@ from nostro.journal import (
     TransferRefused,
 )
 from nostro.tools.cli.terminal import screen
-from nostro.tools.exporting.naming import account_created_json, domain_event_json
+from nostro.tools.exporting.naming import domain_event_json, fields_json
 from nostro.tools.flag_names import flag_names
 from nostro.tools.times import format_plain, format_rfc3339
 
@@ -67,27 +67,10 @@ def event_json(event: Event) -> dict[str, Any]:
         "timestamp_ns": event.timestamp,
     }
     if isinstance(event, AccountCreated):
-        return {**shown, **account_created_json(event.account)}
-    if isinstance(event, TransferCreated | TransferRefused):
-        return {**shown, **_transfer_json(event)}
+        return {**shown, "event": "account_created", **fields_json(event.account)}
+    if isinstance(event, TransferRefused):
+        refused = {"event": "transfer_refused", "status": event.status.name}
+        return {**shown, **refused, **fields_json(event.transfer)}
+    if isinstance(event, TransferCreated):
+        return {**shown, "event": "transfer_created", **fields_json(event.transfer)}
     return {**shown, **domain_event_json(event)}
-
-
-def _transfer_json(event: TransferCreated | TransferRefused) -> dict[str, Any]:
-    transfer = event.transfer
-    refused = isinstance(event, TransferRefused)
-    return {
-        "event": "transfer_refused" if refused else "transfer_created",
-        **({"status": event.status.name} if isinstance(event, TransferRefused) else {}),
-        "id": str(transfer.id),
-        "debit_account_id": str(transfer.debit_account_id),
-        "credit_account_id": str(transfer.credit_account_id),
-        "amount": str(transfer.amount),
-        "pending_id": str(transfer.pending_id),
-        "ledger": transfer.ledger,
-        "code": transfer.code,
-        "flags": flag_names(TransferFlags, transfer.flags),
-        "user_data_128": str(transfer.user_data_128),
-        "user_data_64": str(transfer.user_data_64),
-        "user_data_32": transfer.user_data_32,
-    }

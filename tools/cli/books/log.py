@@ -19,6 +19,7 @@ from nostro.tools.cli.books.event_text import event_json, event_line
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.parameters import Place
+from nostro.tools.exporting import Selection
 from nostro.tools.signals import stop_on_signal
 from nostro.tools.u128 import u128_equal
 
@@ -27,24 +28,18 @@ _IDLE_SECONDS: Final = 1.0  # how soon a reader who went away is noticed while n
 
 @attrs.frozen
 class _Range:
-    """What to show; the bounds are included."""
+    """What to show."""
 
-    start: Place
-    end: Place
+    bounds: Selection
     account: int | None
 
     def holds(self, event: Event) -> bool:
-        if self.start.timestamp is not None and event.timestamp < self.start.timestamp:
-            return False
-        if self.end.timestamp is not None and event.timestamp > self.end.timestamp:
-            return False
-        if self.start.position is not None and event.position < self.start.position:
-            return False
-        return self.account is None or self.account in _accounts_of(event)
+        account = self.account
+        return self.bounds.holds(event) and (account is None or account in _accounts_of(event))
 
     def is_past(self, position: int) -> bool:
         """Whether nothing from ``position`` on can belong: times need not rise with positions."""
-        return self.end.position is not None and position > self.end.position
+        return self.bounds.position_max is not None and position > self.bounds.position_max
 
 
 @click.command(
@@ -79,7 +74,9 @@ def log(
     times of their data, so times need not rise from line to line; positions do. --follow ends
     on Ctrl-C, SIGTERM, or when nobody reads any more. --json writes JSON Lines.
     """
-    chosen = _Range(start or Place(), end or Place(), account)
+    start, end = start or Place(), end or Place()
+    bounds = Selection(start.position, end.position, start.timestamp, end.timestamp)
+    chosen = _Range(bounds, account)
     short = screen.is_terminal(sys.stdout)
     with stop_on_signal() as stop:
         reader = journal.Reader(directory)
@@ -96,7 +93,7 @@ def log(
 def _records(
     reader: journal.Reader, chosen: _Range, stop: threading.Event, *, follow: bool
 ) -> Iterator[journal.Record]:
-    cursor = journal.Cursor(chosen.start.position, chosen.start.timestamp)
+    cursor = journal.Cursor(chosen.bounds.position_min, chosen.bounds.timestamp_min)
     if not follow:
         yield from reader.records(cursor)
         return

@@ -73,19 +73,19 @@ def export(
 ) -> None:
     """Write every event in DIR, or those from a place to another, for other programs to read.
 
-    JSON Lines are complete: `nostro import NEW FILE` makes a ledger of them with the same events,
-    times, balances and refused ids. CSV and Parquet are tables of accounts, transfers and other
-    events. Runs beside a writer, and needs little memory. --json is for the report on --out.
+    JSON Lines are complete: `nostro import NEW FILE` makes a ledger with the same events, times,
+    balances and refused ids. CSV and Parquet are tables of accounts, transfers and other events.
+    The command can run beside a writer, and needs little memory. --json reports what went to --out.
     """
     if out is None and (form != _JSON_LINES or as_json):
-        raise click.UsageError("name a place with --out")
+        raise click.UsageError("--format csv, --format parquet and --json need --out PATH")
     start, end = start or Place(), end or Place()
     selection = Selection(start.position, end.position, start.timestamp, end.timestamp)
     reader = journal.Reader(directory)
     if out is not None:
         check_apart(directory, out)
         if out.exists() and not (form != _JSON_LINES and out.is_dir()):
-            raise journal.DestinationTaken(out, "it is there already")
+            raise journal.DestinationTaken(out, "it exists already")
     with Interruption().listening(), show_progress("export", "events", quiet=quiet) as progress:
 
         def tell(done: int, total: int) -> None:

@@ -14,13 +14,13 @@ import click
 from nostro.journal import JournalError
 from nostro.projections import LedgerPreview
 from nostro.tools.cli.books.init import ledger_exists, open_for_writing
-from nostro.tools.cli.import_export import export_import, import_report
+from nostro.tools.cli.import_export import import_report
 from nostro.tools.cli.terminal import parameters
 from nostro.tools.cli.terminal.failures import WRONG_USE, CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.interruption import Interruption
 from nostro.tools.cli.terminal.progress import Progress, show_progress
-from nostro.tools.exporting import is_export
+from nostro.tools.exporting import import_export, is_export
 from nostro.tools.importing.batch import BATCH_ROWS_MAX
 from nostro.tools.importing.dates import Timeline
 from nostro.tools.importing.importer import Importer, Options, Target
@@ -93,19 +93,21 @@ def import_file(
 ) -> None:
     """Import the rows of FILE (CSV or JSON Lines) into the ledger in DIR.
 
-    A mapping file says which column is what; docs/guides/import.md explains it. Each row's id
-    follows from its key, so an import that was stopped is continued by the same command, and
-    running it twice doubles nothing. DIR is made if it is not there.
+    A mapping file gives the meaning of each column; docs/guides/import.md explains it. The key of a
+    row determines its id. So the same command continues a stopped import, and running it twice
+    doubles nothing. The command makes DIR if it does not exist.
 
-    A FILE that `nostro export` wrote as JSON Lines needs no mapping: it becomes a new ledger in
-    DIR, which must be empty or not there, with the same events at the same positions.
+    A FILE that `nostro export` wrote as JSON Lines needs no mapping. It becomes a new ledger in
+    DIR, with the same events at the same positions. DIR must be empty or must not exist.
     """
     if mapping_path is None:
         if not is_export(file):
             raise click.UsageError("Missing option '-m' / '--mapping'.")
         if dry_run or on_error == "skip" or errors_to is not None:
             raise click.UsageError("an export is imported whole or not at all: leave options out")
-        export_import.run(file, directory, as_json=as_json, quiet=quiet)
+        with Interruption().listening(), show_progress("import", "bytes", quiet=quiet) as progress:
+            imported = import_export(file, directory, progress=progress.update)
+        import_report.tell_export(file, directory, imported, as_json=as_json)
         return
     if errors_to is not None and errors_to.resolve() in {file.resolve(), mapping_path.resolve()}:
         raise click.UsageError("--errors-to names a file that is read")
@@ -125,8 +127,8 @@ def import_file(
                 batch_rows=batch_rows,
                 timeline=Timeline(mapping.date, now=time.time_ns()) if mapping.date else None,
                 rejected=stack.enter_context(_rejects(errors_to, source.columns)),
-                posted=lambda tally: progress.update(
-                    source.bytes_done, source.bytes_total, tally.rows_read
+                posted=lambda report: progress.update(
+                    source.bytes_done, source.bytes_total, report.rows_read
                 ),
                 shield=interruption.shield,
             ),
@@ -143,7 +145,7 @@ def _run(importer: Importer, mapping: Mapping, source: Source, progress: Progres
     try:
         return importer.run(postings(rows, RowReader(mapping, source.columns), sort=sort))
     except JournalError as error:
-        import_report.tell_unfinished(importer.tally)
+        import_report.tell_unfinished(importer.report)
         raise error from None
 
 

@@ -9,7 +9,8 @@ import click
 
 from nostro.tools.cli.terminal import screen
 from nostro.tools.cli.terminal.failures import CHECK_FAILED, GOOD
-from nostro.tools.importing.report import Outcome, Report, Tally
+from nostro.tools.exporting import ImportedExport
+from nostro.tools.importing.report import Outcome, Report
 from nostro.tools.importing.rows import BadRow
 from nostro.tools.times import format_day, format_rfc3339
 
@@ -44,10 +45,31 @@ def tell(told: Told, *, as_json: bool) -> int:
     return CHECK_FAILED if failed else GOOD
 
 
-def tell_unfinished(tally: Tally) -> None:
+def tell_unfinished(report: Report) -> None:
     """Report what was imported, before the error that ended the import."""
-    rows = tally.created + tally.already_there
-    click.echo(f"nostro: {rows:,} rows are in, up to line {tally.line_last}", err=True)
+    click.echo(f"nostro: {report.rows_in:,} rows are in, up to line {report.line_last}", err=True)
+
+
+def tell_export(file: Path, directory: Path, imported: ImportedExport, *, as_json: bool) -> None:
+    """Report the ledger that was made from the export ``file``."""
+    if as_json:
+        shown = attrs.asdict(
+            imported,
+            value_serializer=lambda _, __, value: (
+                value.hex() if isinstance(value, bytes) else value
+            ),
+        )
+        screen.json_line({"path": str(directory), **shown})
+        return
+    screen.line(f"{directory} holds every event of {file}, up to position {imported.position:,}.")
+    screen.facts(
+        [
+            ("ledger", imported.ledger_id.hex()),
+            ("exported from", imported.ledger_id_before.hex()),
+            ("requests", f"{imported.requests:,}"),
+            ("state hash", imported.state_sha256.hex()),
+        ]
+    )
 
 
 def _say(message: str, hint: str) -> None:
