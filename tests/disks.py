@@ -18,14 +18,10 @@ class FullDisk(ObservedStorage):
     def __init__(self, *, suffix: str = "") -> None:
         super().__init__()
         self.full = False
-        self._suffix = suffix
+        self.suffix = suffix
 
     def before(self, operation: Operation) -> None:
-        if (
-            self.full
-            and operation.name in _NEED_ROOM
-            and str(operation.path).endswith(self._suffix)
-        ):
+        if self.full and operation.name in _NEED_ROOM and str(operation.path).endswith(self.suffix):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

@@ -24,4 +24,5 @@ class HeldLookups:
             assert self.opened.wait(TIMEOUT_SECONDS)
             return lookup(ledger, ids)
 
+        # private: no look-up takes long enough to act during it
         monkeypatch.setattr(Ledger, "lookup_accounts", held)

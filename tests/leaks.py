@@ -106,6 +106,7 @@ def left_since(before: Held, *, patience_seconds: float = PATIENCE_SECONDS) -> l
 
 def _must_end(thread: threading.Thread) -> bool:
     """Whether it is Python's. One of a library that called Python once is listed for ever."""
+    # private: Python has no public name for it
     return not isinstance(thread, threading._DummyThread)
 
 
@@ -143,14 +144,18 @@ def _children() -> Iterable[int]:
 
 def _kept_descriptors() -> set[int | None]:
     return {
+        # private: multiprocessing does not say it otherwise
         getattr(forkserver._forkserver, "_forkserver_alive_fd", None),
+        # private: multiprocessing does not say it otherwise
         getattr(resource_tracker._resource_tracker, "_fd", None),
     }
 
 
 def _kept_processes() -> set[int | None]:
     return {
+        # private: multiprocessing does not say it otherwise
         getattr(forkserver._forkserver, "_forkserver_pid", None),
+        # private: multiprocessing does not say it otherwise
         getattr(resource_tracker._resource_tracker, "_pid", None),
     }
 

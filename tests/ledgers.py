@@ -6,12 +6,14 @@ import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from nostro.journal.model import Account, CreateAccountStatus, CreateTransferStatus, Transfer
 from nostro.journal.reading.reader import Reader
 from nostro.journal.storage.files import Storage
+from nostro.projections.indexes.run_stack import RunStack
 from nostro.projections.ledger.ledger import Ledger
 from nostro.projections.pipeline.pipeline import Pipeline
 from tests.clocks import HandClock
@@ -125,5 +127,11 @@ def transfers_in(path: Path) -> list[int]:
 
 def pipeline(ledger: Ledger) -> Pipeline:
     """What carries the requests of a ledger that is open for writing."""
-    assert ledger._pipeline is not None
-    return ledger._pipeline
+    carrying = ledger._pipeline  # private: the moments that tests need lie inside it
+    assert carrying is not None
+    return carrying
+
+
+def index_stacks(ledger: Ledger) -> tuple[RunStack[Any], ...]:
+    """The runs of each index, that of transfer ids first."""
+    return ledger._indexes.stacks  # private: answers are the same, however many runs there are

@@ -30,7 +30,7 @@ def rewrite(path: Path, forge: Callable[[Rows], None], *, last: int | None = Non
     until = itertools.takewhile(
         lambda record: last is None or record.position_last <= last, reader.records()
     )
-    with mock.patch("nostro.journal.writing.creation.os.urandom", return_value=ledger_id):
+    with mock.patch("os.urandom", return_value=ledger_id):
         rewrite_journal(
             Storage(), forged, ((record.header, _payload(record, forge)) for record in until)
         )

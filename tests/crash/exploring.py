@@ -252,7 +252,8 @@ class Trial:
             assert position >= promised, f"{promised - position} acknowledged events lost"
             assert position in self.truth.states, "the journal ends inside a request"
             assert ledger.state_sha256() == self.truth.states[position]
-            assert ledger._writer is not None
+            assert ledger._writer is not None  # private: the HEAD file may lag behind the writer
+            # private: the HEAD file may lag behind the writer
             assert ledger._writer.head.frame_sha256 == self.truth.links[position]
             if tape is not None:
                 tape.promise(position)

@@ -103,8 +103,11 @@ def transfers(number: int) -> list[Transfer]:
 def on_one_thread() -> Iterator[None]:
     """Merges happen where they become due, and HEAD is synced only where order demands it."""
     with pytest.MonkeyPatch.context() as patch:
+        # private: operations keep their order only without timers
         patch.setattr(writer_module, "HEAD_SYNC_SECONDS_MAX", NEVER_SECONDS)
+        # private: operations keep their order only without threads
         patch.setattr(Merger, "start", Merger._merge_due)
+        # private: operations keep their order only without threads
         patch.setattr(Merger, "wake", Merger._merge_due)
         yield
 

@@ -32,8 +32,7 @@ def states_of(tape: Tape, root: Path, ram: Path) -> list[tuple[Path, int]]:
     states = []
     for _ in range(STATES):
         count = chance.randint(1, len(tape.operations))
-        disk = Disk(fresh_directory(ram))
-        disk._root = root
+        disk = Disk(root, {})
         for operation in tape.operations[:count]:
             if root in operation.path.parents or operation.path == root:
                 disk.apply(operation)

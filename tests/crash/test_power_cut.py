@@ -86,8 +86,7 @@ def test_the_disk_keeps_what_was_synced_and_may_lose_the_rest(ram: Path) -> None
     tape.write(file, b"y" * 1024, 512)
     tape.rename(ram / "a" / "file", ram / "a" / "renamed")
     tape.close(file)
-    disk = Disk(ram / "a")
-    disk._top.durable.clear()
+    disk = Disk(ram / "a", {})
     for operation in tape.operations:
         disk.apply(operation)
     seen = set()

@@ -113,6 +113,7 @@ class RawClient(Protocol):
 def change_events(client: RawClient) -> Iterator[Told]:
     """Every change event there is, by timestamp."""
     timestamp = 1
+    # private: TigerBeetle's client has no public call for change events
     while events := client._submit(OPERATION, [timestamp], _Filter, _Event):
         yield from events
         timestamp = events[-1][0] + 1

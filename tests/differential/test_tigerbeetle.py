@@ -346,6 +346,7 @@ def _count_plain_batches(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
         return decide
 
     for shortcut in (decide_by_rows, decide_by_columns):
+        # private: the answers do not show which path decided
         monkeypatch.setattr(
             nostro.projections.pipeline.pipeline, shortcut.__name__, counting(shortcut)
         )

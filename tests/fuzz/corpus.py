@@ -101,7 +101,7 @@ def corpus() -> Corpus:
 @contextlib.contextmanager
 def _always_the_same() -> Iterator[None]:
     with (
-        mock.patch("nostro.journal.writing.creation.os.urandom", return_value=LEDGER_ID),
+        mock.patch("os.urandom", return_value=LEDGER_ID),
         mock.patch("time.time_ns", return_value=_NOW),
     ):
         yield

@@ -163,7 +163,9 @@ def _export_decoder(folder: Path) -> Callable[[bytes], object]:
         """Up to the requests that would be written to a new journal."""
         path.write_bytes(data)
         reimport.is_export(path)
+        # private: writing a ledger for each input would take too long
         _, events = reimport._check(path, lambda _: None)
+        # private: writing a ledger for each input would take too long
         return list(reimport._Reading(path, events, lambda _: None).records())
 
     return decode

@@ -177,6 +177,7 @@ def test_the_backup_lets_the_writer_go_first(
         return real(*paths, **options)  # type: ignore[arg-type]
 
     real = journal.backup
+    # private: the priority is back to what it was when the command ends
     monkeypatch.setattr(journal, "backup", watched)
     good("backup", books, tmp_path / "copy")
     assert seen == {19}

@@ -352,6 +352,7 @@ def test_a_failing_disk_ends_the_import_with_what_is_in(
 
     arguments = ("import", shop / "books", shop / "rows.csv", "-m", shop / "m.toml")
     with monkeypatch.context() as patch:
+        # private: the second batch must fail, and in this way
         patch.setattr(Ledger, "create_transfers", fail_second)
         result = run(*arguments, "--batch-rows", 2)
     assert result.exit_code == code

@@ -29,6 +29,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CannedCluster:
     pytest.importorskip("tigerbeetle")
     write_mixed(tmp_path / "source", requests=6)
     canned = as_cluster(tmp_path / "source")
+    # private: there is no cluster to connect to
     monkeypatch.setattr(
         nostro.projections.tigerbeetle.importing.cluster_import,
         "native_connect",

@@ -34,6 +34,7 @@ def cluster(books: Path, monkeypatch: pytest.MonkeyPatch) -> CannedCluster:
     """What a mirror that is done has made, for the command to find."""
     pytest.importorskip("tigerbeetle")
     canned = CannedCluster(mirrored_accounts(books), mirrored_transfers(books))
+    # private: there is no cluster to connect to
     monkeypatch.setattr(
         nostro.projections.tigerbeetle.reconcile.reconcile,
         "native_connect",
@@ -154,6 +155,7 @@ def test_wrong_use_is_told(books: Path, options: list[str], said: str) -> None:
 
 def test_no_client_is_told(books: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what to install."""
+    # private: there is no cluster to connect to
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     done = run("reconcile", str(books), *CLUSTER)
     assert done.exit_code == 2

@@ -106,6 +106,7 @@ def test_the_indexes_tell_what_a_replay_tells(
 ) -> None:
     """Whatever was pending, closed, imported or expired, in runs of any number, merged or lost."""
     random, clock = Random(seed), HandClock(10**9)
+    # private: a real piece holds more than the test writes
     monkeypatch.setattr(groups, "PIECE", random.choice((2, 50, 2**18)))
     path = tmp_path / "ledger"
     requests = Requests(Ledger.open(path, clock=clock), clock, seed)

@@ -57,6 +57,7 @@ class _Rules(Model):
         others: Mapping[int, Account | Transfer],
     ) -> bool:
         last = dict(list(of_its_kind.items())[-1:])
+        # private: the model's rules but for this one
         return super()._regresses(event, last, others)
 
 

@@ -54,6 +54,7 @@ def test_nobody_there_is_told_in_time(configuration: ClusterConfiguration) -> No
         pytest.raises(ClusterUnreachable, match=r"within 0\.2 s"),
     ):
         cluster.now()
+    # private: a cluster that did not answer can still be asked only here
     assert cluster._session.submit(Operation.LOOKUP_ACCOUNTS, id_words([1])).done()
 
 
@@ -79,13 +80,13 @@ def test_sessions_leave_nothing_behind(configuration: ClusterConfiguration) -> N
     """Neither one that was closed nor one that could not be opened."""
     from nostro.projections.tigerbeetle.session import native  # noqa: PLC0415  # an extra
 
-    before = len(native._sessions)
+    before = len(native._sessions)  # private: the table must not grow with each session
     for _ in range(5):
         session = native.NativeSession(configuration)
         session.submit(Operation.LOOKUP_ACCOUNTS, id_words([1]))
         session.close()
-        assert session._in_flight == {}
-    assert len(native._sessions) == before
+        assert session._in_flight == {}  # private: a request left in it would never be freed
+    assert len(native._sessions) == before  # private: the table must not grow with each session
 
 
 def test_an_unknown_host_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,13 +13,13 @@ import pytest
 from nostro import AMOUNT_MAX, TIMESTAMP_MAX, Account, AccountFlags, CreateAccountStatus, Ledger
 from nostro.journal.rows import account_rows
 from tests.clocks import HandClock
-from tests.ledgers import pipeline
 from tests.precedence import Fault, pairs, with_faults
 
 S: Final = CreateAccountStatus
 F: Final = AccountFlags
 
 NOW: Final = 1_000_000
+CLOCK: Final = HandClock()
 PLAIN: Final = Account(
     id=1, user_data_128=128, user_data_64=64, user_data_32=32, ledger=1, code=1, flags=F.HISTORY
 )
@@ -89,7 +89,8 @@ ORDERS: Final = {
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
     """Holds TAKEN, and nothing that any case could disturb."""
     path: Path = tmp_path_factory.mktemp("account_status")
-    with Ledger.open(path, clock=HandClock(450)) as opened:
+    CLOCK.now = 450
+    with Ledger.open(path, clock=CLOCK) as opened:
         assert opened.create_accounts([TAKEN])[0].status is S.CREATED
         yield opened
 
@@ -99,7 +100,7 @@ def answer(ledger: Ledger, base: Account, *faults: Fault) -> int:
 
     It is sent second in a batch whose first event is refused, but says what kind of batch it is.
     """
-    pipeline(ledger)._clock = HandClock(NOW)
+    CLOCK.now = NOW
     leader = attrs.evolve(base, id=0, timestamp=10 if base.flags & F.IMPORTED else 0)
     rows = np.concatenate([account_rows([leader]), with_faults(account_rows([base]), *faults)])
     return int(ledger.create_accounts(rows)["status"][1])

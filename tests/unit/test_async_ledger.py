@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Final
 
 import attrs
@@ -32,7 +31,7 @@ from nostro import (
 )
 from tests.clocks import HandClock
 from tests.disks import HeldDisk
-from tests.ledgers import pipeline
+from tests.storages import ObservedStorage, Operation
 from tests.waiting import TIMEOUT_SECONDS, until
 
 S: Final = CreateTransferStatus
@@ -142,7 +141,7 @@ def test_a_cancelled_caller_leaves_the_ledger_sound(tmp_path: Path) -> None:
             await ledger.create_accounts(ACCOUNTS)
             disk.hold()
             task = asyncio.create_task(ledger.create_transfers([ONE]))
-            await asyncio.to_thread(until, lambda: pipeline(ledger._ledger)._in_flight)
+            assert await asyncio.to_thread(disk.arrived.wait, TIMEOUT_SECONDS)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -174,18 +173,15 @@ def test_errors_reach_the_awaiting_task(tmp_path: Path) -> None:
         assert again.position == 2
 
 
-def test_an_opening_that_is_cancelled_leaves_no_lock_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_opening_that_is_cancelled_leaves_no_lock_behind(tmp_path: Path) -> None:
     """Whoever gives up waiting for a slow opening does not keep the next one out."""
     arrived, go_on = threading.Event(), threading.Event()
-    opened: list[Ledger] = []
 
-    def open_slowly(path: Path) -> Ledger:
-        arrived.set()
-        assert go_on.wait(TIMEOUT_SECONDS)
-        opened.append(Ledger.open(path))
-        return opened[0]
+    class SlowDisk(ObservedStorage):
+        def before(self, operation: Operation) -> None:
+            if operation.path.suffix == ".segment":
+                arrived.set()
+                assert go_on.wait(TIMEOUT_SECONDS)
 
     def opens() -> bool:
         try:
@@ -195,18 +191,16 @@ def test_an_opening_that_is_cancelled_leaves_no_lock_behind(
         return True
 
     async def give_up() -> None:
-        monkeypatch.setattr(
-            "nostro.projections.ledger.ledger_async.Ledger", SimpleNamespace(open=open_slowly)
-        )
-        opening = asyncio.create_task(AsyncLedger.open(tmp_path / "ledger"))
-        await asyncio.to_thread(arrived.wait, TIMEOUT_SECONDS)
+        opening = asyncio.create_task(AsyncLedger.open(tmp_path / "ledger", storage=SlowDisk()))
+        assert await asyncio.to_thread(arrived.wait, TIMEOUT_SECONDS)
+        assert not opens()
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
 
     asyncio.run(give_up())
     go_on.set()
-    until(lambda: opened and opens())
+    until(opens)
 
 
 def test_change_events_are_awaited(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_accounts_that_stand_nowhere_are_refused(
 ) -> None:
     """A checkpoint that says so would let accounts appear in a past they had no part in."""
     with Ledger.open(path, read_only=True) as ledger:
-        dump = ledger._state.dump()
+        dump = ledger._state.dump()  # private: the file on disk has a checksum over it
     words = [word for stretch in stretches for word in stretch]
     dump["accounts"]["positions"] = np.array(words, "<u8").tobytes()
     with pytest.raises(DecodeError):

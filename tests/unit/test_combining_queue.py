@@ -56,21 +56,22 @@ class Callers:
 
     def __init__(self, ledger: Ledger, pool: ThreadPoolExecutor) -> None:
         self._ledger, self._pool = ledger, pool
-        assert ledger._queue is not None
-        self._queue = ledger._queue
-        pipeline(ledger)._deciding.acquire()
+        assert ledger._queue is not None  # private: nothing outside shows who waits in line
+        self._queue = ledger._queue  # private: nothing outside shows who waits in line
+        pipeline(ledger)._deciding.acquire()  # private: no request takes long to decide
         self.first = pool.submit(ledger.create_transfers, [ONE])
-        until(lambda: self._queue._is_led)
+        until(lambda: self._queue._is_led)  # private: nothing outside shows who leads
 
     def send(self, *transfers: Transfer, **options: Any) -> Future[list[Any]]:  # noqa: ANN401
-        before = len(self._queue._waiting)
+        before = len(self._queue._waiting)  # private: nothing outside shows who waits in line
         create: Any = self._ledger.create_transfers
         future: Future[list[Any]] = self._pool.submit(create, list(transfers), **options)
+        # private: nothing outside shows who waits in line
         until(lambda: len(self._queue._waiting) > before)
         return future
 
     def release(self) -> None:
-        pipeline(self._ledger)._deciding.release()
+        pipeline(self._ledger)._deciding.release()  # private: no request takes long to decide
 
 
 @pytest.fixture
@@ -127,6 +128,7 @@ def test_when_there_is_no_room_for_all_each_is_tried_alone(
             raise JournalFull(ledger.path, 128 * len(rows))
         return decide(pipeline(ledger), kind, rows, applied)
 
+    # private: no caller reaches this step of another's request
     monkeypatch.setattr(pipeline(ledger), "decide", little_room)
     sent = [
         callers.send(with_id(2)),
@@ -152,6 +154,7 @@ def test_an_answer_is_of_what_became_durable(
         if not next(rooms, True):
             raise JournalFull(ledger.path, 128)
 
+    # private: no caller reaches this step of another's request
     monkeypatch.setattr(pipeline(ledger), "complete", one_refusal)
     sent = [callers.send(with_id(id_)) for id_ in (2, 3)]
     callers.release()
@@ -175,6 +178,7 @@ def test_when_the_next_leader_is_interrupted_another_leads(
             raise Stop
         wait(pipeline(ledger))
 
+    # private: no caller reaches this step of another's request
     monkeypatch.setattr(pipeline(ledger), "wait_for_disk", interrupted_once)
     sent = [callers.send(with_id(id_)) for id_ in (2, 3, 4)]
     callers.release()
@@ -195,6 +199,7 @@ def test_what_stops_the_leader_stops_nobody_else(
         if next(interruptions, False):
             raise Stop
 
+    # private: no caller reaches this step of another's request
     monkeypatch.setattr(pipeline(ledger), "complete", interrupted_once)
     sent = [callers.send(with_id(id_)) for id_ in (2, 3)]
     callers.release()
@@ -216,6 +221,7 @@ def test_a_failure_reaches_everybody_it_concerns(
             raise MemoryError
         return decide(pipeline(ledger), kind, rows, applied)
 
+    # private: no caller reaches this step of another's request
     monkeypatch.setattr(pipeline(ledger), "decide", failing)
     sent = [callers.send(with_id(id_)) for id_ in (2, 3, 4)]
     callers.release()
@@ -258,15 +264,15 @@ def test_who_is_interrupted_in_line_leaves_it(ledger: Ledger, is_elected: bool) 
     gone, next_ = (
         CreateRequest(RecordKind.TRANSFERS, transfer_rows([with_id(id_)])) for id_ in (1, 2)
     )
-    line._is_led = True
+    line._is_led = True  # private: no signal arrives at a chosen step
     next_.wake = threading.Lock()
     next_.wake.acquire()
     gone.wake = Interrupted()  # type: ignore[assignment]
-    line._waiting = deque([gone, next_])
+    line._waiting = deque([gone, next_])  # private: no signal arrives at a chosen step
     gone.is_elected = is_elected
     with pytest.raises(KeyboardInterrupt):
-        line._sleep(gone)
-    assert list(line._waiting) == [next_]
+        line._sleep(gone)  # private: no signal arrives at a chosen step
+    assert list(line._waiting) == [next_]  # private: nothing outside shows who waits in line
     assert next_.is_elected is is_elected
     assert next_.wake.locked() is not is_elected
 

@@ -234,6 +234,7 @@ def test_filters_and_answers_of_queries_are_translated(
         got.append(filter)
         return [of_ledger]
 
+    # private: only the ledger sees the filter that it gets
     monkeypatch.setattr(Ledger, method, answering)
     result: Any
     [result] = getattr(client, method)(by)
@@ -356,7 +357,7 @@ def test_closing_ends_what_is_under_way(data: Path, monkeypatch: pytest.MonkeyPa
     asking, answers = outcome_in_thread(lambda: client.lookup_accounts([1]))
     assert held.entered.wait(TIMEOUT_SECONDS)
     closing, closed = outcome_in_thread(client.close)
-    until(lambda: not client._client.is_open)
+    until(lambda: not client._client.is_open)  # private: nothing else shows that close() has begun
     with pytest.raises(tigerbeetle.ClientClosedError):
         client.create_accounts(accounts(1))
     closing.join(0.05)
@@ -368,7 +369,7 @@ def test_closing_ends_what_is_under_way(data: Path, monkeypatch: pytest.MonkeyPa
     closing.join()
     assert [type(answer) for answer in answers] == [tigerbeetle.ClientClosedError]
     assert closed == [None]
-    assert client._inflight_packets == {}
+    assert client._inflight_packets == {}  # private: TigerBeetle's client has this name, too
     Ledger.open(data / "nostro-0").close()
 
 
@@ -388,6 +389,7 @@ def test_a_signal_handler_may_close_the_client_it_interrupts(
         signal.raise_signal(signal.SIGUSR1)
         return found
 
+    # private: the signal must arrive during a look-up
     monkeypatch.setattr(Ledger, "lookup_accounts", interrupted)
     before = signal.signal(signal.SIGUSR1, handle)
     try:
@@ -435,7 +437,7 @@ def test_a_forked_process_has_no_open_client(data: Path) -> None:
 
 def test_no_ledger_is_left_open(data: Path) -> None:
     """Every test before this one has given its ledgers back."""
-    assert open_ledgers._by_path == {}
+    assert open_ledgers._by_path == {}  # private: a ledger left in it would stay open
 
 
 # --- the rest of the package ---
@@ -444,6 +446,7 @@ def test_no_ledger_is_left_open(data: Path) -> None:
 def test_what_a_client_was_made_with_can_be_asked_for(client: tigerbeetle.ClientSync) -> None:
     """Cluster, a client id that is not zero, and the addresses; nothing of a closed client."""
     out = tigerbeetle.InitParameters()
+    # private: TigerBeetle's client has this name, too
     status = tb_client_init_parameters(client._client, ctypes.byref(out))
     assert status is tigerbeetle.ClientStatus.OK
     assert out.cluster_id.to_python() == 0
@@ -451,6 +454,7 @@ def test_what_a_client_was_made_with_can_be_asked_for(client: tigerbeetle.Client
     assert ctypes.string_at(out.addresses_ptr, out.addresses_len) == b"3000"
     closed = tigerbeetle.ClientSync(1, "1")
     closed.close()
+    # private: TigerBeetle's client has this name, too
     assert tb_client_init_parameters(closed._client, ctypes.byref(out)) == (
         tigerbeetle.ClientStatus.INVALID
     )
@@ -502,4 +506,4 @@ def test_every_odd_argument_is_answered_or_refused_in_a_known_way(
         except Exception as error:  # noqa: BLE001 - whatever it is, it is looked at
             raised = type(error).__name__
         assert raised is None or raised in known, (method, argument)
-    assert client._inflight_packets == {}
+    assert client._inflight_packets == {}  # private: TigerBeetle's client has this name, too

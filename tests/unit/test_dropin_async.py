@@ -69,6 +69,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             counts.append(len(request.rows))
         carry_out(ledger, request)
 
+    # private: answers do not show how requests were joined
     monkeypatch.setattr(Ledger, "carry_out", counting)
     return counts
 
@@ -201,6 +202,7 @@ def test_requests_that_do_not_fit_together_are_tried_alone(
         pipeline: Pipeline, kind: RecordKind, rows: Rows, applied: list[AppliedTransfer] | None
     ) -> object:
         if kind is RecordKind.TRANSFERS and len(rows) > 1:
+            # private: the error names the ledger's path
             raise JournalFull(pipeline._writer.directory.path, 128 * len(rows))
         return decide(pipeline, kind, rows, applied)
 
@@ -217,6 +219,7 @@ def test_requests_that_do_not_fit_together_are_tried_alone(
             await occupied
             return await asyncio.gather(*waiting, return_exceptions=True)
 
+    # private: a disk cannot have room for one record and not for two
     monkeypatch.setattr(Pipeline, "decide", little_room)
     one, two, three = asyncio.run(program())
     assert statuses(one) == statuses(three) == ["CREATED"]
@@ -268,7 +271,7 @@ def test_closing_ends_what_is_under_way(data: Path, held: HeldLookups) -> None:
             Ledger.open(data / "nostro-0")
         held.opened.set()
         await closing
-        assert client._inflight_packets == {}
+        assert client._inflight_packets == {}  # private: TigerBeetle's client has this name, too
         with pytest.raises(KeyError):
             await client.close()
 
@@ -291,6 +294,7 @@ def test_a_cancelled_task_leaves_the_client_usable(held: HeldLookups) -> None:
             asked.cancel()
             waiting.cancel()
             await asyncio.wait([asked, waiting])
+            # private: TigerBeetle's client has this name, too
             assert client._inflight_packets == {}
             held.opened.set()
             assert statuses(await client.create_transfers([transfer(1)])) == ["EXISTS"]

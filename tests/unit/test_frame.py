@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 
 import pytest
@@ -133,7 +134,7 @@ def test_every_truncation_is_noticed() -> None:
 )
 def test_sizes_that_no_writer_produces_are_refused(header: FrameHeader) -> None:
     """A header with a sound CRC still cannot announce too large a payload, or no events."""
-    rest = frame._HEADER.pack(b"NSTR", 0, *header)[8:]
+    rest = struct.pack("<IIQQQQ16s32s", *header)
     data = b"NSTR" + zlib.crc32(rest).to_bytes(4, "little") + rest
     with pytest.raises(BadFrame, match="impossible size"):
         decode_header(memoryview(data))

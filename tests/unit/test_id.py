@@ -14,6 +14,8 @@ import pytest
 import time_machine
 
 from nostro import AMOUNT_MAX, id
+
+# private: a process has one generator, which never goes back in time
 from nostro.journal.id import _generator
 
 FORKING: Final = """

@@ -63,6 +63,7 @@ def test_ids_on_one_slot_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None
     def same(low: Words, *_: object) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         return np.full(len(low), 2_040, np.int64)
 
+    # private: 300 ids with one hash are too long to look for
     monkeypatch.setattr(id_map, "_hash", same)
     ids = words(list(range(300)))
     table = IdMap(lambda: ids)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from nostro import AMOUNT_MAX
 from nostro.tools.ids import parse_id
-from nostro.tools.importing import ids
 from nostro.tools.importing.ids import derived_id
 
 
@@ -37,7 +36,7 @@ def test_a_reserved_id_is_never_given_out(reserved: bytes, monkeypatch: pytest.M
         def digest(self) -> bytes:
             return b"\x01" * 32 if self._message.endswith(b"again,") else reserved
 
-    monkeypatch.setattr(ids.hashlib, "sha256", Hash)  # type: ignore[attr-defined]
+    monkeypatch.setattr(hashlib, "sha256", Hash)
     assert derived_id("n", "k", "x") == int.from_bytes(b"\x01" * 16, "big")
 
 

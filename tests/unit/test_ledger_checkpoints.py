@@ -316,7 +316,7 @@ def test_a_run_that_could_not_be_made_is_made_the_next_time(
     """
     move(ledger, 1, 2)
     with monkeypatch.context() as patch:
-        patch.setattr(place, _out_of_memory)
+        patch.setattr(place, _out_of_memory)  # private: nothing else runs out of memory just there
         for _ in range(2):
             with pytest.raises(MemoryError):
                 ledger.checkpoint()
@@ -416,13 +416,14 @@ def test_a_look_up_that_meets_the_closing_is_told(
     """It must not find nothing because the indexes are gone."""
     move(ledger, 1, 2, 3)
     ledger.checkpoint()
-    index = ledger._indexes.transfers
+    index = ledger._indexes.transfers  # private: no close() from outside falls between two steps
     find = index.find
 
     def closed_meanwhile(id_: int) -> int | None:
         ledger.close()
         return find(id_)
 
+    # private: no close() from outside falls between two steps
     monkeypatch.setattr(index, "find", closed_meanwhile)
     with pytest.raises(LedgerClosed):
         ledger.lookup_transfers([1])
@@ -451,6 +452,7 @@ def test_writers_wait_for_indexes_that_fall_far_behind(
 ) -> None:
     """What is in no run yet is in memory; but nobody waits for indexes that cannot be written."""
     # Patched: writers wait after 1.5 million events, too many for a test.
+    # private: 1.5 million events are too many for a test
     monkeypatch.setattr("nostro.projections.checkpoints.checkpointer._AHEAD_EVENTS", 0)
     storage = SlowIndexes()
     with Ledger.open(path, storage=storage, checkpoint_events=10) as ledger:
@@ -461,6 +463,7 @@ def test_writers_wait_for_indexes_that_fall_far_behind(
             until(lambda: ledger.position > 30)
             writer.join(0.3)
             assert writer.is_alive()
+            # private: nothing outside shows how far the indexes are
             indexed = ledger._checkpointer._indexed
             assert ledger.position <= indexed + 31 + 3, (
                 "the first checkpoint's, three times as many, and one"
@@ -478,10 +481,12 @@ def test_a_state_that_takes_long_to_write_is_written_less_often(
 ) -> None:
     """The runs are written all the same; a restart replays the rest, and finds everything."""
     # Patched: how long a small state takes to write, and so its rest, depends on the machine.
+    # private: how long a small state takes depends on the machine
     monkeypatch.setattr("nostro.projections.checkpoints.checkpointer.STATE_REST", 10**6)
     with Ledger.open(path, checkpoint_events=2, checkpoint_seconds=0.01) as ledger:
         ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
         until(lambda: len(checkpoints(path)) == 1)
+        # private: nothing outside shows how far the indexes are
         indexed = ledger._indexes.transfers.stack
         for first in (1, 2, 3):
             move(ledger, first, first + 10)
@@ -612,6 +617,7 @@ def test_an_opening_that_fails_lets_go_of_every_file(
 
     move(ledger, 1, 2, 3)
     ledger.close()
+    # private: files damaged in this way are found before these steps
     monkeypatch.setattr(f"nostro.projections.{step}", damaged)
     with pytest.raises(Damage) as caught:
         Ledger.open(path)

@@ -108,7 +108,7 @@ def test_closing_on_a_full_disk_loses_nothing(
 ) -> None:
     """There may be no room for a checkpoint, but what was acknowledged is there."""
     ledger.create_transfers([ONE])
-    disk._suffix = ".tmp"
+    disk.suffix = ".tmp"
     disk.full = True
     ledger.close()
     with Ledger.open(tmp_path / "ledger") as again:
@@ -140,7 +140,7 @@ def test_a_manifest_that_finds_no_room_keeps_nobody_out(
         ledger.create_transfers([attrs.evolve(ONE, id=id_, user_data_128=id_**17)])
     ledger.close()
     (path / "MANIFEST").unlink()
-    disk._suffix = ".tmp"
+    disk.suffix = ".tmp"
     disk.full = True
     with Ledger.open(path, storage=disk) as again:
         assert again.transfer_count == 39

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
+from threading import enumerate as threads
 from typing import Any, Final
 
 import attrs
@@ -59,10 +60,17 @@ def pool(disk: HeldDisk) -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, disk: HeldDisk, pool: ThreadPoolExecutor) -> Iterator[Ledger]:
+def clock() -> HandClock:
+    return HandClock(1_000)
+
+
+@pytest.fixture
+def ledger(
+    tmp_path: Path, disk: HeldDisk, pool: ThreadPoolExecutor, clock: HandClock
+) -> Iterator[Ledger]:
     """A bank, and a wallet that must not be overdrawn."""
     limited = AccountFlags.DEBITS_MUST_NOT_EXCEED_CREDITS
-    with Ledger.open(tmp_path / "ledger", storage=disk, clock=HandClock(1_000)) as opened:
+    with Ledger.open(tmp_path / "ledger", storage=disk, clock=clock) as opened:
         opened.create_accounts(
             [
                 Account(id=BANK, ledger=1, code=1),
@@ -86,6 +94,7 @@ class Meeting:
             self.decided += 1
             return answer
 
+        # private: nothing outside shows that a request is decided
         pipeline(ledger).decide = counting  # type: ignore[method-assign, assignment]
         disk.hold()
 
@@ -178,14 +187,13 @@ def test_closing_releases_everything_though_what_is_in_flight_is_refused(
     first = meeting.send(ONE)
     closing = meeting.pool.submit(meeting.ledger.close)
     until(lambda: not meeting.ledger.is_open)
+    assert "nostro-checkpoint" in {thread.name for thread in threads()}
     meeting.disk.release(full=True)
     with pytest.raises(JournalFull):
         first.result()
     closing.result()  # whoever waited has been told
     assert written.result()[0].status is CreateAccountStatus.CREATED
-    thread = meeting.ledger._checkpointer._thread
-    assert thread is not None
-    assert not thread.is_alive()
+    assert "nostro-checkpoint" not in {thread.name for thread in threads()}
     with Ledger.open(tmp_path / "ledger") as reopened:
         assert reopened.position == 3
 
@@ -221,6 +229,7 @@ def test_ids_apart_from_those_in_flight_are_decided_at_once(meeting: Meeting) ->
     later = meeting.send(*_plain_batch(1_000))
     earlier = meeting.send(*_plain_batch(500))
     assert not later.done()
+    # private: nothing outside shows how many are in flight
     assert len(pipeline(meeting.ledger)._in_flight) == 2
     meeting.disk.release()
     assert statuses(later) == statuses(earlier) == [S.CREATED] * ROWS_MIN
@@ -257,12 +266,14 @@ def test_an_account_being_closed_is_not_overlooked_by_columns(meeting: Meeting) 
     assert statuses(batch) == [S.DEBIT_ACCOUNT_ALREADY_CLOSED] * ROWS_MIN
 
 
-def test_an_import_by_columns_does_not_overlook_an_account_in_flight(meeting: Meeting) -> None:
+def test_an_import_by_columns_does_not_overlook_an_account_in_flight(
+    meeting: Meeting, clock: HandClock
+) -> None:
     """A long imported batch keeps clear of the time of an account that is not durable yet."""
     meeting.disk.release()
     meeting.ledger.create_accounts([Account(id=5, ledger=1, code=1)])
     meeting.disk.hold()
-    pipeline(meeting.ledger)._clock = HandClock(9_000)
+    clock.now = 9_000
     first = meeting.send(
         Account(id=NEW, ledger=1, code=1, flags=AccountFlags.IMPORTED, timestamp=1_500)
     )
@@ -283,11 +294,11 @@ def test_an_import_by_columns_does_not_overlook_an_account_in_flight(meeting: Me
     assert statuses(second) == [S.CREATED] * 20 + [regressed] + [S.CREATED] * (ROWS_MIN - 21)
 
 
-def test_no_time_is_used_twice_while_records_settle(meeting: Meeting) -> None:
+def test_no_time_is_used_twice_while_records_settle(meeting: Meeting, clock: HandClock) -> None:
     """An imported event cannot slip in at the time of one that becomes durable just then."""
     old = Account(id=NEW, ledger=1, code=1, flags=AccountFlags.IMPORTED, timestamp=1_500)
-    pipeline(meeting.ledger)._clock = HandClock(9_000)
-    accounts = meeting.ledger._state.accounts
+    clock.now = 9_000
+    accounts = meeting.ledger._state.accounts  # private: no record settles at a chosen step
     table_asked = accounts.has_timestamp
     first = meeting.send(old)
 
@@ -297,6 +308,7 @@ def test_no_time_is_used_twice_while_records_settle(meeting: Meeting) -> None:
         first.result()
         return found
 
+    # private: no record settles at a chosen step
     accounts.has_timestamp = settle_meanwhile  # type: ignore[method-assign]
     imported = attrs.evolve(ONE, flags=TransferFlags.IMPORTED, timestamp=1_500)
     second = meeting.send(imported)
@@ -304,9 +316,12 @@ def test_no_time_is_used_twice_while_records_settle(meeting: Meeting) -> None:
     assert statuses(second) == [S.IMPORTED_EVENT_TIMESTAMP_MUST_NOT_REGRESS]
 
 
-def test_no_account_is_imported_at_the_time_of_a_transfer_that_settles(meeting: Meeting) -> None:
+def test_no_account_is_imported_at_the_time_of_a_transfer_that_settles(
+    meeting: Meeting, clock: HandClock
+) -> None:
     """The same the other way round: the transfer is in flight, the account comes after it."""
-    pipeline(meeting.ledger)._clock = HandClock(9_000)
+    clock.now = 9_000
+    # private: no record settles at a chosen step
     archive = pipeline(meeting.ledger)._frontier.archive
     journal_asked = archive.has_transfer_at
     first = meeting.send(attrs.evolve(ONE, flags=TransferFlags.IMPORTED, timestamp=1_500))
@@ -317,6 +332,7 @@ def test_no_account_is_imported_at_the_time_of_a_transfer_that_settles(meeting: 
         first.result()
         return found
 
+    # private: no record settles at a chosen step
     archive.has_transfer_at = settle_meanwhile  # type: ignore[method-assign]
     old = Account(id=NEW, ledger=1, code=1, flags=AccountFlags.IMPORTED, timestamp=1_500)
     second = meeting.send(old)
@@ -401,16 +417,18 @@ def test_a_reader_that_meets_the_closing_sees_what_was_acknowledged(
     ledger.create_accounts([Account(id=NEW, ledger=1, code=1)])
     ledger.create_transfers([PLAIN])
     assert pipeline(ledger).is_behind
-    fold = ledger._fold
+    fold = ledger._fold  # private: no call from outside falls between two steps
 
     def closed_meanwhile() -> None:
-        ledger._closed.set()
+        ledger._closed.set()  # private: no call from outside falls between two steps
         fold()
 
+    # private: no call from outside falls between two steps
     monkeypatch.setattr(ledger, "_fold", closed_meanwhile)
+    # private: no call from outside falls between two steps
     monkeypatch.setattr(ledger, "_check_open", lambda: None)
     assert ledger.lookup_accounts([NEW])[0].credits_posted == 10
-    ledger._closed.clear()
+    ledger._closed.clear()  # private: the ledger is closed in good order later
 
 
 def test_what_comes_while_a_checkpoint_is_copied_gets_the_next_one(
@@ -419,9 +437,10 @@ def test_what_comes_while_a_checkpoint_is_copied_gets_the_next_one(
     """In time, though it is the last request."""
     with Ledger.open(tmp_path / "other", checkpoint_seconds=0.1) as ledger:
         ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (BANK, NEW)])
-        until(lambda: ledger._checkpointer.position == 2)
+        folder = tmp_path / "other" / "checkpoints"
+        until(lambda: [*folder.glob("*-00000000000000000002.*")])
         ledger.create_transfers([PLAIN])
-        fold = ledger._fold
+        fold = ledger._fold  # private: no call from outside falls between two steps
         late = iter([attrs.evolve(PLAIN, id=2)])
 
         def one_more() -> None:
@@ -429,14 +448,15 @@ def test_what_comes_while_a_checkpoint_is_copied_gets_the_next_one(
             for transfer in late:
                 ledger.create_transfers([transfer])
 
+        # private: no request arrives at a chosen step
         monkeypatch.setattr(ledger._checkpointer, "_fold_durable", one_more)
-        until(lambda: ledger._checkpointer.position == 4)
+        until(lambda: [*folder.glob("*-00000000000000000004.*")])
 
 
 def test_a_signal_handler_may_read(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within a look-up of the same thread, while something is unfolded."""
     ledger.create_accounts([Account(id=NEW, ledger=1, code=1)])
-    find = ledger._state.accounts.find
+    find = ledger._state.accounts.find  # private: no signal arrives at a chosen step
     seen = []
 
     def interrupted(ids: list[int]) -> bytearray:
@@ -447,6 +467,7 @@ def test_a_signal_handler_may_read(ledger: Ledger, monkeypatch: pytest.MonkeyPat
         seen.append((ledger.position, ledger.timestamp > 0, ledger.transfer_count))
         return find(ids)
 
+    # private: no signal arrives at a chosen step
     monkeypatch.setattr(ledger._state.accounts, "find", interrupted)
     assert ledger.lookup_accounts([BANK])[0].id == BANK
     assert seen == [(4, True, 1)]
@@ -463,9 +484,9 @@ def test_the_last_record_in_flight_may_settle_at_any_moment(ledger: Ledger) -> N
             raise IndexError(index)
 
     ledger.create_transfers([ONE])
-    pipeline(ledger)._in_flight = Emptying()
+    pipeline(ledger)._in_flight = Emptying()  # private: no record settles at a chosen step
     assert [r.status for r in ledger.create_transfers([ONE])] == [S.EXISTS]
-    pipeline(ledger)._in_flight = deque()
+    pipeline(ledger)._in_flight = deque()  # private: no record settles at a chosen step
 
 
 def test_an_account_that_is_found_has_its_row() -> None:
@@ -491,7 +512,7 @@ def test_the_table_may_grow_while_a_request_is_decided(
     requests = pipeline(ledger)
     _, queued = requests.decide(RecordKind.ACCOUNTS, account_rows(many))
     assert queued is not None
-    requests._writer.wait(queued)
+    requests._writer.wait(queued)  # private: the accounts must be durable and not yet in the table
 
     class SettledMeanwhile:
         @staticmethod
@@ -501,6 +522,7 @@ def test_the_table_may_grow_while_a_request_is_decided(
             thread.join()
             return list(WORDS_OF_ROW.iter_unpack(data))
 
+    # private: no record settles at a chosen step
     monkeypatch.setattr("nostro.projections.deciding.fast_path_rows.WORDS_OF_ROW", SettledMeanwhile)
     late = attrs.evolve(ONE, debit_account_id=2_090, credit_account_id=2_091)
     assert [r.status for r in ledger.create_transfers([late])] == [S.CREATED]

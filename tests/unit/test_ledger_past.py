@@ -29,9 +29,14 @@ OLD: Final = Account(id=1, ledger=1, code=1, flags=AccountFlags.IMPORTED, timest
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
+def clock() -> HandClock:
+    return HandClock(5_000)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: HandClock) -> Iterator[Ledger]:
     """Accounts at 100 and 110, transfers 1 to 3 at 200, 300 and 400, all in one record each."""
-    with Ledger.open(tmp_path / "ledger", clock=HandClock(5_000)) as opened:
+    with Ledger.open(tmp_path / "ledger", clock=clock) as opened:
         opened.create_accounts([OLD, attrs.evolve(OLD, id=2, timestamp=110)])
         opened.create_transfers([imported(id_, 100 + 100 * id_) for id_ in (1, 2, 3)])
         yield opened
@@ -178,11 +183,9 @@ def test_an_account_is_closed_when_it_was(ledger: Ledger, is_posted: bool) -> No
     assert closed == [False] * 5 + [True, is_posted]
 
 
-def test_what_was_reserved_is_told_until_it_expired(ledger: Ledger) -> None:
+def test_what_was_reserved_is_told_until_it_expired(ledger: Ledger, clock: HandClock) -> None:
     """Though the transfer that was imported after the expiry is earlier."""
     ledger.create_transfers([attrs.evolve(ONE, id=4, flags=TransferFlags.PENDING, timeout=1)])
-    clock = ledger._pipeline._clock  # type: ignore[union-attr]
-    assert isinstance(clock, HandClock)
     clock.now += 2 * 10**9
     expired_at = ledger.lookup_accounts([1])[0].debits_pending, ledger.timestamp
     assert expired_at[0] == 0

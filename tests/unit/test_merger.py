@@ -27,6 +27,7 @@ from nostro.projections.indexes.run_stack import RunFiles
 from nostro.projections.indexes.transfer_index import IDS, Column, TransferIndex
 from tests.clocks import HandClock
 from tests.crash.power_cut import Disk, Tape, fresh_directory
+from tests.ledgers import index_stacks
 from tests.storages import CHANGES, FaultyStorage, ObservedStorage, Operation
 from tests.waiting import TIMEOUT_SECONDS, until
 
@@ -255,7 +256,7 @@ def test_closing_stops_a_large_merge_only(held: Fixture, left: list[int]) -> Non
     index, files, storage, merger = held
     closing = threading.Thread(target=merger.close)
     closing.start()
-    until(merger._closing.is_set)  # nothing outside shows that close() has begun
+    until(merger._closing.is_set)  # private: nothing outside shows that close() has begun
     storage.gate.set()
     closing.join(TIMEOUT_SECONDS)
     assert not closing.is_alive()
@@ -263,6 +264,12 @@ def test_closing_stops_a_large_merge_only(held: Fixture, left: list[int]) -> Non
     assert len(list(files.folder.iterdir())) == len(index.stack.runs)
     assert_whole(index)
     assert_whole(loaded(files.folder))
+
+
+def merge_now(merger: Merger) -> None:
+    """Merge what is due, at once and in this thread."""
+    merger._retry_at = 0.0  # private: after a failure it rests for minutes
+    merger._merge_due()  # private: the thread would merge at a moment of its own
 
 
 def test_a_merge_that_fails_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -279,7 +286,8 @@ def test_a_merge_that_fails_is_told_once(tmp_path: Path, caplog: pytest.LogCaptu
             merger.wake()
         until(lambda: caplog.records)
         merger.wake()
-        until(lambda: not merger._news.is_set())  # nothing outside shows that it has looked
+        # private: nothing outside shows that it has looked
+        until(lambda: not merger._news.is_set())
         assert [record.getMessage() for record in caplog.records] == [
             "no merge of .ids: [Errno 28] no room"
         ]
@@ -308,10 +316,7 @@ def test_a_failure_is_tried_again_in_time(tmp_path: Path) -> None:
 
 
 def test_what_fails_again_and_again_is_tried_less_often(tmp_path: Path) -> None:
-    """Up to a while; and as soon as before once it has succeeded.
-
-    Through private members: from outside it would take half an hour, or depend on the machine.
-    """
+    """Up to a while; and as soon as before once it has succeeded."""
     storage = Held()
     storage.gate.set()
     storage.free = 0
@@ -320,15 +325,13 @@ def test_what_fails_again_and_again_is_tried_less_often(tmp_path: Path) -> None:
         put(index, files, 10)
     merger, waits = Merger([index.stack], files), []
     for _ in range(9):
-        merger._retry_at = 0.0
-        merger._merge_due()
-        waits.append(round(merger._retry_seconds))
+        merge_now(merger)
+        waits.append(round(merger._retry_seconds))  # private: they add up to half an hour
     assert waits == [10, 20, 40, 80, 160, 320, 640, 640, 640]
     storage.free = None
-    merger._retry_at = 0.0
-    merger._merge_due()
+    merge_now(merger)
     assert len(index.stack.runs) == 1
-    assert merger._retry_after == waits[0]
+    assert merger._retry_after == waits[0]  # private: nobody waits that long
 
 
 @pytest.mark.parametrize("missing", [0, 1, None])
@@ -372,14 +375,13 @@ def test_whatever_a_merge_meets_nothing_is_lost(tmp_path: Path, code: int, for_e
             put(index, files, 3)
         storage = FaultyStorage(fail_at, code, for_ever=for_ever, only={*CHANGES, "read", "close"})
         merger = Merger([index.stack], attrs.evolve(files, storage=storage))
-        merger._merge_due()
+        merge_now(merger)
         failures = len(storage.failed)
         assert_whole(index)
         assert not list(folder.glob("*.tmp")) or for_ever
         assert_loads(folder, 12)
         storage.repair()
-        merger._retry_at = 0.0
-        merger._merge_due()
+        merge_now(merger)
         assert [run.size for run in index.stack.runs] == [12]
         assert len(list(folder.glob("*.ids"))) == 1
     assert fail_at > 10
@@ -406,7 +408,7 @@ def test_the_power_may_fail_at_any_moment_of_a_merge(tmp_path: Path) -> None:
     for _ in range(4):
         put(index, files, 3)
     disk, tape, chance = Disk(folder), Tape(), random.Random(3)
-    Merger([index.stack], attrs.evolve(files, storage=tape))._merge_due()
+    merge_now(Merger([index.stack], attrs.evolve(files, storage=tape)))
     assert [run.size for run in index.stack.runs] == [12]
     names = [operation.name for operation in tape.operations]
     assert names.count("unlink") == 4
@@ -476,11 +478,11 @@ def test_queries_and_readers_go_on_while_runs_are_merged(tmp_path: Path) -> None
             thread.join(TIMEOUT_SECONDS)
         assert not errors, errors
         assert_complete(ledger, 600)
-        until(lambda: not any(stack.due() for stack in ledger._indexes.stacks))
+        until(lambda: not any(stack.due() for stack in index_stacks(ledger)))
     with Ledger.open(path, read_only=True) as reader:
         assert reader.report.events_replayed == 0
         assert_complete(reader, 600)
-        for stack in reader._indexes.stacks:
+        for stack in index_stacks(reader):
             assert len(stack.runs) < 20
 
 
@@ -528,9 +530,9 @@ def test_leftovers_of_a_crash_are_removed_by_the_next_writer(tmp_path: Path) -> 
             move(ledger, first, first + 19)
             ledger.checkpoint()
             if first == 41:
-                until(lambda: not any(stack.due() for stack in ledger._indexes.stacks))
+                until(lambda: not any(stack.due() for stack in index_stacks(ledger)))
                 shutil.copytree(path / "indexes", kept)
-        until(lambda: len(ledger._indexes.transfers.stack.runs) == 1)
+        until(lambda: len(index_stacks(ledger)[0].runs) == 1)
     for file in kept.iterdir():
         shutil.copy(file, path / "indexes" / file.name)
     assert len(list((path / "indexes").glob("*.ids"))) > 1
@@ -574,5 +576,5 @@ def test_a_ledger_with_a_merge_that_fails_is_a_ledger(tmp_path: Path) -> None:
     storage.is_broken = False
     storage.gate.set()
     with Ledger.open(tmp_path / "ledger", storage=storage) as ledger:
-        until(lambda: len(ledger._indexes.transfers.stack.runs) < 4)
+        until(lambda: len(index_stacks(ledger)[0].runs) < 4)
         assert_complete(ledger, last)

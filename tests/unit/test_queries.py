@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any, Final
 
 import attrs
@@ -215,25 +216,28 @@ def filters(draw: st.DrawFn, world: World) -> AccountFilter | QueryFilter:
     )
 
 
+SMALL_PARTS: Final[tuple[tuple[ModuleType, dict[str, int]], ...]] = (
+    (
+        nostro.projections.indexes.posting_index,
+        {"_CHUNK_ROWS": 6, "_CHUNK_ROWS_MAX": 13, "_SEARCHES_PAY": 2, "RANGE_POSITIONS": 8},
+    ),
+    (nostro.projections.checkpoints.index_set, {"RUN_ROWS": 20}),
+    (nostro.projections.indexes.groups, {"PIECE": 5}),
+    (
+        nostro.projections.queries.index_search,
+        {"_STEP_MIN": 2, "_STEP_MAX": 16, "RANGE_POSITIONS": 8},
+    ),
+)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def small_parts() -> Iterator[None]:
-    """Parts, pieces and stretches as small as they come, so that little data has all of them.
-
-    Patched: parts of their real size would need millions of transfers in each example.
-    """
+    """Parts, pieces and stretches as small as they come, so that little data has all of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nostro.projections.indexes.posting_index, "_CHUNK_ROWS", 6)
-        patch.setattr(nostro.projections.indexes.posting_index, "_CHUNK_ROWS_MAX", 13)
-        patch.setattr(nostro.projections.indexes.posting_index, "_SEARCHES_PAY", 2)
-        patch.setattr(nostro.projections.checkpoints.index_set, "RUN_ROWS", 20)
-        patch.setattr(nostro.projections.indexes.groups, "PIECE", 5)
-        patch.setattr(nostro.projections.queries.index_search, "_STEP_MIN", 2)
-        patch.setattr(nostro.projections.queries.index_search, "_STEP_MAX", 16)
-        for module in (
-            nostro.projections.indexes.posting_index,
-            nostro.projections.queries.index_search,
-        ):
-            patch.setattr(module, "RANGE_POSITIONS", 8)
+        for module, sizes in SMALL_PARTS:
+            for name, size in sizes.items():
+                # private: the real sizes need millions of transfers
+                patch.setattr(module, name, size)
         yield
 
 

@@ -38,7 +38,7 @@ from tests.journals import (
     transfers,
     write_journal,
 )
-from tests.ledgers import create_transfers, open_ledger, write_ledger
+from tests.ledgers import copy_while_open, create_transfers, open_ledger, write_ledger
 from tests.storages import CHANGES, EIO, ENOSPC, DyingStorage, FaultyStorage, Killed
 
 
@@ -303,16 +303,16 @@ def test_a_sound_journal_is_not_repaired(sound: Sound, tmp_path: Path) -> None:
     """Nor one that a crash left torn: opening sees to that."""
     with pytest.raises(NothingToRepair):
         repair(sound.path, tmp_path / "new", lose=0)
-    writer = open_writer(tmp_path / "torn")
+    writer = open_writer(tmp_path / "written")
     commit(writer, 1)
     append(writer, 2)
-    writer._lock_file.release()
+    copy_while_open(tmp_path / "written", tmp_path / "torn")
+    writer.close()
     path = tmp_path / "torn" / "segments" / segment_names(tmp_path / "torn")[0]
     content = path.read_bytes().rstrip(b"\0")
     path.write_bytes(content[: len(content) - 100])
     with pytest.raises(NothingToRepair):
         plan_repair(tmp_path / "torn")
-    writer.close()
     assert not (tmp_path / "new").exists()
 
 

@@ -100,7 +100,7 @@ def test_a_part_ends_with_the_last_whole_request(
     assert origin.timestamp > max((event.timestamp for event in events[:-1]), default=0)
     with open_ledger(new) as ledger:
         past = ledger.at(position=end)
-        assert past._state.sha256() == (history.states[end] if end else past._state.sha256())
+        assert past.state_sha256() == (history.states[end] if end else past.state_sha256())
         assert ledger.position == end + 1
         if end:
             create_transfers(ledger, 100_000, 2)
@@ -142,10 +142,8 @@ def test_a_whole_backup_gets_a_new_identity_when_asked(
     assert not report.is_same_ledger
     assert report.position == history.position
     with open_ledger(tmp_path / "new") as ledger:
-        assert (
-            ledger.at(position=history.position)._state.sha256()
-            == (history.states[history.position])
-        )
+        past = ledger.at(position=history.position)
+        assert past.state_sha256() == history.states[history.position]
     with open_ledger(tmp_path / "new") as ledger:
         assert ledger.report.events_replayed == 0  # the checkpoint of closing was used
 

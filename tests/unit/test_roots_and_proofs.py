@@ -324,7 +324,7 @@ def test_without_the_package_only_signing_is_missing(
     def missing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr("nostro.journal.evidence.signing.importlib.import_module", missing)
+    monkeypatch.setattr("importlib.import_module", missing)
     signed.inclusion.check(signed.root)
     for needs in (lambda: new_key(tmp_path / "key"), signed.root.check_signature):
         with pytest.raises(SigningUnavailable, match=r"nostro\[sign\]"):

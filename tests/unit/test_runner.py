@@ -23,6 +23,7 @@ from nostro import (
     TransferCreated,
 )
 from nostro.journal.format.codec import encode_cbor
+from nostro.journal.storage.directory import Directory
 from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.checkpoint import write_checkpoint
 from tests.clocks import HandClock
@@ -168,8 +169,8 @@ def test_a_useless_checkpoint_is_passed_over(path: Path, ledger: Ledger) -> None
     for stray in (newer.path, older.path):
         stray.unlink()
     write_checkpoint(
-        runner._storage,
-        runner._reader.directory,
+        Storage(),
+        Directory(path),
         projection="turnover",
         projection_version=1,
         ledger_id=older.ledger_id,

@@ -29,6 +29,7 @@ def test_a_full_disk_refuses_and_writing_resumes(tmp_path: Path) -> None:
     disk = FullDisk(suffix=".segment")
     with served(tmp_path / "ledger", storage=disk) as it:
         it.begin()
+        # private: only then does the next record need room
         pipeline(it.ledger._ledger)._writer._file.cut()  # so that the next record needs room
         disk.full = True
         error = it.refused("POST", "/transfers", [transfer(1)])
@@ -84,6 +85,7 @@ def test_our_own_bug_is_logged_and_not_shown(
         raise RuntimeError("a secret")
 
     with served(tmp_path / "ledger") as it:
+        # private: a bug of ours cannot be ordered from outside
         monkeypatch.setattr(it.ledger, "create_transfers", fail)
         error = it.refused("POST", "/transfers", [])
         assert it.good("GET", "/health")["status"] == "ok"

@@ -158,7 +158,7 @@ def test_a_request_that_cannot_be_finished_poisons_the_ledger(
         raise MemoryError
 
     with monkeypatch.context() as broken:
-        broken.setattr(step, fail)
+        broken.setattr(step, fail)  # private: nothing else runs out of memory just there
         with pytest.raises(MemoryError):  # noqa: PT012 - durable at the first, folded in later
             ledger.create_transfers([ONE])
             ledger.lookup_accounts([1])

@@ -227,16 +227,17 @@ def test_ids_are_found_while_others_become_a_run(monkeypatch: pytest.MonkeyPatch
         index.add(column(list(range(1, 11))), 1)
         index.freeze()
         index.add(column(list(range(100, 110))), 11)
-        learn = index._learn
+        learn = index._learn  # private: no other thread runs at a chosen step
 
         def finished_meanwhile(
             index: TransferIndex = index, learn: Callable[[], object] = learn
         ) -> object:
             recent = learn()
-            if index._frozen:
+            if index._frozen:  # private: no other thread runs at a chosen step
                 index.finish_freeze(10, FRAME)
             return recent
 
+        # private: no other thread runs at a chosen step
         monkeypatch.setattr(index, "_learn", finished_meanwhile)
         if asked == 3:
             assert index.find(3) == 3

@@ -84,6 +84,7 @@ def test_what_was_begun_and_never_got_in_line_ends_the_writer(
         raise MemoryError
 
     with monkeypatch.context() as broken:
+        # private: nothing else runs out of memory just there
         broken.setattr("nostro.journal.writing.writer.frame_sha256", fail)
         with pytest.raises(MemoryError):
             append(writer, 2, 5)

@@ -42,6 +42,7 @@ def test_a_full_disk_refuses_the_batch_and_nothing_else(
     commit(writer, 1)
     before = (path / SEGMENT).read_bytes().rstrip(b"\0")
     if operation == "allocate":
+        # private: only then does the next record need room
         writer._file.cut()  # so that the next record needs room
     storage.only = {operation}
     for _ in range(3):
@@ -86,7 +87,7 @@ def test_a_disk_that_is_full_at_rotation_refuses_too(path: Path) -> None:
     storage = FaultyStorage(1, ENOSPC, for_ever=True, only=())
     writer = open_writer(path, storage=storage)
     durable = 0
-    while writer._file.end_bytes < 4096 - 192:
+    while writer.head.offset_bytes < 4096 - 192:
         durable += 1
         commit(writer, durable)
     storage.only = {"create"}

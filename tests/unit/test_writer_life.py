@@ -84,6 +84,7 @@ def test_a_failure_to_sync_head_in_time_poisons(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also behind everybody's back, a failed sync means that nothing more is acknowledged."""
+    # private: HEAD is synced too seldom for a test
     monkeypatch.setattr(writer_module, "HEAD_SYNC_SECONDS_MAX", 0.001)
     failed = threading.Event()
 
@@ -100,8 +101,9 @@ def test_a_failure_to_sync_head_in_time_poisons(
     writer_is_open.set()
     commit(writer, 1)
     assert failed.wait(60)
+    # private: only its end says that it has noted the failure
     assert writer._head_thread is not None
-    writer._head_thread.join(60)
+    writer._head_thread.join(60)  # private: only its end says that it has noted the failure
     with pytest.raises(WriterPoisoned, match="HEAD"):
         append(writer, 2)
     writer.close()
