@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, Type
 from nostro.journal.errors import LedgerClosed
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import Account
+from nostro.journal.rows import check_ids
 from nostro.projections.ledger.ledger import Ledger, OpenReport
 from nostro.projections.ledger.past import PastLedger
 from nostro.projections.ledger.request_thread import RequestThread
@@ -74,8 +75,12 @@ class AsyncLedger(AsyncCreateMethods):
         self._following: set[threading.Event] = set()
 
     async def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
-        """See :meth:`Ledger.lookup_accounts`. Answers at once, from memory."""
-        return self._ledger.lookup_accounts(ids)
+        """See :meth:`Ledger.lookup_accounts`. A few are answered at once, if nothing must wait."""
+        wanted = check_ids(ids)
+        found = self._ledger.try_lookup_accounts(wanted)
+        if found is None:
+            found = await self._call(lambda: self._ledger.lookup_accounts(wanted))
+        return found
 
     lookup_transfers = _in_pool(Ledger.lookup_transfers)
     get_account_transfers = _in_pool(Ledger.get_account_transfers)
@@ -132,10 +137,12 @@ class AsyncLedger(AsyncCreateMethods):
 
     @property
     def account_count(self) -> int:
+        """See :meth:`Ledger.account_count`. It may wait for another thread."""
         return self._ledger.account_count
 
     @property
     def transfer_count(self) -> int:
+        """See :meth:`Ledger.transfer_count`. It may wait for another thread."""
         return self._ledger.transfer_count
 
     @property

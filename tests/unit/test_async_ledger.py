@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -320,5 +322,68 @@ def test_what_is_known_at_once_is_not_awaited(tmp_path: Path) -> None:
         assert [*states, ledger.is_open] == [True, False]
         with Ledger.open(tmp_path / "ledger") as again:
             assert again.state_sha256() == before
+
+    asyncio.run(use())
+
+
+@contextlib.contextmanager
+def held_state(ledger: AsyncLedger) -> Iterator[None]:
+    """Another thread keeps the state for itself, as a checkpoint does."""
+    held, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with ledger._ledger._state_lock:
+            held.set()
+            go.wait(TIMEOUT_SECONDS)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(TIMEOUT_SECONDS)
+    try:
+        yield
+    finally:
+        go.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("count", [1, 1_000])
+def test_a_lookup_that_waits_for_the_disk_does_not_hold_up_the_loop(
+    tmp_path: Path, count: int
+) -> None:
+    """It lets a pending transfer expire first, which is synced; other tasks take their turns."""
+    disk, clock = HeldDisk(), HandClock()
+    pending = attrs.evolve(ONE, flags=TransferFlags.PENDING, timeout=1)
+
+    async def use() -> None:
+        async with await AsyncLedger.open(
+            tmp_path / "ledger", storage=disk, clock=clock, expiry_seconds=10**6
+        ) as ledger:
+            await ledger.create_accounts(ACCOUNTS)
+            await ledger.create_transfers([pending])
+            clock.now += 2 * 10**9
+            disk.hold()
+            looking = asyncio.create_task(ledger.lookup_accounts([1] * count))
+            await asyncio.to_thread(disk.arrived.wait, TIMEOUT_SECONDS)
+            for _ in range(1_000):
+                await asyncio.sleep(0)
+            assert not looking.done()
+            disk.release()
+            assert [account.debits_pending for account in await looking] == [0] * count
+
+    asyncio.run(use())
+
+
+def test_a_lookup_does_not_hold_up_the_loop_while_another_thread_reads(tmp_path: Path) -> None:
+    """A checkpoint or a large look-up keeps the state for itself for a while."""
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path / "ledger") as ledger:
+            await ledger.create_accounts(ACCOUNTS)
+            with held_state(ledger):
+                looking = asyncio.create_task(ledger.lookup_accounts([1]))
+                for _ in range(1_000):
+                    await asyncio.sleep(0)
+                assert not looking.done()
+            assert [account.id for account in await looking] == [1]
 
     asyncio.run(use())

@@ -22,7 +22,7 @@ from nostro import (
     TransferFlags,
 )
 from nostro.journal.model import FIELD_BITS
-from nostro.tools.server import wire
+from nostro.tools.server import strict_json, wire
 
 JAVASCRIPT_MAX: Final = 2**53 - 1
 
@@ -41,10 +41,10 @@ def objects_of(kind: type, flags: type) -> st.SearchStrategy[object]:
 @given(objects_of(Account, AccountFlags) | objects_of(Transfer, TransferFlags))
 def test_what_is_shown_can_be_sent(item: Account | Transfer) -> None:
     """An answer, read again, is the same object; no number in it is more than JavaScript's."""
-    text = wire.dump(wire.show(item))
+    text = strict_json.dump(wire.show(item))
     numbers = [value for value in json.loads(text).values() if isinstance(value, int)]
     assert all(number <= JAVASCRIPT_MAX for number in numbers)
-    assert wire.read_object(type(item), wire.parse(text)) == item
+    assert wire.read_object(type(item), strict_json.parse(text)) == item
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_what_is_shown_can_be_sent(item: Account | Transfer) -> None:
 )  # fmt: skip
 def test_what_is_no_json_is_refused(body: bytes) -> None:
     """Also what is more than JSON, and what could be read in two ways."""
-    with pytest.raises(wire.InvalidJson):
-        wire.parse(body)
+    with pytest.raises(strict_json.InvalidJson):
+        strict_json.parse(body)
 
 
 @pytest.mark.parametrize(

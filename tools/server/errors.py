@@ -20,7 +20,7 @@ from nostro.journal import (
     ReadOnly,
     WriterPoisoned,
 )
-from nostro.tools.server.wire import InvalidJson
+from nostro.tools.server.strict_json import InvalidJson
 
 NOTHING_WRITTEN: Final = "nothing_written"
 UNKNOWN: Final = "unknown"
@@ -61,8 +61,8 @@ def api_error(error: Exception) -> ApiError:
             return ApiError(400, "invalid_field", message, field=shortened(field), row=row)
         case OutOfRange(what=what):
             return ApiError(400, "out_of_range", str(error), field=what)
-        case BatchTooLarge():
-            return ApiError(413, "batch_too_large", str(error))
+        case BatchTooLarge(count_max=most):
+            return ApiError(413, "batch_too_large", f"a list holds at most {most:,} items")
         case JournalFull():
             message = "the disk is full; nothing was written; try again once there is room"
             return ApiError(507, "journal_full", message)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections import Counter as Tally
-from collections.abc import Sequence
+from enum import IntEnum
 from typing import Final
 
 import prometheus_client
 from prometheus_client import CollectorRegistry
 
-from nostro.journal import CreateAccountResult, CreateTransferResult, JournalError
+from nostro.journal import JournalError
 from nostro.projections import AsyncLedger
 from nostro.projections.tigerbeetle.mirror.health import metrics as mirror_metrics
+from nostro.tools.server.wire import Results
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 UNMATCHED: Final = ""
@@ -57,16 +58,13 @@ class Metrics:
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
-    def created(self, results: Sequence[CreateAccountResult | CreateTransferResult]) -> None:
-        """Count the results of a request that creates."""
-        if not results:
-            return
-        kind = "account" if isinstance(results[0], CreateAccountResult) else "transfer"
-        for status, count in Tally(result.status.name for result in results).items():
-            self._events.labels(kind, status).inc(count)
+    def created(self, kind: str, statuses: type[IntEnum], results: Results) -> None:
+        """Count the results of a request that creates: ``CREATE_RESULT[n]``."""
+        for status, count in Tally(results["status"].tolist()).items():
+            self._events.labels(kind, statuses(status).name).inc(count)
 
     def text(self, ledger: AsyncLedger) -> str:
-        """Everything, in the Prometheus text format."""
+        """Everything, in the Prometheus text format. It may wait for the disk."""
         for name, value in (
             ("position", ledger.position),
             ("accounts", ledger.account_count),

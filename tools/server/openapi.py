@@ -48,6 +48,7 @@ _ERRORS: Final = {
     404: "It does not exist.",
     408: "The body did not arrive in time; nothing was written.",
     413: "The body or the list in it is too large; nothing was written.",
+    431: "The headers are too large.",
     415: "The Content-Type is not application/json, or the body is compressed.",
     500: "An internal error; the server's log has the details.",
     503: "The disk failed and the server must be restarted, or the server is stopping.",
@@ -82,7 +83,7 @@ def describe() -> Schema:
             "security": [{"key": []}, {}],
             "responses": {
                 "200": {"description": "The answer.", **_content({"type": "object"})},
-                **_errors(401, 403),
+                **_errors(401, 403, 431),
             },
         }
     }
@@ -103,7 +104,7 @@ def describe() -> Schema:
 
 
 def _operation(operation: Operation) -> Schema:
-    statuses = {400, 403, 500, 503}
+    statuses = {400, 403, 431, 500, 503}
     described: Schema = {"operationId": operation.name, "summary": operation.summary}
     if operation.role is not Role.ANYONE:
         statuses.add(401)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from enum import IntEnum
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -23,16 +24,24 @@ from nostro.journal import (
     QueryFilter,
     Transfer,
 )
-from nostro.journal.model import MESSAGE_EVENTS_MAX
+from nostro.journal.model import MESSAGE_EVENTS_MAX, CreateAccountStatus, CreateTransferStatus, Rows
+from nostro.journal.rows import account_rows, transfer_rows
 from nostro.projections import AsyncLedger
 from nostro.tools.server import wire
 from nostro.tools.server.errors import ApiError, api_error
 from nostro.tools.server.keys import Role
 from nostro.tools.server.metrics import Metrics
+from nostro.tools.server.strict_json import dump, dump_list, parse
+from nostro.tools.server.wire import Results
 
 POSITION: Final = "position"
 AT: Final = "at"
 T = TypeVar("T")
+_CREATED: Final[dict[type, tuple[Callable[[Any], Rows], type[IntEnum]]]] = {
+    Account: (account_rows, CreateAccountStatus),
+    Transfer: (transfer_rows, CreateTransferStatus),
+}
+"""How rows are made of the objects that a request creates, and the statuses in its answer."""
 _Filter = TypeVar("_Filter", AccountFilter, QueryFilter)
 
 
@@ -43,7 +52,7 @@ class Call:
     id: str = ""
     """The id in the path."""
     query: Mapping[str, str] = attrs.field(factory=dict)
-    body: Any = None
+    body: bytes | bytearray = b""
 
 
 @attrs.frozen
@@ -78,8 +87,8 @@ class Operation:
     answer: Shape
     act: Callable[[Served, Any], Awaitable[Any]]
     """Takes what ``read`` returns."""
-    show: Callable[[Any], object]
-    """Turns the result of ``act`` into a value for JSON, or into text."""
+    show: Callable[[Any], bytes | str]
+    """Makes JSON, or text, from the result of ``act``."""
     read: Callable[[Call], Any]
     """Checks the request and returns its content."""
     body: Shape = None
@@ -92,15 +101,22 @@ class Operation:
 
 
 def _creates(kind: type, result: type, path: str, name: str, summary: str) -> Operation:
-    async def create(served: Served, events: Any) -> object:  # noqa: ANN401 - accounts or transfers
-        results = await getattr(served.ledger, name)(events)
-        served.metrics.created(results)
+    to_rows, status = _CREATED[kind]
+
+    def read(call: Call) -> Rows:
+        return to_rows(wire.read_objects(kind, parse(call.body)))
+
+    async def create(served: Served, events: Rows) -> Results:
+        results: Results = await getattr(served.ledger, name)(events)
+        served.metrics.created(kind.__name__.lower(), status, results)
         return results
 
+    def show(results: Results) -> bytes:
+        return wire.show_results(status, results)
+
     return Operation(
-        "POST", path, name, summary, Role.WRITE, ListOf(result), create, _shown_results,
-        lambda call: wire.read_objects(kind, call.body), ListOf(kind),
-    )  # fmt: skip
+        "POST", path, name, summary, Role.WRITE, ListOf(result), create, show, read, ListOf(kind)
+    )
 
 
 def _finds(
@@ -120,7 +136,7 @@ def _finds(
 
     return Operation(
         "GET" if body is None else "POST", path, name, summary, Role.READ_ONLY, ListOf(kind),
-        find, _shown, read, body, query,
+        find, _show_list, read, body, query,
     )  # fmt: skip
 
 
@@ -139,7 +155,7 @@ async def _transfer(served: Served, id_: int) -> Transfer:
 async def _health(served: Served, _: object) -> dict[str, object]:
     """Leaves out the mirror's addresses and errors, because this operation needs no key."""
     mirror = served.ledger.mirror
-    health = mirror.health() if mirror is not None else None
+    health = None if mirror is None else await asyncio.to_thread(mirror.health)
     shown: dict[str, object] | None = None
     if health is not None:
         facts = health.as_json()
@@ -159,7 +175,7 @@ async def _ready(served: Served, _: object) -> dict[str, bool]:
 
 
 async def _metrics(served: Served, _: object) -> str:
-    return served.metrics.text(served.ledger)
+    return await asyncio.to_thread(served.metrics.text, served.ledger)
 
 
 def _path_id(call: Call) -> int:
@@ -173,7 +189,7 @@ def _path_id_and_moment(call: Call) -> tuple[int, dict[str, int]]:
 
 
 def _ids(call: Call) -> list[int]:
-    return wire.read_ids(call.body)
+    return wire.read_ids(parse(call.body))
 
 
 def _account_filter(call: Call) -> AccountFilter:
@@ -182,19 +198,19 @@ def _account_filter(call: Call) -> AccountFilter:
 
 
 def _query_filter(call: Call) -> QueryFilter:
-    return _limited(wire.read_object(QueryFilter, call.body))
+    return _limited(wire.read_object(QueryFilter, parse(call.body)))
 
 
 def _nothing(call: Call) -> None:
     del call  # any query parameters: probes add their own
 
 
-def _shown(items: list[Any]) -> list[dict[str, Any]]:
-    return [wire.show(item) for item in items]
+def _show_one(item: Account | Transfer) -> bytes:
+    return dump(wire.show(item))
 
 
-def _shown_results(results: list[Any]) -> list[dict[str, str]]:
-    return [wire.show_result(result) for result in results]
+def _show_list(items: list[Any]) -> bytes:
+    return dump_list(items, wire.show)
 
 
 OPERATIONS: Final = (
@@ -210,11 +226,11 @@ OPERATIONS: Final = (
            _query_filter, body=QueryFilter),
     Operation(
         "GET", "/accounts/{id}", "get_account", "An account, now or at a past moment.",
-        Role.READ_ONLY, Account, _account, wire.show, _path_id_and_moment, query=(AT, POSITION),
+        Role.READ_ONLY, Account, _account, _show_one, _path_id_and_moment, query=(AT, POSITION),
     ),
     Operation(
         "GET", "/transfers/{id}", "get_transfer", "A transfer that took effect.",
-        Role.READ_ONLY, Transfer, _transfer, wire.show, _path_id,
+        Role.READ_ONLY, Transfer, _transfer, _show_one, _path_id,
     ),
     _finds(Transfer, "/accounts/{id}/transfers", "get_account_transfers",
            "The transfers of an account, by time.", _account_filter, query=AccountFilter),
@@ -223,11 +239,11 @@ OPERATIONS: Final = (
            _account_filter, query=AccountFilter),
     Operation(
         "GET", "/health", "health", "Whether this process answers, and the health of its mirror.",
-        Role.ANYONE, "Health", _health, dict, _nothing,
+        Role.ANYONE, "Health", _health, dump, _nothing,
     ),
     Operation(
         "GET", "/ready", "ready", "Whether the ledger accepts writes.",
-        Role.ANYONE, "Ready", _ready, dict, _nothing,
+        Role.ANYONE, "Ready", _ready, dump, _nothing,
     ),
     Operation(
         "GET", "/metrics", "metrics", "Metrics in the Prometheus text format.",

@@ -7,13 +7,14 @@ requests may hold such a list or a number.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
-from enum import IntFlag
-from typing import Any, Final, NoReturn, TypeVar
+from collections.abc import Mapping
+from enum import IntEnum, IntFlag
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
+import numpy as np
+import numpy.typing as npt
 
 from nostro.journal import (
     Account,
@@ -22,8 +23,6 @@ from nostro.journal import (
     AccountFilterFlags,
     AccountFlags,
     BatchTooLarge,
-    CreateAccountResult,
-    CreateTransferResult,
     InvalidField,
     QueryFilter,
     QueryFilterFlags,
@@ -49,6 +48,8 @@ _DIGITS: Final = re.compile(r"[0-9]{1,39}", re.ASCII)
 _WRONG_TYPE: Final = "must be an integer, or a string of decimal digits"
 
 T = TypeVar("T")
+Results: TypeAlias = npt.NDArray[np.void]
+"""``CREATE_RESULT[n]``."""
 
 
 def is_wide(name: str) -> bool:
@@ -61,33 +62,6 @@ _SHOWN: Final[dict[type, tuple[tuple[str, bool], ...]]] = {
     for kind in (Account, Transfer, AccountBalance)
 }
 """The fields of each class in answers, and whether they are strings."""
-
-
-class InvalidJson(ValueError):
-    """The body is not JSON, or has what JSON does not allow: duplicate keys, NaN."""
-
-
-def parse(body: bytes) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """The value in a body.
-
-    Raises:
-        InvalidJson: it is not JSON, or is ambiguous.
-    """
-    try:
-        return json.loads(
-            body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant
-        )
-    except RecursionError:
-        raise InvalidJson("nested too deeply") from None
-    except UnicodeDecodeError:
-        raise InvalidJson("not UTF-8") from None
-    except ValueError as error:  # also a number of more digits than Python reads
-        raise InvalidJson(str(error)) from None
-
-
-def dump(value: object) -> bytes:
-    """Compact JSON."""
-    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def read_objects(kind: type[T], value: object) -> list[T]:
@@ -183,17 +157,14 @@ def show(item: Any) -> dict[str, Any]:  # noqa: ANN401 - one of the ledger's own
     return shown
 
 
-def show_result(result: CreateAccountResult | CreateTransferResult) -> dict[str, str]:
-    """The result of one event as an object for JSON."""
-    return {"timestamp": str(result.timestamp), "status": result.status.name}
-
-
-def repeated(pairs: Sequence[tuple[str, object]]) -> str | None:
-    """The first name that stands in ``pairs`` twice; None if there is none."""
-    names = [name for name, _ in pairs]
-    if len(set(names)) == len(names):
-        return None
-    return next(name for name in names if names.count(name) > 1)
+def show_results(statuses: type[IntEnum], results: Results) -> bytes:
+    """The JSON of ``CREATE_RESULT[n]``."""
+    names = {status.value: status.name for status in statuses}
+    shown = [
+        f'{{"timestamp":"{timestamp}","status":"{names[status]}"}}'
+        for timestamp, status, _ in results.tolist()
+    ]
+    return f"[{','.join(shown)}]".encode()
 
 
 def _made(kind: type[T], fields: dict[str, Any], row: int | None) -> T:
@@ -232,14 +203,3 @@ def _flags_of(kind: type[IntFlag], names: list[Any], row: int | None) -> int:
             raise InvalidField("flags", names, reason, row)
         flags |= known
     return flags
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs) and (twice := repeated(pairs)) is not None:
-        raise InvalidJson(f"the key {twice[:40]!r} appears twice")
-    return made
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise InvalidJson(f"{name} is not a JSON number")
