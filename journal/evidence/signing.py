@@ -7,6 +7,7 @@ A key file is PKCS #8 in PEM, as ``openssl genpkey -algorithm ed25519`` writes i
 from __future__ import annotations
 
 import importlib
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +66,7 @@ def read_key(path: Path, *, storage: Storage | None = None) -> SigningKey:
     Raises:
         KeyBesideLedger: the file lies inside a ledger's directory.
         KeyExposed: others may read or write it.
-        InvalidKey: it holds no Ed25519 key, or an encrypted one.
+        InvalidKey: it belongs to another user, or holds no Ed25519 key, or an encrypted one.
         SigningUnavailable: the package that reads keys is not installed.
         OSError: it cannot be read; a symbolic link is not followed.
     """
@@ -78,22 +79,30 @@ def read_key(path: Path, *, storage: Storage | None = None) -> SigningKey:
 
 
 def read_private(path: Path, storage: Storage, *, bytes_max: int) -> bytes:
-    """The content of a file that only its owner may read or write.
+    """The content of a file that belongs to this user, and that no other user may read or write.
 
     Raises:
         KeyExposed: others may.
-        InvalidKey: it is not a regular file, or is larger than ``bytes_max``.
+        InvalidKey: it belongs to another user, is not a regular file, or is larger than
+            ``bytes_max``.
         OSError: it cannot be read; a symbolic link is not followed.
     """
     with reading(storage, path) as fd:
         mode = storage.mode(fd)
         if not stat.S_ISREG(mode):
-            raise InvalidKey(str(path), "it is not a regular file")
+            raise InvalidKey(str(path), "must be a regular file")
+        owner, user = storage.owner(fd), os.geteuid()
+        if owner != user:  # root could read it, but its owner may change it
+            raise InvalidKey(
+                str(path),
+                f"belongs to user {owner}, and this process runs as user {user}; use a file of"
+                f" user {user}",
+            )
         if mode & _OTHERS:
             raise KeyExposed(path, stat.S_IMODE(mode))
         data = storage.read(fd, bytes_max + 1, 0)
     if len(data) > bytes_max:
-        raise InvalidKey(str(path), f"it is larger than {bytes_max:,} bytes")
+        raise InvalidKey(str(path), f"must have at most {bytes_max:,} bytes")
     return data
 
 

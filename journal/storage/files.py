@@ -57,7 +57,8 @@ class Storage:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS, 0o600)
 
     def open_read(self, path: Path) -> int:
-        return os.open(path, os.O_RDONLY | _OPEN_FLAGS)
+        """Open a file for reading; a FIFO too opens at once, and then cannot be read."""
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | _OPEN_FLAGS)
 
     def open_write(self, path: Path) -> int:
         return os.open(path, os.O_RDWR | _OPEN_FLAGS)
@@ -71,6 +72,10 @@ class Storage:
     def mode(self, fd: int) -> int:
         """Type and permissions, as in stat(2)."""
         return os.fstat(fd).st_mode
+
+    def owner(self, fd: int) -> int:
+        """The id of the user that owns it."""
+        return os.fstat(fd).st_uid
 
     def read(self, fd: int, count: int, offset_bytes: int) -> bytes:
         """Up to ``count`` bytes from ``offset_bytes``; fewer only at end of file."""

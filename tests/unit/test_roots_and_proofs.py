@@ -299,7 +299,7 @@ def test_a_link_or_a_folder_is_no_key_file(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("key")
     with pytest.raises(OSError, match="link"):
         read_key(tmp_path / "link")
-    with pytest.raises(InvalidKey, match="not a regular file"):
+    with pytest.raises(InvalidKey, match="must be a regular file"):
         read_key(tmp_path)
 
 

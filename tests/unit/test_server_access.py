@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Final
 
@@ -64,6 +65,23 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
         read_keys(tmp_path)
 
 
+def test_a_file_that_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    """Opening a FIFO would wait for a writer."""
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    for path in (tmp_path / "fifo", Path(os.devnull)):
+        with pytest.raises(InvalidKey, match="must be a regular file"):
+            read_keys(path)
+
+
+def test_a_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By root too, who may read every file: its owner could add a key."""
+    path = write_file(tmp_path / "keys.toml")
+    owner = path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(InvalidKey, match=f"belongs to user {owner}, and this process"):
+        read_keys(path)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -80,7 +98,8 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
         (GOOD.replace(sha256(WRITER), sha256(WRITER)[1:]), "64 hexadecimal digits"),
         (GOOD + table("again", "read_only", WRITER), "the same key twice"),
         (GOOD + table("shop", "write", "x"), "is not valid TOML"),
-        (GOOD + "#" * (1 << 20), "larger than"),
+        (GOOD + table("none", "read_only", ""), r"\[none\]: sha256 is the hash of an empty key"),
+        (GOOD + "#" * (1 << 20), "must have at most"),
     ],
 )
 def test_what_is_no_such_file_is_refused(tmp_path: Path, text: str, reason: str) -> None:

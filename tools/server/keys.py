@@ -26,6 +26,7 @@ from nostro.journal.evidence.signing import read_private
 from nostro.journal.storage.files import Storage
 
 _FILE_BYTES_MAX: Final = 1 << 20
+_EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -73,7 +74,7 @@ def read_keys(path: Path, *, storage: Storage | None = None) -> Keys:
 
     Raises:
         KeyExposed: other users may read or write it.
-        InvalidKey: it is not a file of keys.
+        InvalidKey: it belongs to another user, or is not a file of keys.
         OSError: it cannot be read; a symbolic link is not followed.
     """
     data = read_private(path, storage or Storage(), bytes_max=_FILE_BYTES_MAX)
@@ -98,4 +99,6 @@ def _key(path: Path, name: str, table: Any) -> Key:  # noqa: ANN401 - whatever T
         raise InvalidKey(where, f"role must be one of {', '.join(_ROLES)}")
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
         raise InvalidKey(where, "sha256 must be 64 hexadecimal digits in lower case")
+    if sha256 == _EMPTY_SHA256:
+        raise InvalidKey(where, "sha256 is the hash of an empty key; make the key first")
     return Key(name, _ROLES[role], bytes.fromhex(sha256))
