@@ -177,6 +177,8 @@ def test_what_cannot_be_served_is_told_and_left_alone(books: Path, tmp_path: Pat
             ((books, "--host", "a" * 100), "cannot listen", "nothing was changed"),
             ((books, "--host", EVERYWHERE, "--port", 0), "needs keys", "--keys FILE"),
             ((books, "--host", "::", "--port", 0), "needs keys", "--keys FILE"),
+            ((books, "--allowed-host", "http://a/"), "is not a host name", "--help"),
+            ((books, "--allowed-host", "a:80"), "is not a host name", "--help"),
         ):  # fmt: skip
             code, told = refused(*args)
             assert (code, message in told, hint in told) == (2, True, True), told

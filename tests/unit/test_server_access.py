@@ -12,6 +12,7 @@ import pytest
 from nostro import InvalidKey, KeyExposed
 from nostro.tools.server.keys import Key, Keys, Role, read_keys
 from nostro.tools.server.operations import OPERATIONS
+from nostro.tools.server.running import access_to, listen
 from tests.serving import ACCOUNTS, served
 
 WRITER: Final = "w" * 64
@@ -142,10 +143,36 @@ def test_a_write_without_the_right_key_writes_nothing(tmp_path: Path) -> None:
         wrong = it.refused("POST", "/accounts", ACCOUNTS, headers={"x-api-key": "guess"})
         reader = it.refused("POST", "/accounts", ACCOUNTS, headers={"x-api-key": READER})
         assert (none["status"], wrong["status"], reader["status"]) == (401, 401, 403)
-        assert "x-api-key is missing" in none["message"]
-        assert "x-api-key is unknown" in wrong["message"]
+        assert "the key is missing; send one key, as `x-api-key: KEY` or" in none["message"]
+        assert "the key is unknown" in wrong["message"]
         written = it.ask("POST", "/accounts", ACCOUNTS, headers={"x-api-key": WRITER})
         assert written.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"authorization": f"Bearer {WRITER}"}, 200),
+        ({"authorization": f"bearer  {WRITER}"}, 200),
+        ({"authorization": f"Bearer {WRITER}", "x-api-key": WRITER}, 200),
+        ({"authorization": f"Bearer {READER}"}, 403),
+        ({"authorization": f"Bearer {READER}", "x-api-key": WRITER}, 401),
+        ({"authorization": f"Basic {WRITER}"}, 401),
+        ({"authorization": WRITER}, 401),
+        ({"authorization": "Bearer "}, 401),
+        ({"x-api-key": ""}, 401),
+    ],
+)
+def test_a_key_may_come_as_a_bearer_token(
+    tmp_path: Path, headers: dict[str, str], status: int
+) -> None:
+    """Beside x-api-key; two different keys are refused, because either could be meant."""
+    keys = read_keys(write_file(tmp_path / "keys.toml"))
+    with served(tmp_path / "ledger", keys=keys, hosts=None) as it:
+        answer = it.ask("POST", "/accounts", ACCOUNTS, headers=headers)
+        assert answer.status_code == status
+        if status == 401:
+            assert "Bearer" in answer.headers["www-authenticate"]
 
 
 def test_the_key_is_asked_for_before_the_body(tmp_path: Path) -> None:
@@ -177,3 +204,19 @@ def test_without_keys_the_server_is_asked_under_its_own_names_only(
                 error = response.json()["error"]
                 assert error["type"] == "host_not_allowed"
                 assert "use one of 127.0.0.1, ::1, localhost" in error["message"]
+                assert "start the server with --allowed-host " in error["message"]
+
+
+@pytest.mark.parametrize("name", ["ledger.example", "Ledger.Example.", "[2001:db8::7]"])
+def test_other_names_can_be_allowed(tmp_path: Path, name: str) -> None:
+    """Beside this machine's own; with keys, they are the only ones."""
+    keys = read_keys(write_file(tmp_path / "keys.toml"))
+    with listen("127.0.0.1", 0) as listening:
+        assert access_to(listening, "127.0.0.1", keys).hosts is None
+        for known in (None, keys):
+            access = access_to(listening, "127.0.0.1", known, [name])
+            assert access.keys is known
+            with served(tmp_path / "ledger", keys=None, hosts=access.hosts) as it:
+                for host, status in ((name, 200), (f"{name}:80", 200), ("localhost", 200),
+                                     ("evil.example", 403)):  # fmt: skip
+                    assert it.ask("GET", "/health", headers={"host": host}).status_code == status

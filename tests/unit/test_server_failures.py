@@ -203,6 +203,31 @@ def test_a_server_that_stops_answers_what_is_under_way(tmp_path: Path) -> None:
     assert transfers_in(tmp_path / "ledger") == 1
 
 
+def test_a_server_with_nothing_to_do_stops_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for no clock, even if a client keeps its connection open."""
+    waits: list[float] = []
+
+    async def use(server: Server, listening: socket.socket) -> None:
+        reader, writer = await post(listening, [transfer(1)])
+        await reader.readuntil(b"]")
+        sleep = asyncio.sleep
+
+        async def noted(seconds: float) -> None:
+            waits.append(seconds)
+            await sleep(seconds)
+
+        monkeypatch.setattr(asyncio, "sleep", noted)
+        server.stop()
+        assert await reader.read() == b""
+        await asyncio.to_thread(until, lambda: not server.server_state.connections)
+        writer.close()
+
+    over_sockets(tmp_path / "ledger", HeldDisk(), use)
+    assert sum(waits) < 0.1
+
+
 def test_a_stop_that_does_not_wait_any_longer_loses_nothing_either(tmp_path: Path) -> None:
     """A request is given up while the disk is at it; closing the ledger finishes it."""
     disk = HeldDisk()

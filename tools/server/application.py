@@ -37,7 +37,7 @@ SMALL_LIST_ITEMS: Final = 32
 """The event loop itself reads a body and makes an answer up to these sizes, in less than 1 ms; a
 thread does the rest."""
 PARAMETERS_MAX: Final = 32
-KEY_HEADER: Final = "x-api-key"
+KEY_HEADERS: Final = "as `x-api-key: KEY` or `Authorization: Bearer KEY`"
 DESCRIPTION_PATH: Final = "/openapi.json"
 _JSON: Final = "application/json"
 _log = logging.getLogger("nostro")
@@ -56,20 +56,23 @@ class Access:
 
     def check(self, request: Request, role: Role) -> None:
         """Raise ApiError unless the request may do what needs ``role``."""
-        host = _host(request.headers.get("host", ""))
+        host = host_name(request.headers.get("host", ""))
         if self.hosts is not None and host not in self.hosts:
-            allowed = ", ".join(sorted(self.hosts))
-            message = f"Host {shortened(host)!r} is not allowed; use one of {allowed}"
-            raise ApiError(403, "host_not_allowed", f"{message}, or start the server with --keys")
+            allowed, host = ", ".join(sorted(self.hosts)), shortened(host)
+            message = f"Host {host!r} is not allowed; use one of {allowed}"
+            start = f"or start the server with --allowed-host {host or 'NAME'}"
+            raise ApiError(403, "host_not_allowed", f"{message}, {start}")
         if self.keys is None or role is Role.ANYONE:
             return
-        presented = request.headers.get(KEY_HEADER)
-        held = None if presented is None else self.keys.role_of(presented)
+        presented = _presented_keys(request)
+        held = self.keys.role_of(min(presented)) if len(presented) == 1 else None
         if held is None:
-            problem = "is missing" if presented is None else "is unknown"
-            message = f"the key in the header {KEY_HEADER} {problem}"
-            headers = {"www-authenticate": 'ApiKey realm="nostro"'}
-            raise ApiError(401, "unauthorized", message, headers=headers)
+            problems = {0: "the key is missing", 1: "the key is unknown"}
+            problem = problems.get(len(presented), "the headers hold different keys")
+            raise ApiError(
+                401, "unauthorized", f"{problem}; send one key, {KEY_HEADERS}",
+                headers={"www-authenticate": 'ApiKey realm="nostro", Bearer realm="nostro"'},
+            )  # fmt: skip
         if held < role:
             raise ApiError(403, "forbidden", "this key may only read")
 
@@ -216,7 +219,17 @@ def _query(request: Request) -> dict[str, str]:
     return dict(pairs)
 
 
-def _host(header: str) -> str:
+def _presented_keys(request: Request) -> set[str]:
+    """The different keys in the headers of a request."""
+    keys = set(request.headers.getlist("x-api-key"))
+    for text in request.headers.getlist("authorization"):
+        scheme, _, key = text.partition(" ")
+        if scheme.lower() == "bearer":
+            keys.add(key.strip(" "))
+    return keys
+
+
+def host_name(header: str) -> str:
     """The name in a Host header, without the port."""
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()

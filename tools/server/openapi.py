@@ -39,6 +39,7 @@ _REQUEST_NAMES: Final = {Account: "NewAccount", Transfer: "NewTransfer", QueryFi
 _STATUSES: Final = {
     CreateAccountResult: CreateAccountStatus, CreateTransferResult: CreateTransferStatus,
 }  # fmt: skip
+_SECURITY: Final[list[Schema]] = [{"key": []}, {"bearer": []}, {}]
 _JSON: Final = "application/json"
 _DIGITS: Final[Schema] = {"type": "string", "pattern": "^[0-9]{1,39}$"}
 _ERRORS: Final = {
@@ -80,7 +81,7 @@ def describe() -> Schema:
         "get": {
             "operationId": "openapi",
             "summary": "This description.",
-            "security": [{"key": []}, {}],
+            "security": _SECURITY,
             "responses": {
                 "200": {"description": "The answer.", **_content({"type": "object"})},
                 **_errors(401, 403, 431),
@@ -97,7 +98,10 @@ def describe() -> Schema:
         },
         "paths": paths,
         "components": {
-            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
+            "securitySchemes": {
+                "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
             "schemas": _schemas(),
         },
     }
@@ -108,7 +112,7 @@ def _operation(operation: Operation) -> Schema:
     described: Schema = {"operationId": operation.name, "summary": operation.summary}
     if operation.role is not Role.ANYONE:
         statuses.add(401)
-        described["security"] = [{"key": []}, {}]
+        described["security"] = _SECURITY
     if parameters := [*_parameters(operation)]:
         described["parameters"] = parameters
     if operation.body is not None:

@@ -9,7 +9,7 @@ import ipaddress
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,7 @@ import uvicorn
 
 from nostro.projections import AsyncLedger
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
-from nostro.tools.server.application import Access, application
+from nostro.tools.server.application import Access, application, host_name
 from nostro.tools.server.heads import HEADER_BYTES_MAX, HeadProtocol
 from nostro.tools.server.keys import Keys
 
@@ -25,6 +25,7 @@ CONNECTIONS_MAX: Final = 1_000
 """The server answers more connections with 503."""
 STOP_SECONDS: Final = 10
 """Time for open requests to end after a stop. The ledger finishes what it has begun anyway."""
+_STOP_POLL_SECONDS: Final = 0.01
 _BACKLOG: Final = 2_048
 _SWITCH_SECONDS: Final = 0.0005
 """A thread that reads or makes JSON lets the event loop run after this time; Python's own is ten
@@ -61,12 +62,19 @@ def url(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def access_to(listening: socket.socket, host: str, keys: Keys | None) -> Access:
-    """Access for clients that have a key; without keys, for this machine's own names only."""
-    if keys is not None:
+def access_to(
+    listening: socket.socket, host: str, keys: Keys | None, allowed_hosts: Iterable[str] = ()
+) -> Access:
+    """Access for clients that have a key; without keys, for clients that use an allowed host.
+
+    This machine's own names are always allowed. If ``allowed_hosts`` holds names, clients with a
+    key must use an allowed host too.
+    """
+    more = {host_name(name) for name in allowed_hosts}
+    if keys is not None and not more:
         return Access(keys, None)
     names = {"localhost", "127.0.0.1", "::1", listening.getsockname()[0], host.lower()}
-    return Access(None, frozenset(names))
+    return Access(keys, frozenset(names | more))
 
 
 async def serve(
@@ -125,6 +133,8 @@ class Server(uvicorn.Server):
         access_log: bool = False,
         stop_seconds: float = STOP_SECONDS,
     ) -> None:
+        self._stop_seconds = stop_seconds
+        self._stopping = asyncio.Event()
         super().__init__(
             uvicorn.Config(
                 application(ledger, access),
@@ -138,10 +148,37 @@ class Server(uvicorn.Server):
                 server_header=False,
                 backlog=_BACKLOG,
                 limit_concurrency=CONNECTIONS_MAX,
-                timeout_graceful_shutdown=stop_seconds,  # type: ignore[arg-type] # seconds of any kind,
             )
         )
 
     def stop(self) -> None:
         """Accept no more connections, and end once open requests are answered."""
         self.should_exit = True
+        self._stopping.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to :func:`serve`."""
+        yield
+
+    async def main_loop(self) -> None:
+        """Serve until :meth:`stop`; uvicorn's own loop would notice it a tenth of a second late."""
+        while not await self.on_tick(0):  # sets the time of the header "date"
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close what is idle at once, and wait for open requests; cancel them after a while."""
+        for listening in (*self.servers, *(sockets or ())):
+            listening.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        try:
+            async with asyncio.timeout(self._stop_seconds):
+                while state.connections or state.tasks:  # noqa: ASYNC110 - uvicorn has no event
+                    await asyncio.sleep(_STOP_POLL_SECONDS)
+        except TimeoutError:
+            for task in state.tasks:
+                task.cancel()

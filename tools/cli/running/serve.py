@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import ipaddress
 import logging
+import re
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -25,6 +27,16 @@ _PACKAGES: Final = ("starlette", "uvicorn", "prometheus_client")
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
+def allowed_host(text: str) -> str:
+    """Parse a host name or an address, without a port; return it as a Host header has it."""
+    if re.fullmatch(r"[A-Za-z0-9._-]+", text):
+        return text
+    try:
+        return f"[{ipaddress.IPv6Address(text.removeprefix('[').removesuffix(']'))}]"
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a host name without a port") from None
+
+
 @click.command(
     cls=DocumentedCommand,
     short_help="Serve the ledger over HTTP.",
@@ -32,6 +44,7 @@ _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
         "nostro serve books",
         "nostro serve books --port 0 --json",
         "nostro serve books --host 0.0.0.0 --keys ~/nostro-serve.toml",
+        "nostro serve books --allowed-host ledger.example",
     ),
 )
 @parameters.directory
@@ -50,6 +63,15 @@ _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     metavar="FILE",
     help="Answer only requests with a key from FILE; docs/guides/server.md shows how to make one.",
 )
+@click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    type=allowed_host,
+    multiple=True,
+    metavar="NAME",
+    help="Also answer requests with NAME in the Host header, for example from a proxy. You can give"
+    " this option several times.",
+)
 @click.option("--access-log", is_flag=True, help="Write a line to standard error for each request.")
 @parameters.as_json
 def serve(
@@ -58,6 +80,7 @@ def serve(
     host: str,
     port: int,
     keys_file: Path | None,
+    allowed_hosts: tuple[str, ...],
     access_log: bool,
     as_json: bool,
 ) -> None:
@@ -95,7 +118,7 @@ def serve(
 
         asyncio.run(
             running.serve(
-                directory, listening, running.access_to(listening, host, known),
+                directory, listening, running.access_to(listening, host, known, allowed_hosts),
                 mirror=cluster, access_log=access_log, ready=ready,
             )
         )  # fmt: skip
