@@ -332,7 +332,7 @@ def held_state(ledger: AsyncLedger) -> Iterator[None]:
     held, go = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with ledger._ledger._state_lock:
+        with ledger._ledger._state_lock:  # private: no public call holds it as long as a test wants
             held.set()
             go.wait(TIMEOUT_SECONDS)
 

@@ -174,7 +174,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, seen: set[i
         seen.add(threading.get_ident())
         return called(*args, **kwargs)
 
-    monkeypatch.setattr(owner, name, noted)
+    monkeypatch.setattr(owner, name, noted)  # private: an answer does not show its thread
 
 
 def test_what_takes_long_is_not_done_in_the_event_loop(
@@ -219,6 +219,7 @@ def test_the_event_loop_never_touches_the_disk(
         counting.add(threading.get_ident())
         return len(ledger.accounts())
 
+    # private: an answer does not show which thread has counted
     monkeypatch.setattr(Ledger, "account_count", property(count))
     now = 10**18
     with served(tmp_path / "ledger", storage=disk, clock=lambda: now, expiry_seconds=10**6) as it:
