@@ -27,8 +27,9 @@ from nostro.tools.importing.dates import Timeline
 from nostro.tools.importing.errors import MappingError, RowRefused, SourceError
 from nostro.tools.importing.mapping import FileRule, Mapping
 from nostro.tools.importing.mapping_file import check_columns, read_mapping
-from nostro.tools.importing.rows import Posting, RowReader, postings
+from nostro.tools.importing.rows import Posting, RowReader
 from nostro.tools.importing.source import Source
+from nostro.tools.importing.survey import Survey
 from tests.crash.memory import MemoryStorage
 from tests.fuzz import bombs, repairs
 from tests.fuzz.corpus import Corpus
@@ -390,9 +391,9 @@ def _read_rows(path: Path, mapping_path: Path, mapping: Mapping) -> object:
     """Up to the postings that would be given to a ledger."""
     with Source(path, mapping.file) as source:
         check_columns(mapping_path, mapping, source.columns)
-        sort = mapping.date is not None and mapping.date.sort
         reader = RowReader(mapping, source.columns)
-        found = list(postings(source.rows(), reader, sort=sort))
+        with Survey(source.rows(), reader, mapping) as survey:
+            found = list(survey)
     timeline = None if mapping.date is None else Timeline(mapping.date, now=2**60)
     for item in found:
         str(item)

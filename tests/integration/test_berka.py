@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import datetime
 import os
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Final
@@ -19,12 +18,12 @@ import pytest
 
 from nostro import Ledger
 from nostro.tools.amounts import parse_amount
-from nostro.tools.importing.dates import Timeline
 from nostro.tools.importing.importer import Importer, Options
 from nostro.tools.importing.mapping_file import read_mapping
 from nostro.tools.importing.report import Outcome, Report
-from nostro.tools.importing.rows import RowReader, postings
+from nostro.tools.importing.rows import RowReader
 from nostro.tools.importing.source import Source
+from nostro.tools.importing.survey import Survey
 from nostro.tools.times import DAY_NS, nanoseconds
 from tests.integration.test_importing import interrupted
 
@@ -60,13 +59,12 @@ class BankDay:
 
 def berka_import(ledger: Ledger, *, interrupt_at: int | None = None) -> Report:
     mapping = read_mapping(MAPPING)
-    assert mapping.date is not None
-    options = Options(timeline=Timeline(mapping.date, now=time.time_ns()), batch_rows=1_000)
-    with Source(DATA, mapping.file) as source:
-        rows = interrupted(source.rows(), interrupt_at)
-        return Importer(ledger, options).run(
-            postings(rows, RowReader(mapping, source.columns), sort=False)
-        )
+    options = Options(dates=mapping.date, batch_rows=1_000)
+    with (
+        Source(DATA, mapping.file) as source,
+        Survey(source.rows(), RowReader(mapping, source.columns), mapping) as survey,
+    ):
+        return Importer(ledger, options).run(interrupted(iter(survey), interrupt_at))
 
 
 def bank_days() -> list[BankDay]:

@@ -294,29 +294,30 @@ def test_a_dry_run_touches_nothing_and_says_what_would_be(shop: Path) -> None:
 
 
 def test_a_bad_row_stops_the_import_and_says_how_to_go_on(shop: Path) -> None:
-    """Exit code 1; the line, the reason, what is in; the same command continues."""
+    """Exit code 1; the line, the reason, and nothing posted; the corrected file goes in whole."""
     arguments = ("import", shop / "books", shop / "rows.csv", "-m", shop / "m.toml")
     (shop / "rows.csv").write_text(ROWS.replace("1.00\n", "1.001\n"), encoding="utf-8")
     result = run(*arguments)
     assert result.exit_code == 1
     assert "stopped at line 4: amount has more than 2 decimals: '1.001'" in result.stderr
-    assert "2 rows are in; correct the row and run the same command to continue" in result.stderr
+    assert "hint: nothing was posted; correct the row, or leave bad rows out" in result.stderr
+    assert not (shop / "books").exists()
     (shop / "rows.csv").write_text(ROWS, encoding="utf-8")
     (report,) = objects(*arguments, "--json")
-    assert (report["outcome"], report["transfers_created"]) == ("complete", 2)
-    assert report["already_there"] == 2
+    assert (report["outcome"], report["transfers_created"]) == ("complete", 4)
+    assert report["already_there"] == 0
     assert report["date_first"] == "2001-02-01T00:00:00.000000000Z"
 
 
 def test_skipped_rows_are_counted_and_written_down(shop: Path) -> None:
-    """The file of rejected rows holds line, reason and the row as it was."""
+    """The file of rejected rows holds line, reason and the row as it was; exit code 1."""
     rows = ROWS.replace("70.05", "").replace("2.50", "x")
     (shop / "rows.csv").write_text(rows, encoding="utf-8")
     result = run(
         "import", shop / "books", shop / "rows.csv", "-m", shop / "m.toml",
         "--on-error", "skip", "--errors-to", shop / "bad.csv",
     )  # fmt: skip
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert "skipped: amount is empty" in result.stdout
     assert "2 rows skipped; the first: line 3: amount is empty" in result.stderr
     with (shop / "bad.csv").open(encoding="utf-8", newline="") as file:

@@ -18,7 +18,7 @@ NOW = 1_700_000_000_000_000_000
 
 
 def rule(form: str) -> DateRule:
-    return DateRule(column=Name("date"), format=DateFormat(form))
+    return DateRule(column=(Name("date"),), format=DateFormat(form))
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ def test_what_is_not_said_has_a_plain_meaning(tmp_path: Path) -> None:
     assert (mapping.file.format, mapping.file.csv_marks) == ("csv", (",", '"'))
     assert mapping.date is None
     assert mapping.transfer.key == ("id",)
+    assert mapping.direction is not None
     assert mapping.direction.credit == {"in"}
     assert mapping.customer.flags == AccountFlags.NONE
     assert isinstance(mapping.counter, Counters)

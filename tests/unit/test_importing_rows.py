@@ -10,8 +10,9 @@ from nostro import AccountFlags
 from nostro.tools.importing.errors import SourceError
 from nostro.tools.importing.ids import derived_id
 from nostro.tools.importing.mapping_file import read_mapping
-from nostro.tools.importing.rows import BadRow, Posting, RowReader, postings
+from nostro.tools.importing.rows import BadRow, Posting, RowReader
 from nostro.tools.importing.source import Source
+from nostro.tools.importing.survey import Survey
 
 MAPPING = """\
 namespace = "shop"
@@ -52,15 +53,17 @@ account = "cash"
 HEADER = "id;customer;kind;amount;note;ref;bank\n"
 
 
-def read(
-    tmp_path: Path, mapping: str, data: str | bytes, *, sort: bool = False
-) -> list[Posting | BadRow]:
+def read(tmp_path: Path, mapping: str, data: str | bytes) -> list[Posting | BadRow]:
     (tmp_path / "m.toml").write_text(mapping, encoding="utf-8")
     encoded = data if isinstance(data, bytes) else data.encode()
     (tmp_path / "data").write_bytes(encoded)
     rule = read_mapping(tmp_path / "m.toml")
-    with Source(tmp_path / "data", rule.file) as source:
-        return list(postings(source.rows(), RowReader(rule, source.columns), sort=sort))
+    used = [column for column, _ in rule.columns()]
+    with (
+        Source(tmp_path / "data", rule.file, columns_used=used) as source,
+        Survey(source.rows(), RowReader(rule, source.columns), rule) as survey,
+    ):
+        return list(survey)
 
 
 def one(tmp_path: Path, row: str, mapping: str = MAPPING) -> Posting:
@@ -220,7 +223,7 @@ def test_sorting_is_stable_and_tells_bad_rows_first(tmp_path: Path) -> None:
     """Rows of one day keep the order of the file."""
     mapping = MAPPING + '[date]\ncolumn = "note"\nformat = "%Y-%m-%d"\nsort = true\n'
     rows = "a;1;in;1;2001-01-02;;\nb;1;in;1;2001-01-01;;\nc;1;in;1;x;;\nd;1;in;1;2001-01-02;;\n"
-    found = read(tmp_path, mapping, HEADER + rows, sort=True)
+    found = read(tmp_path, mapping, HEADER + rows)
     order = [item.row.cells[0] if isinstance(item, Posting) else "bad" for item in found]
     assert order == ["bad", "b", "a", "d"]
 

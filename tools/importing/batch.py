@@ -27,6 +27,7 @@ class Batch:
 
     postings: list[Posting] = attrs.field(factory=list)
     timestamps: list[int] = attrs.field(factory=list)
+    _rows: npt.NDArray[np.void] | None = None
 
     def add(self, posting: Posting, timestamp: int) -> None:
         self.postings.append(posting)
@@ -57,7 +58,9 @@ class Batch:
         return list(found.values())
 
     def rows(self) -> npt.NDArray[np.void]:
-        """Return the transfers, ``TRANSFER[n]``."""
+        """Return the transfers, ``TRANSFER[n]``; a second call returns the same array."""
+        if self._rows is not None and len(self._rows) == len(self.postings):
+            return self._rows
         postings = self.postings
         rows = np.zeros(len(postings), TRANSFER)
         rows["id"] = u128_column(posting.id for posting in postings)
@@ -71,4 +74,5 @@ class Batch:
         rows["code"] = [posting.code for posting in postings]
         rows["timestamp"] = self.timestamps
         rows["flags"] = np.where(rows["timestamp"] > 0, TransferFlags.IMPORTED, 0)
+        self._rows = rows
         return rows

@@ -8,17 +8,27 @@ rows, which depends on nothing but the file: every run gives the same timestamps
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
+import itertools
 import re
+import zoneinfo
 from collections.abc import Callable
 from typing import Final
 
 from nostro.journal import TIMESTAMP_MAX
-from nostro.tools.amounts import AmountError, parse_amount
+from nostro.tools.amounts import AmountError, format_amount, parse_amount
 from nostro.tools.importing.errors import RowRefused
 from nostro.tools.importing.mapping import DateRule
-from nostro.tools.times import DAY_NS, format_rfc3339, nanoseconds, parse_day, parse_rfc3339
+from nostro.tools.times import (
+    DAY_NS,
+    SECOND_NS,
+    format_rfc3339,
+    nanoseconds,
+    parse_day,
+    parse_rfc3339,
+)
 
 SLOT_NS: Final = 4
 
@@ -31,7 +41,7 @@ class DateReader:
     """Turns a cell into nanoseconds since the epoch; a day, into its first nanosecond (UTC)."""
 
     def __init__(self, rule: DateRule) -> None:
-        self._parse = _parser(rule.format)
+        self._parse = _parser(rule)
         self._cached = functools.lru_cache(_CACHED_MAX)(self._read)
 
     def read(self, text: str) -> int:
@@ -40,18 +50,26 @@ class DateReader:
         Raises:
             RowRefused: empty, unreadable, or outside the years 1970 to 2262.
         """
-        return self._cached(text)
+        return self._cached(text)[0]
 
-    def _read(self, text: str) -> int:
+    def written(self, text: str) -> str:
+        """Return the one way to write this date in this format: ``1.5.2024`` is ``01.05.2024``.
+
+        Raises:
+            RowRefused: as :meth:`read`.
+        """
+        return self._cached(text)[1]
+
+    def _read(self, text: str) -> tuple[int, str]:
         if not text:
             raise RowRefused("date is empty")
         try:
-            date = self._parse(text)
+            date, written = self._parse(text)
         except (ValueError, OverflowError):
             raise RowRefused("date is unreadable", repr(text)) from None
         if not 0 <= date <= TIMESTAMP_MAX - DAY_NS:
             raise RowRefused("date is outside the years 1970 to 2262", repr(text))
-        return date
+        return date, written
 
 
 class Timeline:
@@ -89,27 +107,87 @@ def has_time_of_day(form: str) -> bool:
     return "%" not in form or bool(_TIME_OF_DAY.search(form))
 
 
-def _parser(form: str) -> Callable[[str], int]:
+def resolution_ns(form: str) -> int:
+    """Return how far a timestamp may lie behind the date that it comes from.
+
+    Rows of one date follow each other in slots: within the day, or the second, or, if the format
+    has parts of a second, within a millisecond.
+    """
+    if not has_time_of_day(form):
+        return DAY_NS
+    return SECOND_NS if "%" in form and "%f" not in form else SECOND_NS // 1_000
+
+
+def _parser(rule: DateRule) -> Callable[[str], tuple[int, str]]:
+    form = rule.format
     if form == "rfc3339":
         return _rfc3339
     if form in _UNIX_DECIMALS:
         decimals = _UNIX_DECIMALS[form]
         return lambda text: _unix(text, decimals)
-    return lambda text: _strptime(text, form)
+    if rule.zone is None:
+        return lambda text: _strptime(text, form)
+    return _LocalTime(rule).parse
 
 
-def _rfc3339(text: str) -> int:
+def _rfc3339(text: str) -> tuple[int, str]:
     day = parse_day(text)
-    return parse_rfc3339(text) if day is None else day
+    if day is not None:
+        return day, text
+    date = parse_rfc3339(text)
+    return date, format_rfc3339(date).rstrip("0Z").rstrip(".") + "Z"
 
 
-def _unix(text: str, decimals: int) -> int:
+def _unix(text: str, decimals: int) -> tuple[int, str]:
     try:
-        return parse_amount(text, decimals)
+        date = parse_amount(text, decimals)
     except AmountError:
         raise ValueError(text) from None
+    written = format_amount(date, decimals)
+    return date, written.rstrip("0").rstrip(".") if decimals else written
 
 
-def _strptime(text: str, form: str) -> int:
+def _strptime(text: str, form: str) -> tuple[int, str]:
     moment = datetime.datetime.strptime(text, form)  # noqa: DTZ007 - the zone is set below
-    return nanoseconds(moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC))
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
+    return nanoseconds(aware), moment.strftime(form)
+
+
+class _LocalTime:
+    """Reads times of day in a zone; the zone's short names for its times (EDT) if asked."""
+
+    def __init__(self, rule: DateRule) -> None:
+        self._zone = zoneinfo.ZoneInfo(str(rule.zone))
+        self._key = str(rule.zone)
+        self._ambiguous = rule.ambiguous
+        self._forms = {"": str(rule.format)}
+        if "%Z" in rule.format:
+            months = itertools.product(range(1970, 2038), range(1, 13))
+            starts = (datetime.datetime(*month, 1, tzinfo=self._zone) for month in months)
+            names = {start.tzname() or "" for start in starts}
+            self._forms = {
+                name: rule.format.replace("%Z", name)
+                for name in sorted(names, key=len, reverse=True)
+            }
+
+    def parse(self, text: str) -> tuple[int, str]:
+        """Return the nanoseconds, and the time as the format writes it."""
+        for name, form in self._forms.items():
+            if name in text:
+                with contextlib.suppress(ValueError):
+                    local = datetime.datetime.strptime(text, form)  # noqa: DTZ007 - it is local
+                    return nanoseconds(self._instant(local, name, text)), local.strftime(form)
+        raise ValueError(text)
+
+    def _instant(self, local: datetime.datetime, name: str, text: str) -> datetime.datetime:
+        first, second = (local.replace(tzinfo=self._zone, fold=fold) for fold in (0, 1))
+        if first.astimezone(datetime.UTC).astimezone(self._zone).replace(tzinfo=None) != local:
+            raise RowRefused(f"date does not exist in {self._key}: clocks skip it", repr(text))
+        chosen = [first] if first.utcoffset() == second.utcoffset() else [first, second]
+        if name:
+            chosen = [moment for moment in chosen if moment.tzname() == name]
+            if not chosen:
+                raise RowRefused(f"date has a zone name that {self._key} does not use", repr(text))
+        if len(chosen) > 1 and self._ambiguous is None:
+            raise RowRefused(f"date happens twice in {self._key}: set date.ambiguous", repr(text))
+        return chosen[-1 if self._ambiguous == "later" else 0]

@@ -2,7 +2,8 @@
 
 An import may end anywhere, between two batches or in the middle of one. Ids, accounts and
 timestamps depend on nothing but the file and the mapping, so running it again finds what is there
-(``EXISTS``) and goes on with what is not.
+(``EXISTS``) and goes on with what is not. The ledger does not compare the times of a transfer that
+exists with those of the row, so that is done here.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ import attrs
 from nostro.journal import Account, CreateAccountStatus, CreateTransferStatus, Rows
 from nostro.journal.rows import account_rows
 from nostro.tools.importing.batch import BATCH_ROWS_MAX, Batch
-from nostro.tools.importing.dates import Timeline
+from nostro.tools.importing.dates import Timeline, resolution_ns
 from nostro.tools.importing.errors import RowRefused
+from nostro.tools.importing.mapping import DateRule
 from nostro.tools.importing.report import Outcome, Report
 from nostro.tools.importing.rows import BadRow, Posting
+from nostro.tools.times import format_rfc3339
+
+REFUSED: Final = "refused by the ledger: "
+ANOTHER_DATE: Final = "date differs from that of the ledger's transfer"
 
 _CREATED: Final = int(CreateTransferStatus.CREATED)
 _EXISTS: Final = int(CreateTransferStatus.EXISTS)
@@ -55,44 +61,61 @@ class Options:
 
     Attributes:
         skip_bad_rows: go on after a bad row instead of stopping at it.
+        batches_kept: how many batches to keep in ``Importer.batches``, for another run.
         batch_rows: rows per request, 1 to BATCH_ROWS_MAX.
-        timeline: gives the rows their timestamps; None leaves that to the ledger's clock.
+        dates: how rows get their timestamps; None leaves that to the ledger's clock.
+        now: the time in ns; later dates are refused.
         rejected: called with every bad row.
         posted: called after each batch, with the counts so far.
         shield: entered around each request, so that an interruption waits for its answer.
     """
 
     skip_bad_rows: bool = False
+    batches_kept: int = 0
     batch_rows: int = BATCH_ROWS_MAX
-    timeline: Timeline | None = None
+    dates: DateRule | None = None
+    now: int = attrs.field(factory=time.time_ns)
     rejected: Callable[[BadRow], None] = lambda _: None
     posted: Callable[[Report], None] = lambda _: None
     shield: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
 
 class Importer:
-    """One run. ``report`` holds the counts at any moment, also after an exception."""
+    """One run. ``report`` holds the counts at any moment, also after an exception.
+
+    ``batches`` holds everything that was posted, or is None if that is too much to keep.
+    """
 
     def __init__(self, target: Target, options: Options) -> None:
         self.report = Report()
+        self.batches: list[Batch] | None = []
         self._target = target
         self._options = options
+        dates = options.dates
+        self._timeline = None if dates is None else Timeline(dates, now=options.now)
+        self._resolution = 0 if dates is None else resolution_ns(dates.format)
         self._batch = Batch()
         self._known: set[int] = set()
 
-    def run(self, items: Iterable[Posting | BadRow]) -> Report:
-        """Post every item, in order, and return what became of them.
+    def run(
+        self, items: Iterable[Posting | BadRow | Batch], *, disorder: BadRow | None = None
+    ) -> Report:
+        """Post every item, in order, and return what became of them; nothing after ``disorder``.
+
+        A batch comes from another run with the same options.
 
         A KeyboardInterrupt outside a request ends the run with a report. What the target raises
         passes through; ``report`` then tells what is in.
         """
         started = time.monotonic()
-        self.report.outcome = self._run(items)
+        if disorder is not None:
+            self._count_rejected(disorder)
+        self.report.outcome = Outcome.STOPPED if disorder is not None else self._run(items)
         self.report.skipped = Counter(dict(self.report.skipped.most_common()))
         self.report.seconds = time.monotonic() - started
         return self.report
 
-    def _run(self, items: Iterable[Posting | BadRow]) -> Outcome:
+    def _run(self, items: Iterable[Posting | BadRow | Batch]) -> Outcome:
         try:
             for item in items:
                 self._take(item)
@@ -103,17 +126,22 @@ class Importer:
             return Outcome.INTERRUPTED
         return Outcome.COMPLETE
 
-    def _take(self, item: Posting | BadRow) -> None:
+    def _take(self, item: Posting | BadRow | Batch) -> None:
+        if isinstance(item, Batch):
+            self.report.rows_read += len(item)
+            self._batch = item
+            self._flush()
+            return
         self.report.rows_read += 1
         if isinstance(item, BadRow):
             self._reject(item)
             return
         timestamp = 0
-        if self._options.timeline is not None:
+        if self._timeline is not None:
             try:
-                timestamp = self._options.timeline.stamp(item.date)
+                timestamp = self._timeline.stamp(item.date)
             except RowRefused as refused:
-                self._reject(_bad(item, refused.reason, refused.detail))
+                self._reject(item.bad(refused.reason, refused.detail))
                 return
         self._batch.add(item, timestamp)
         if len(self._batch) >= self._options.batch_rows:
@@ -139,11 +167,18 @@ class Importer:
             refused = self._create_accounts(batch)
             rejected = _leave_out(batch, refused) if refused else []
             rejected += self._create_transfers(batch) if len(batch) else []
+        self._keep(batch)
         for bad in sorted(rejected, key=lambda bad: bad.line):
             self._count_rejected(bad)
         self._options.posted(self.report)
         if rejected and not self._options.skip_bad_rows:
             raise _Stop
+
+    def _keep(self, batch: Batch) -> None:
+        if self.batches is not None:
+            self.batches.append(batch)
+            if len(self.batches) > self._options.batches_kept:
+                self.batches = None
 
     def _create_accounts(self, batch: Batch) -> dict[int, str]:
         """Create what the batch names and the ledger lacks; return why, for each refused id."""
@@ -173,19 +208,30 @@ class Importer:
     def _create_transfers(self, batch: Batch) -> list[BadRow]:
         results = self._target.create_transfers(batch.rows())
         rejected: list[BadRow] = []
-        for posting, status in zip(batch.postings, results["status"].tolist(), strict=True):
+        for posting, status, timestamp in zip(
+            batch.postings, results["status"].tolist(), results["timestamp"].tolist(), strict=True
+        ):
+            if status == _EXISTS and self._is_of_another_date(posting, timestamp):
+                stored = f"the transfer of this key has the date {format_rfc3339(timestamp)}"
+                rejected.append(posting.bad(ANOTHER_DATE, stored))
+                continue
             if status == _CREATED:
                 self.report.created += 1
             elif status == _EXISTS:
                 self.report.already_there += 1
             else:
                 name = CreateTransferStatus(status).name
-                rejected.append(_bad(posting, f"refused by the ledger: {name}", ""))
+                rejected.append(posting.bad(f"{REFUSED}{name}"))
                 continue
             self.report.line_last = max(self.report.line_last, posting.row.line)
-            if self._options.timeline is not None:
+            if self._timeline is not None:
                 self.report.add_date(posting.date)
         return rejected
+
+    def _is_of_another_date(self, posting: Posting, timestamp: int) -> bool:
+        if self._timeline is None:
+            return False
+        return not posting.date <= timestamp < posting.date + self._resolution
 
 
 def _leave_out(batch: Batch, refused: dict[int, str]) -> list[BadRow]:
@@ -196,12 +242,8 @@ def _leave_out(batch: Batch, refused: dict[int, str]) -> list[BadRow]:
         ids = [side.id for side in (posting.debit, posting.credit) if side.id in refused]
         if ids:
             reason = f"account refused by the ledger: {refused[ids[0]]}"
-            rejected.append(_bad(posting, reason, f"account {ids[0]}"))
+            rejected.append(posting.bad(reason, f"account {ids[0]}"))
         else:
             kept.add(posting, timestamp)
     batch.postings, batch.timestamps = kept.postings, kept.timestamps
     return rejected
-
-
-def _bad(posting: Posting, reason: str, detail: str) -> BadRow:
-    return BadRow(posting.row.line, reason, detail, tuple(posting.row.cells))

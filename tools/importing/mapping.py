@@ -7,6 +7,7 @@ types say what a key may hold; ``faults`` finds keys that do not fit each other.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Generic, Literal, NewType, TypeVar
 
@@ -29,10 +30,27 @@ LedgerNumber = NewType("LedgerNumber", int)
 Code = NewType("Code", int)
 Scale = NewType("Scale", int)
 AccountId = NewType("AccountId", int)
+Lines = NewType("Lines", int)
+"""A number of lines."""
+Zone = NewType("Zone", str)
+"""A time zone of the IANA database."""
+Shape = NewType("Shape", str)
+"""How an amount may be written: text around one ``#``."""
 
 Number = TypeVar("Number", LedgerNumber, Code)
 Fault = tuple[tuple[str, ...], str]
 """The path of a key below its table, and what is wrong with it."""
+
+
+@attrs.frozen
+class IgnoreRule:
+    """Leaves out a row when every column of ``when`` holds one of its values."""
+
+    when: dict[str, frozenset[str]]
+
+    def faults(self) -> Iterator[Fault]:
+        if not self.when:
+            yield ("when",), "a rule without a condition would leave out every row"
 
 
 @attrs.frozen
@@ -45,6 +63,10 @@ class FileRule:
     encoding: Encoding = Encoding("utf-8")
     columns: tuple[Name, ...] = ()
     trim: bool = True
+    skip_lines: Lines = Lines(0)
+    skip_last_lines: Lines = Lines(0)
+    multiline_rows: bool = False
+    ignore: tuple[IgnoreRule, ...] = ()
 
     @property
     def csv_marks(self) -> tuple[str, str]:
@@ -53,9 +75,10 @@ class FileRule:
 
     def faults(self) -> Iterator[Fault]:
         if self.format == "jsonl":
-            given = {"delimiter": self.delimiter, "quote": self.quote, "columns": self.columns}
-            for key, value in given.items():
-                if value not in (None, ()):
+            for key in (
+                "delimiter", "quote", "columns", "skip_lines", "skip_last_lines", "multiline_rows",
+            ):  # fmt: skip
+                if getattr(self, key) not in (None, (), 0):
                     yield (key,), f"file.{key} is for CSV; JSON Lines has none"
         delimiter, quote = self.csv_marks
         if delimiter == quote:
@@ -84,6 +107,7 @@ class TransferRule:
     """What identifies a row, and the fields its transfer carries."""
 
     key: tuple[Name, ...]
+    key_occurrence: bool = attrs.field(default=False, kw_only=True)
     ledger: LedgerNumber | NumberRule[LedgerNumber]
     code: Code | NumberRule[Code]
     user_data_128: UserDataRule | None = None
@@ -102,19 +126,63 @@ class TransferRule:
 
 @attrs.frozen
 class DateRule:
-    column: Name
+    """When a row happens. Several columns are joined by a blank."""
+
+    column: tuple[Name, ...]
     format: DateFormat
     sort: bool = False
+    order: Literal["oldest_first", "newest_first"] | None = None
+    zone: Zone | None = None
+    ambiguous: Literal["earlier", "later"] | None = None
+
+    def faults(self) -> Iterator[Fault]:
+        directives = set(re.findall("%(.)", self.format or ""))
+        if not self.column:
+            yield ("column",), "date.column must name a column"
+        if "Z" in directives and self.zone is None:
+            yield (
+                ("format",),
+                '%Z needs a zone, for example date.zone = "America/New_York"',
+            )
+        if self.zone is not None and self.format:
+            if "z" in directives or "%" not in self.format:
+                yield ("zone",), "dates in date.format have their own zone: leave date.zone out"
+            elif not directives & set("HIMSf"):
+                yield ("zone",), "date.zone is for times of day, and date.format has none"
+        if self.ambiguous is not None and self.zone is None:
+            yield ("ambiguous",), "date.ambiguous needs date.zone"
 
 
 @attrs.frozen
 class AmountRule:
-    column: Name
+    """How much: one column, or one for debits and one for credits of the customer."""
+
     scale: Scale
+    column: Name | None = None
+    debit_column: Name | None = None
+    credit_column: Name | None = None
+    empty: frozenset[str] = frozenset()
     decimal_mark: Character = Character(".")
     group_mark: Mark = Mark("")
+    currency: tuple[Name, ...] = ()
+    positive: tuple[Shape, ...] = ()
+    negative: tuple[Shape, ...] = ()
+
+    @property
+    def has_two_columns(self) -> bool:
+        return self.debit_column is not None or self.credit_column is not None
 
     def faults(self) -> Iterator[Fault]:
+        if self.has_two_columns:
+            for key in ("debit_column", "credit_column"):
+                if getattr(self, key) is None:
+                    yield (key,), f"amount.{key} is missing"
+            if self.column is not None:
+                yield ("column",), "amount.column and amount.debit_column exclude each other"
+        elif self.column is None:
+            yield ("column",), "amount.column is missing"
+        elif self.empty:
+            yield ("empty",), "amount.empty is for debit_column and credit_column"
         if str(self.group_mark) == self.decimal_mark:
             yield ("group_mark",), "amount.group_mark must not be the decimal mark"
 
@@ -206,6 +274,13 @@ class Counters:
 
 
 @attrs.frozen
+class BalanceRule:
+    """The column with the customer's balance after each row, to compare with."""
+
+    column: Name
+
+
+@attrs.frozen
 class Mapping:
     """A whole mapping file. ``date`` is None for rows that happen when they are imported."""
 
@@ -213,10 +288,11 @@ class Mapping:
     transfer: TransferRule
     amount: AmountRule
     customer: AccountRule
-    direction: DirectionRule
     counter: Counters | AccountRule
+    direction: DirectionRule | None = None
     file: FileRule = FileRule()
     date: DateRule | None = None
+    balance: BalanceRule | None = None
 
     @property
     def given_counter_ids(self) -> dict[str, int]:
@@ -227,6 +303,10 @@ class Mapping:
         return {name: account.id for name, account in accounts if account.id is not None}
 
     def faults(self) -> Iterator[Fault]:
+        if self.amount.has_two_columns and self.direction is not None:
+            yield ("direction",), "amount.debit_column gives the direction: leave [direction] out"
+        if not self.amount.has_two_columns and self.direction is None:
+            yield ("direction",), "the table [direction] is missing"
         if self.transfer.ledger_varies:
             for name in self.given_counter_ids:
                 yield (
@@ -236,16 +316,26 @@ class Mapping:
 
     def columns(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield every column used, with the path of the key that names it."""
-        for key in self.transfer.key:
-            yield key, ("transfer", "key")
+        column: str | None
+        for column in self.transfer.key:
+            yield column, ("transfer", "key")
         for field in ("ledger", "code", "user_data_128", "user_data_64", "user_data_32"):
             rule = getattr(self.transfer, field)
             if isinstance(rule, NumberRule | UserDataRule):
                 yield rule.column, ("transfer", field, "column")
-        for field in ("date", "amount", "customer", "direction", "counter"):
-            column = getattr(getattr(self, field), "column", None)
+        for column in self.date.column if self.date is not None else ():
+            yield column, ("date", "column")
+        for field, key in (
+            ("amount", "column"), ("amount", "debit_column"), ("amount", "credit_column"),
+            ("customer", "column"), ("direction", "column"), ("counter", "column"),
+            ("balance", "column"),
+        ):  # fmt: skip
+            column = getattr(getattr(self, field), key, None)
             if column is not None:
-                yield column, (field, "column")
+                yield column, (field, key)
+        for number, ignored in enumerate(self.file.ignore):
+            for column in ignored.when:
+                yield column, ("file", "ignore", str(number), "when", column)
         if isinstance(self.counter, Counters):
             for number, rule in enumerate(self.counter.rules):
                 for column in rule.when:

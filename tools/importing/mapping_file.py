@@ -6,6 +6,7 @@ import datetime
 import io
 import re
 import tomllib
+import zoneinfo
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -27,15 +28,22 @@ from nostro.tools.importing.mapping import (
     Encoding,
     Fault,
     LedgerNumber,
+    Lines,
     Mapping,
     Mark,
     Name,
     Scale,
+    Shape,
+    Zone,
 )
 from nostro.tools.importing.toml_lines import Place, Problem, problems
 from nostro.tools.nearest_name import nearest
+from nostro.tools.regular_files import open_regular
 
 INSTANT_FORMATS: Final = ("rfc3339", "unix_s", "unix_ms", "unix_ns")
+_BYTES_MAX: Final = 1 << 20
+_NAMES_SHOWN: Final = 50
+_NAME_SHOWN: Final = 60
 
 _FlagName = Literal["history", "debits_must_not_exceed_credits", "credits_must_not_exceed_debits"]
 
@@ -46,11 +54,9 @@ def read_mapping(path: Path) -> Mapping:
     Raises:
         MappingError: unreadable, not TOML, or anything in it is unknown, missing or wrong.
     """
+    text = _text_of(path)
     try:
-        text = path.read_text(encoding="utf-8")
         data = tomllib.loads(text)
-    except OSError as error:
-        raise MappingError((Problem(path, None, str(error.strerror)),)) from None
     except (ValueError, RecursionError) as error:
         raise MappingError((Problem(path, None, f"not a TOML file: {error}"),)) from None
     reader = _Reader()
@@ -74,8 +80,24 @@ def check_columns(path: Path, mapping: Mapping, columns: Iterable[str]) -> None:
         elif known.count(column) > 1:
             faults.append((place, f"the file has more than one column {column!r}"))
     if faults:
-        faults.append(((), f"the file's columns are {', '.join(known)}"))
-        raise MappingError(tuple(problems(path, path.read_text(encoding="utf-8"), faults)))
+        named = [one if len(one) <= _NAME_SHOWN else f"{one[:_NAME_SHOWN]}..." for one in known]
+        more = "" if len(named) <= _NAMES_SHOWN else f" and {len(named) - _NAMES_SHOWN:,} more"
+        shown = ", ".join(named[:_NAMES_SHOWN])
+        faults.append(((), f"the file's columns are {shown}{more}"))
+        raise MappingError(tuple(problems(path, _text_of(path), faults)))
+
+
+def _text_of(path: Path) -> str:
+    try:
+        with open_regular(path) as file:
+            data = file.read(_BYTES_MAX + 1)
+        if len(data) > _BYTES_MAX:
+            raise MappingError((Problem(path, None, "more than 1 MiB: this is not a mapping"),))
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise MappingError((Problem(path, None, str(error.strerror)),)) from None
+    except UnicodeError as error:
+        raise MappingError((Problem(path, None, f"not a TOML file: {error}"),)) from None
 
 
 class _Reader:
@@ -257,6 +279,28 @@ def _date_format(value: Any) -> str:
             f"{text!r} is neither {', '.join(INSTANT_FORMATS)} nor a strptime pattern with year,"
             f" month and day{nearest(text, INSTANT_FORMATS)}"
         )
+    directives = set(re.findall("%(.)", text))
+    if ("I" in directives) != ("p" in directives):
+        raise ValueError(f"{text!r} must have both %I and %p, or %H: 10 o'clock is twice a day")
+    return text
+
+
+def _zone(value: Any) -> str:
+    text = _text(value)
+    try:
+        zoneinfo.ZoneInfo(text)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        raise ValueError(
+            f"{text!r} is not a time zone that this machine knows; write one like"
+            " 'America/New_York', or install the package tzdata"
+        ) from None
+    return text
+
+
+def _shape(value: Any) -> str:
+    text = _text(value)
+    if text.count("#") != 1 or text == "#":
+        raise ValueError(f"must be text around one # for the number, like '(#)'; not {text!r}")
     return text
 
 
@@ -282,6 +326,9 @@ _SCALARS: Final[dict[Any, Callable[[Any], Any]]] = {
     Code: partial(_integer, 1, 2**16 - 1),
     Scale: partial(_integer, 0, SCALE_MAX),
     AccountId: partial(_integer, 1, AMOUNT_MAX - 1),
+    Lines: partial(_integer, 0, 1_000),
+    Zone: _zone,
+    Shape: _shape,
 }
 
 

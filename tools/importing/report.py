@@ -23,6 +23,7 @@ class Report:
     """Counts of rows, up to date at every moment of the import.
 
     Attributes:
+        ignored: how many rows the mapping leaves out.
         skipped: how many rows were left out, by reason; at the end, the most frequent first.
         date_first: nanoseconds, None without dates; ``date_last`` the same.
         line_last: the last line whose row is in, created now or before; 0 for none.
@@ -33,6 +34,7 @@ class Report:
     rows_read: int = 0
     created: int = 0
     already_there: int = 0
+    ignored: int = 0
     skipped: Counter[str] = attrs.field(factory=Counter)
     accounts_created: int = 0
     date_first: int | None = None
@@ -48,6 +50,16 @@ class Report:
     @property
     def rows_per_second(self) -> float:
         return self.rows_read / self.seconds if self.seconds > 0 else 0.0
+
+    def of_a_rehearsal(self) -> Report:
+        """Return the report of an import that a rehearsal kept from posting anything."""
+        return Report(
+            outcome=self.outcome,
+            rows_read=self.rows_read,
+            skipped=self.skipped,
+            bad_row=self.bad_row,
+            seconds=self.seconds,
+        )
 
     def add_date(self, date: int) -> None:
         self.date_first = date if self.date_first is None else min(self.date_first, date)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import attrs
 
-from nostro.tools.amounts import AmountError, parse_amount
+from nostro.tools.amounts import AmountError
 from nostro.tools.importing.dates import DateReader
 from nostro.tools.importing.errors import RowRefused
 from nostro.tools.importing.ids import derived_id
@@ -16,6 +16,7 @@ from nostro.tools.importing.mapping import AccountRule, Mapping, NumberRule
 from nostro.tools.importing.parties import ColumnParties, Party, RuledParties
 from nostro.tools.importing.source import RawRow
 from nostro.tools.importing.user_data import user_data_reader
+from nostro.tools.written_amounts import WrittenAmounts
 
 
 class Posting(NamedTuple):
@@ -23,7 +24,6 @@ class Posting(NamedTuple):
 
     row: RawRow
     date: int
-    id: int
     debit: Party
     credit: Party
     amount: int
@@ -32,6 +32,16 @@ class Posting(NamedTuple):
     user_data_128: int
     user_data_64: int
     user_data_32: int
+    credits_customer: bool
+    id: int
+
+    @property
+    def customer(self) -> Party:
+        return self.credit if self.credits_customer else self.debit
+
+    def bad(self, reason: str, detail: str = "") -> BadRow:
+        """Return the row as one that cannot be used after all."""
+        return BadRow(self.row.line, reason, detail, tuple(self.row.cells))
 
 
 @attrs.frozen
@@ -54,11 +64,19 @@ class RowReader:
     def __init__(self, mapping: Mapping, columns: tuple[str, ...]) -> None:
         self._mapping = mapping
         self._at = {column: index for index, column in enumerate(columns)}
-        self._key = [self._at[column] for column in mapping.transfer.key]
         self._dates = DateReader(mapping.date) if mapping.date is not None else None
-        self._date = self._at[mapping.date.column] if mapping.date is not None else -1
-        self._amount = self._at[mapping.amount.column]
-        self._grouped = _grouped_pattern(mapping.amount.decimal_mark, mapping.amount.group_mark)
+        self._date = [self._at[name] for name in mapping.date.column] if mapping.date else []
+        rule = mapping.amount
+        self._amounts = WrittenAmounts(
+            rule.scale,
+            decimal_mark=rule.decimal_mark,
+            group_mark=rule.group_mark,
+            currency=rule.currency,
+            positive=rule.positive,
+            negative=rule.negative,
+        )
+        self._key = [(self._at[name], self._key_writer(name)) for name in mapping.transfer.key]
+        self._occurrences: Counter[int] = Counter()
         self._customer = ColumnParties(mapping, mapping.customer, self._at, "customer")
         self._counter: ColumnParties | RuledParties = (
             ColumnParties(mapping, mapping.counter, self._at, "customer")
@@ -75,22 +93,43 @@ class RowReader:
                 (transfer.user_data_32, 32),
             )
         ]
+        self._ignored = [
+            [(self._at[column], values) for column, values in rule.when.items()]
+            for rule in mapping.file.ignore
+        ]
 
-    def read(self, row: RawRow) -> Posting | BadRow:
-        """Return the posting of ``row``, or why there is none."""
+    def read(self, row: RawRow) -> Posting | BadRow | None:
+        """Return the posting of ``row``, or why there is none; None if the mapping ignores it."""
         if row.fault:
             return BadRow(row.line, row.fault, row.detail, tuple(row.cells))
+        cells = row.cells
+        for conditions in self._ignored:
+            if all(cells[index] in values for index, values in conditions):
+                return None
         try:
             return self._posting(row)
         except RowRefused as refused:
-            return BadRow(row.line, refused.reason, refused.detail, tuple(row.cells))
+            return BadRow(row.line, refused.reason, refused.detail, tuple(cells))
+
+    def balance(self, posting: Posting) -> int | None:
+        """Return the customer's balance that the file gives after the row; None for an empty cell.
+
+        Raises:
+            RowRefused: it is not an amount.
+        """
+        assert self._mapping.balance is not None
+        text = posting.row.cells[self._at[self._mapping.balance.column]]
+        return self._units(text) if text else None
+
+    def balance_text(self, units: int) -> str:
+        """Return a balance as the file writes amounts."""
+        return self._amounts.write(units)
 
     def _posting(self, row: RawRow) -> Posting:
         cells = row.cells
         transfer = self._mapping.transfer
         ledger = self._number(transfer.ledger, cells, "ledger")
-        amount = self._units(cells[self._amount])
-        credits_customer = self._credits_customer(cells, amount)
+        amount, credits_customer = self._money(cells)
         customer = self._customer.read(cells, ledger)
         counter = self._counter.read(cells, ledger)
         if customer.id in self._reserved:
@@ -100,50 +139,84 @@ class RowReader:
         debit, credit = (counter, customer) if credits_customer else (customer, counter)
         return Posting(
             row,
-            0 if self._dates is None else self._dates.read(cells[self._date]),
-            self._id(cells),
+            0 if self._dates is None else self._dates.read(self._date_text(cells)),
             debit,
             credit,
-            abs(amount),
+            amount,
             ledger,
             self._number(transfer.code, cells, "code"),
-            *(read(cells) for read in self._data),
+            self._data[0](cells),
+            self._data[1](cells),
+            self._data[2](cells),
+            credits_customer,
+            self._id(cells),  # last: a row that is refused is no occurrence of its key
         )
 
+    def _date_text(self, cells: list[str]) -> str:
+        return " ".join([cells[index] for index in self._date])
+
+    def _key_writer(self, name: str) -> Callable[[str], str] | None:
+        """Return what writes a key's cell in one way, so that 12.50 and 12.5 are one key."""
+        date, amount = self._mapping.date, self._mapping.amount
+        if date is not None and self._dates is not None and date.column == (name,):
+            return self._dates.written
+        if name in (amount.column, amount.debit_column, amount.credit_column):
+            return lambda text: (
+                "" if text in amount.empty else text and self._amounts.write(self._units(text))
+            )
+        return None
+
     def _id(self, cells: list[str]) -> int:
-        parts = [cells[index] for index in self._key]
+        parts = [write(cells[index]) if write else cells[index] for index, write in self._key]
         if not any(parts):
             raise RowRefused("key is empty")
-        return derived_id(self._mapping.namespace, "transfer", *parts)
+        namespace = self._mapping.namespace
+        found = derived_id(namespace, "transfer", *parts)
+        if not self._mapping.transfer.key_occurrence:
+            return found
+        self._occurrences[found] += 1
+        nth = self._occurrences[found]
+        return found if nth == 1 else derived_id(namespace, "transfer", *parts, str(nth))
 
     def _units(self, text: str) -> int:
-        if self._grouped is not None:
-            text = self._ungrouped(text)
         try:
-            units = parse_amount(text, self._mapping.amount.scale)
+            return self._amounts.read(text)
         except AmountError as error:
             raise RowRefused(error.reason, repr(error.text) if error.text else "") from None
-        if units < 0 and self._mapping.direction.column is not None:
-            raise RowRefused("amount is negative", repr(text))
-        return units
 
-    def _ungrouped(self, text: str) -> str:
-        if self._grouped is not None and text and self._grouped.fullmatch(text) is None:
-            raise RowRefused("amount is not a number", repr(text))
+    def _money(self, cells: list[str]) -> tuple[int, bool]:
+        """Return the amount, and whether it is the customer who is credited."""
         rule = self._mapping.amount
-        plain = text.replace(rule.group_mark, "") if rule.group_mark else text
-        return plain.replace(rule.decimal_mark, ".")
+        if rule.has_two_columns:
+            return self._one_of_two(cells)
+        units = self._units(cells[self._at[rule.column or ""]])
+        direction = self._mapping.direction
+        if direction is None or direction.column is None:
+            return abs(units), units >= 0
+        if units < 0:
+            raise RowRefused("amount is negative", repr(cells[self._at[rule.column or ""]]))
+        value = cells[self._at[direction.column]]
+        if value in direction.credit:
+            return units, True
+        if value in direction.debit:
+            return units, False
+        raise RowRefused("direction is neither credit nor debit", f"{direction.column}={value!r}")
 
-    def _credits_customer(self, cells: list[str], amount: int) -> bool:
-        rule = self._mapping.direction
-        if rule.column is None:
-            return amount >= 0
-        value = cells[self._at[rule.column]]
-        if value in rule.credit:
-            return True
-        if value in rule.debit:
-            return False
-        raise RowRefused("direction is neither credit nor debit", f"{rule.column}={value!r}")
+    def _one_of_two(self, cells: list[str]) -> tuple[int, bool]:
+        rule = self._mapping.amount
+        found: list[tuple[int, bool]] = []
+        for column, credits_customer in ((rule.debit_column, False), (rule.credit_column, True)):
+            text = cells[self._at[column or ""]]
+            if text and text not in rule.empty:
+                found.append((self._units(text), credits_customer))
+        if not found:
+            raise RowRefused("amount is empty", f"in {rule.debit_column} and {rule.credit_column}")
+        moved = [one for one in found if one[0]] or found[:1]
+        if len(moved) > 1:
+            raise RowRefused("amount is both a debit and a credit")
+        if moved[0][0] < 0:
+            raise RowRefused("amount is negative", f"{moved[0][0]} minor units")
+        return moved[0]
 
     def _number(self, rule: int | NumberRule[Any], cells: list[str], name: str) -> int:
         if isinstance(rule, int):
@@ -153,31 +226,3 @@ class RowReader:
         if number is None:
             raise RowRefused(f"no {name} for this value", f"{rule.column}={value!r}")
         return number
-
-
-def postings(
-    rows: Iterable[RawRow], reader: RowReader, *, sort: bool
-) -> Iterator[Posting | BadRow]:
-    """Yield what each row means, in the order of the file or, with ``sort``, of the dates.
-
-    Sorting is stable, reads the whole file first, and tells bad rows before any good one.
-    """
-    read = map(reader.read, rows)
-    if not sort:
-        yield from read
-        return
-    good: list[Posting] = []
-    for item in read:
-        if isinstance(item, BadRow):
-            yield item
-        else:
-            good.append(item)
-    yield from sorted(good, key=lambda posting: posting.date)
-
-
-def _grouped_pattern(decimal_mark: str, group_mark: str) -> re.Pattern[str] | None:
-    if decimal_mark == "." and not group_mark:
-        return None
-    mark = re.escape(decimal_mark)
-    whole = rf"(?:\d{{1,3}}(?:{re.escape(group_mark)}\d{{3}})+|\d+)" if group_mark else r"\d+"
-    return re.compile(rf"\s*[+-]?{whole}(?:{mark}\d*)?\s*", re.ASCII)

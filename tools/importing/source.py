@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
-import csv
+import functools
 import io
 import itertools
 import json
+import os
 import stat
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
+from nostro.tools.csv_records import CsvRecords, Record
 from nostro.tools.importing.errors import SourceError
 from nostro.tools.importing.mapping import FileRule
+from nostro.tools.regular_files import open_regular
 
 ROWS_PEEKED: Final = 1_000  # of JSON Lines, to learn which keys there are
+LINE_CHARACTERS_MAX: Final = 1 << 20
+
+_BYTE_ORDER_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
-class RawRow(NamedTuple):
-    """The cells of one row, in the order of the columns; ``fault`` tells why it is unusable."""
-
-    line: int
-    cells: list[str]
-    fault: str = ""
-    detail: str = ""
+RawRow = Record
+"""The cells of one row, in the order of the columns; ``fault`` tells why it is unusable."""
 
 
 class Source:
@@ -33,6 +40,7 @@ class Source:
 
     Attributes:
         columns: the names of the cells, from the mapping, the header line, or the JSON keys.
+        columns_unseen: those of the ``columns_used`` that no row of JSON Lines has had yet.
         bytes_total: the file's size, or None for a pipe.
 
     Raises:
@@ -42,20 +50,20 @@ class Source:
     columns: tuple[str, ...]
     bytes_total: int | None
 
-    def __init__(self, path: Path, rule: FileRule) -> None:
+    def __init__(self, path: Path, rule: FileRule, *, columns_used: Iterable[str] = ()) -> None:
+        """Open the file. ``columns_used`` are columns of JSON Lines even if they come late."""
+        self.columns_unseen: set[str] = set()
         self._path = path
         self._rule = rule
         with self._reading():
-            self._binary = path.open("rb")
-        status = path.stat()
+            self._binary = open_regular(path, or_pipe=True)
+        status = os.fstat(self._binary.fileno())
         self.bytes_total = status.st_size if stat.S_ISREG(status.st_mode) else None
-        # A byte that the encoding does not know must spoil its own row only.
-        encoding = "utf-8-sig" if rule.encoding.lower() in {"utf-8", "utf8"} else rule.encoding
-        self._text = io.TextIOWrapper(
-            self._binary, encoding=encoding, errors="surrogateescape", newline=""
-        )
         try:
-            self.columns, self._rows = self._jsonl() if rule.format == "jsonl" else self._csv()
+            with self._reading():
+                self._text = self._decoder()
+                jsonl = rule.format == "jsonl"
+                self.columns, self._rows = self._jsonl(columns_used) if jsonl else self._csv()
         except BaseException:
             self.close()
             raise
@@ -72,7 +80,7 @@ class Source:
         self.close()
 
     def close(self) -> None:
-        self._text.close()
+        self._binary.close()
 
     @property
     def bytes_done(self) -> int:
@@ -83,14 +91,20 @@ class Source:
         """Yield every row after the header, once; blank lines are no rows.
 
         Raises:
-            SourceError: reading fails, or the encoding cannot go on.
+            SourceError: reading fails, a line has no end, or the encoding cannot go on.
         """
         trim = self._rule.trim
         width = len(self.columns)
         with self._reading():
             for row in self._rows:
-                cells = [cell.strip() for cell in row.cells] if trim else row.cells
-                yield self._checked(row.line, cells, width) if not row.fault else row
+                if row.fault:
+                    yield row
+                    continue
+                line, cells, *_ = row
+                if trim:
+                    cells = [cell.strip() for cell in cells]
+                fits = len(cells) == width and "".join(cells).isascii()
+                yield RawRow(line, cells) if fits else self._checked(line, cells, width)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -101,6 +115,32 @@ class Source:
         except UnicodeError as error:
             raise SourceError(self._path, f"not {self._rule.encoding} text: {error}") from None
 
+    def _decoder(self) -> io.TextIOWrapper:
+        start = self._binary.peek(4)[:4]  # type: ignore[attr-defined]  # a BufferedReader
+        name = codecs.lookup(self._rule.encoding).name
+        for mark, encoding in _BYTE_ORDER_MARKS:
+            if start.startswith(mark) and not name.startswith(encoding):
+                raise SourceError(
+                    self._path,
+                    f"the file begins with the mark of {encoding}: set file.encoding to"
+                    f" {encoding!r}, not {self._rule.encoding!r}",
+                )
+        # A byte that the encoding does not know must spoil its own row only.
+        return io.TextIOWrapper(
+            self._binary,
+            encoding="utf-8-sig" if name == "utf-8" else self._rule.encoding,
+            errors="surrogateescape",
+            newline="",
+        )
+
+    def _lines(self) -> Iterator[str]:
+        read = functools.partial(self._text.readline, LINE_CHARACTERS_MAX)
+        for number, line in enumerate(iter(read, ""), start=1):
+            if len(line) == LINE_CHARACTERS_MAX:
+                longest = f"{LINE_CHARACTERS_MAX:,} characters"
+                raise SourceError(self._path, f"the line is longer than {longest}", number)
+            yield line.removeprefix("\ufeff") if number == 1 else line
+
     def _checked(self, line: int, cells: list[str], width: int) -> RawRow:
         if len(cells) != width:
             return RawRow(
@@ -109,57 +149,67 @@ class Source:
                 "wrong number of columns",
                 f"{len(cells)}, where the file has {width}",
             )
-        if not "".join(cells).isascii() and any(map(_undecoded, cells)):
+        if any(map(_undecoded, cells)):
             return RawRow(line, cells, f"bytes that are not {self._rule.encoding} text")
         return RawRow(line, cells)
 
     def _csv(self) -> tuple[tuple[str, ...], Iterator[RawRow]]:
-        delimiter, quote = self._rule.csv_marks
-        reader = csv.reader(
-            self._text,
+        rule = self._rule
+        delimiter, quote = rule.csv_marks
+        lines = itertools.islice(self._lines(), rule.skip_lines, None)
+        records = CsvRecords(
+            _without_last(lines, rule.skip_last_lines) if rule.skip_last_lines else lines,
             delimiter=delimiter,
-            quotechar=quote or None,
-            quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
-            strict=True,
+            quote=quote,
+            line_first=rule.skip_lines + 1,
+            multiline_rows=rule.multiline_rows,
         )
-        rows = _csv_rows(reader)
-        if self._rule.columns:
-            return self._rule.columns, rows
-        with self._reading():
+        rows = iter(records)
+        columns: tuple[str, ...] = rule.columns
+        if not columns:
             header = next(rows, None)
-        if header is None:
-            raise SourceError(self._path, "the file is empty: not even a header line")
-        if header.fault:
-            raise SourceError(self._path, f"{header.fault}: {header.detail}", header.line)
-        return tuple(cell.strip() for cell in header.cells), rows
+            if header is None:
+                raise SourceError(self._path, "the file is empty: not even a header line")
+            if header.fault:
+                raise SourceError(self._path, f"{header.fault}: {header.detail}", header.line)
+            columns = tuple(cell.strip() for cell in header.cells)
+        records.width = len(columns)
+        return columns, rows
 
-    def _jsonl(self) -> tuple[tuple[str, ...], Iterator[RawRow]]:
-        objects = _json_objects(self._text)
-        with self._reading():
-            peeked = list(itertools.islice(objects, ROWS_PEEKED))
-        columns = tuple(dict.fromkeys(key for _, found, _ in peeked for key in found))
+    def _jsonl(self, columns_used: Iterable[str]) -> tuple[tuple[str, ...], Iterator[RawRow]]:
+        objects = _json_objects(self._lines())
+        peeked = list(itertools.islice(objects, ROWS_PEEKED))
+        columns = dict.fromkeys(key for _, found, _ in peeked for key in found)
         if not columns:
             reason = peeked[0][2] if peeked else "the file is empty"
             raise SourceError(self._path, f"no JSON object found: {reason}")
-        return columns, _json_rows(itertools.chain(peeked, objects), columns)
+        if len(peeked) == ROWS_PEEKED:  # later rows may have further keys
+            self.columns_unseen = set(columns_used) - columns.keys()
+            columns |= dict.fromkeys(columns_used)
+        return tuple(columns), self._json_rows(itertools.chain(peeked, objects), tuple(columns))
+
+    def _json_rows(
+        self, objects: Iterable[_JsonObject], columns: tuple[str, ...]
+    ) -> Iterator[RawRow]:
+        for number, cells, fault in objects:
+            if fault:
+                yield RawRow(number, [], "not a JSON object", fault)
+                continue
+            if self.columns_unseen:
+                self.columns_unseen -= cells.keys()
+            yield RawRow(number, [cells.get(column, "") for column in columns])
+
+
+def _without_last(lines: Iterator[str], count: int) -> Iterator[str]:
+    held: deque[str] = deque()
+    for line in lines:
+        held.append(line)
+        if len(held) > count:
+            yield held.popleft()
 
 
 def _undecoded(cell: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in cell)
-
-
-def _csv_rows(reader: Any) -> Iterator[RawRow]:  # noqa: ANN401 - csv's reader has no public type
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            yield RawRow(line, [], "not CSV as the mapping describes it", str(error))
-            continue
-        if cells is None:
-            return
-        if cells:
-            yield RawRow(line, cells)
 
 
 _JsonObject = tuple[int, dict[str, str], str]
@@ -173,14 +223,6 @@ def _json_objects(lines: Iterator[str]) -> Iterator[_JsonObject]:
             yield number, _json_cells(line), ""
         except (ValueError, RecursionError) as error:
             yield number, {}, str(error)
-
-
-def _json_rows(objects: Iterator[_JsonObject], columns: tuple[str, ...]) -> Iterator[RawRow]:
-    for number, cells, fault in objects:
-        if fault:
-            yield RawRow(number, [], "not a JSON object", fault)
-        else:
-            yield RawRow(number, [cells.get(column, "") for column in columns])
 
 
 def _json_cells(line: str) -> dict[str, str]:

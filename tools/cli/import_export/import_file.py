@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 
 from nostro.journal import JournalError
@@ -22,15 +22,16 @@ from nostro.tools.cli.terminal.interruption import Interruption
 from nostro.tools.cli.terminal.progress import Progress, show_progress
 from nostro.tools.exporting import import_export, is_export
 from nostro.tools.importing.batch import BATCH_ROWS_MAX
-from nostro.tools.importing.dates import Timeline
-from nostro.tools.importing.importer import Importer, Options, Target
-from nostro.tools.importing.mapping import Mapping
+from nostro.tools.importing.importer import Importer, Options
 from nostro.tools.importing.mapping_file import check_columns, read_mapping
-from nostro.tools.importing.report import Report
-from nostro.tools.importing.rows import BadRow, RowReader, postings
+from nostro.tools.importing.report import Outcome, Report
+from nostro.tools.importing.rows import BadRow, RowReader
 from nostro.tools.importing.source import RawRow, Source
+from nostro.tools.importing.survey import Survey
 
 _METER_ROWS = 2_048
+BATCHES_KEPT = 16
+"""Of a rehearsal, so that few rows are made ready once and not twice."""
 
 
 @click.command(
@@ -114,52 +115,71 @@ def import_file(
     mapping = read_mapping(mapping_path)
     interruption = Interruption()
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(Source(file, mapping.file))
+        used = tuple(column for column, _ in mapping.columns())
+        source = stack.enter_context(Source(file, mapping.file, columns_used=used))
         check_columns(mapping_path, mapping, source.columns)
-        target, ran_dry_on = _target(directory, stack, dry_run=dry_run)
+        preview = stack.enter_context(_preview(directory)) if dry_run else None
         progress = stack.enter_context(
             show_progress("dry run" if dry_run else "import", "rows", quiet=quiet)
         )
-        importer = Importer(
-            target,
-            Options(
-                skip_bad_rows=on_error == "skip",
-                batch_rows=batch_rows,
-                timeline=Timeline(mapping.date, now=time.time_ns()) if mapping.date else None,
-                rejected=stack.enter_context(_rejects(errors_to, source.columns)),
-                posted=lambda report: progress.update(
-                    source.bytes_done, source.bytes_total, report.rows_read
-                ),
-                shield=interruption.shield,
+        options = Options(
+            skip_bad_rows=on_error == "skip",
+            batch_rows=batch_rows,
+            dates=mapping.date,
+            rejected=stack.enter_context(_rejects(errors_to, source.columns)),
+            posted=lambda report: progress.update(
+                source.bytes_done, source.bytes_total, report.rows_read
             ),
+            shield=interruption.shield,
         )
         stack.enter_context(interruption.listening())
-        report = _run(importer, mapping, source, progress)
-    told = import_report.Told(report, mapping.amount.scale, directory, dry=ran_dry_on)
+        report = Report()
+        with contextlib.suppress(KeyboardInterrupt):
+            rows = _metered(source, progress)
+            survey = stack.enter_context(Survey(rows, RowReader(mapping, source.columns), mapping))
+            seen = [one for one in source.columns if one not in source.columns_unseen]
+            check_columns(mapping_path, mapping, seen)
+            report = _post(directory, survey, options, preview)
+            report.ignored = survey.ignored
+    dry = None
+    if preview is not None:
+        dry = "compared with the ledger as it is" if ledger_exists(directory) else "a new ledger"
+    told = import_report.Told(report, mapping.amount.scale, directory, dry=dry)
     context.exit(import_report.tell(told, as_json=as_json))
 
 
-def _run(importer: Importer, mapping: Mapping, source: Source, progress: Progress) -> Report:
-    sort = mapping.date is not None and mapping.date.sort
-    rows = _metered(source, progress)
-    try:
-        return importer.run(postings(rows, RowReader(mapping, source.columns), sort=sort))
-    except JournalError as error:
-        import_report.tell_unfinished(importer.report)
-        raise error from None
+def _post(
+    directory: Path, survey: Survey, options: Options, preview: LedgerPreview | None
+) -> Report:
+    """Post all rows, or none if one of them is bad and bad rows are not to be skipped."""
+    if preview is not None:
+        return Importer(preview, options).run(survey, disorder=survey.disorder)
+    with contextlib.ExitStack() as stack:
+        ledger = None
+        if ledger_exists(directory):  # locked first, so that the rehearsal stays true
+            ledger = stack.enter_context(open_for_writing(directory))
+        batches = None
+        if survey.disorder is not None or not options.skip_bad_rows:
+            with _preview(directory) as past:
+                rehearsal = Importer(past, attrs.evolve(options, batches_kept=BATCHES_KEPT))
+                report = rehearsal.run(survey, disorder=survey.disorder)
+            if report.outcome is not Outcome.COMPLETE:
+                return report.of_a_rehearsal()
+            batches = rehearsal.batches
+        importer = Importer(ledger or stack.enter_context(open_for_writing(directory)), options)
+        try:
+            return importer.run(survey if batches is None else batches)
+        except JournalError as error:
+            import_report.tell_unfinished(importer.report)
+            raise error from None
 
 
-def _target(
-    directory: Path, stack: contextlib.ExitStack, *, dry_run: bool
-) -> tuple[Target, str | None]:
-    """Return where the rows go; for a dry run also a word about the ledger it looked at."""
-    if not dry_run:
-        return stack.enter_context(open_for_writing(directory)), None
+def _preview(directory: Path) -> LedgerPreview:
     if ledger_exists(directory):
-        return stack.enter_context(LedgerPreview(directory)), "compared with the ledger as it is"
+        return LedgerPreview(directory)
     if directory.exists() and not directory.is_dir():
         raise CommandFailed(f"{directory}: is not a directory", code=WRONG_USE)
-    return stack.enter_context(LedgerPreview()), "a ledger would be made"
+    return LedgerPreview()
 
 
 def _metered(source: Source, progress: Progress) -> Iterator[RawRow]:

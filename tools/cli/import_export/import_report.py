@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import attrs
 import click
@@ -10,9 +11,41 @@ import click
 from nostro.tools.cli.terminal import screen
 from nostro.tools.cli.terminal.failures import CHECK_FAILED, GOOD
 from nostro.tools.exporting import ImportedExport
+from nostro.tools.importing.importer import ANOTHER_DATE, REFUSED
 from nostro.tools.importing.report import Outcome, Report
 from nostro.tools.importing.rows import BadRow
 from nostro.tools.times import format_day, format_rfc3339
+
+_OWN_KEY: Final = (
+    "give each row a key of its own: name more columns in transfer.key, or set"
+    " transfer.key_occurrence = true if equal rows are separate payments"
+)
+_OTHER_CONTENT: Final = (
+    "the ledger has another transfer with this key: check transfer.key, or restore the row as it"
+    " was imported"
+)
+_TOO_OLD: Final = (
+    "the ledger already has later events, and dated rows must follow them in time: import older"
+    " files first, or join and sort them and start a new ledger"
+)
+_QUOTE: Final = (
+    'set file.quote = "" if the quotes are text, or file.multiline_rows = true if the cell is right'
+)
+_HINTS: Final = (
+    ("key is that of", _OWN_KEY),
+    (ANOTHER_DATE, _OTHER_CONTENT),
+    ("EXISTS_WITH_DIFFERENT", _OTHER_CONTENT),
+    ("IMPORTED_EVENT_TIMESTAMP_MUST", _TOO_OLD),
+    ("ID_ALREADY_FAILED", "an earlier request used up this id: give the row another key"),
+    ("EXCEEDS", "the account's limit forbids this row: correct the rows or the limit"),
+    ("a quote opens", _QUOTE),
+    ("a cell swallows", _QUOTE),
+    ("date is earlier", "set date.sort = true to sort the rows by date"),
+    ("rows run from", "correct the mapping"),
+    ("amount has two", 'for example group_mark = ",", which makes 3.000 a three'),
+    ("balance", "a row before this one is missing, doubled or changed: compare with the bank"),
+)
+"""What helps against the reasons that begin so."""
 
 
 @attrs.frozen
@@ -28,7 +61,7 @@ class Told:
 def tell(told: Told, *, as_json: bool) -> int:
     """Write the report to standard output and what went wrong to standard error.
 
-    Returns the exit code: 1 when the import ended before its end, or a dry run found bad rows.
+    Returns the exit code: 1 when the import stopped before its end, or left out a bad row.
     """
     if as_json:
         screen.json_line(_json(told))
@@ -36,13 +69,17 @@ def tell(told: Told, *, as_json: bool) -> int:
         _table(told)
     report = told.report
     if report.outcome is Outcome.STOPPED and report.bad_row is not None:
-        _say(f"stopped at {report.bad_row}", _way_on(told))
+        _say(f"stopped at {report.bad_row}", _way_on(told, report.bad_row))
     elif report.outcome is Outcome.INTERRUPTED:
         _say(f"interrupted; {report.rows_in:,} rows are in", "run the same command to continue")
-    elif report.skipped and not as_json:
-        _say(f"{sum(report.skipped.values()):,} rows skipped; the first: {report.bad_row}", "")
-    failed = report.outcome is not Outcome.COMPLETE or (told.dry is not None and report.skipped)
-    return CHECK_FAILED if failed else GOOD
+    elif report.bad_row is not None:
+        skipped = screen.counted(sum(report.skipped.values()), "row")
+        where = "would not be" if told.dry is not None else "are not"
+        _say(
+            f"{skipped} skipped; the first: {report.bad_row}",
+            f"these rows {where} in the ledger; --errors-to FILE writes them down",
+        )
+    return CHECK_FAILED if report.outcome is not Outcome.COMPLETE or report.skipped else GOOD
 
 
 def tell_unfinished(report: Report) -> None:
@@ -78,20 +115,14 @@ def _say(message: str, hint: str) -> None:
         click.echo(f"hint: {hint}", err=True)
 
 
-def _way_on(told: Told) -> str:
+def _way_on(told: Told, bad: BadRow) -> str:
+    reason = bad.reason.removeprefix(REFUSED).removeprefix("account ").removeprefix(REFUSED)
+    hint = next((hint for start, hint in _HINTS if reason.startswith(start)), "correct the row")
     if told.dry is not None:
-        return "--on-error skip finds every bad row in one go"
-    if _is_burnt(told.report.bad_row):
-        return "the ledger keeps its answer for ever; go on with --on-error skip"
-    return (
-        f"{told.report.rows_in:,} rows are in; correct the row and run the same command to"
-        " continue, or use --on-error skip"
-    )
-
-
-def _is_burnt(bad: BadRow | None) -> bool:
-    """Whether the same row can never succeed: a refused id is used up."""
-    return bad is not None and bad.reason.startswith("refused by the ledger: ")
+        return f"{hint}; --on-error skip finds every bad row in one run"
+    rows = told.report.rows_in
+    state = f"{screen.counted(rows, 'row')} went in before it" if rows else "nothing was posted"
+    return f"{state}; {hint}, or leave bad rows out with --on-error skip"
 
 
 def _table(told: Told) -> None:
@@ -111,6 +142,7 @@ def _table(told: Told) -> None:
             (f"transfers {verb}", f"{report.created:,}"),
             ("already there", f"{report.already_there:,}"),
             (f"accounts {verb}", f"{report.accounts_created:,}"),
+            ("left out by the mapping", f"{report.ignored:,}" if report.ignored else ""),
             *((f"skipped: {reason}", f"{count:,}") for reason, count in report.skipped.items()),
             ("dates", _dates(report)),
             ("seconds", f"{report.seconds:.2f} ({report.rows_per_second:,.0f} rows/s)"),
@@ -133,6 +165,7 @@ def _json(told: Told) -> dict[str, object]:
         "rows_read": report.rows_read,
         "transfers_created": report.created,
         "already_there": report.already_there,
+        "ignored": report.ignored,
         "skipped": report.skipped,
         "accounts_created": report.accounts_created,
         "date_first": None if report.date_first is None else format_rfc3339(report.date_first),
