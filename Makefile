@@ -83,7 +83,7 @@ lowest: $(UV)  ## Run the fast tests with the lowest versions that pyproject.tom
 	$(UV) pip install --quiet --python $(LOWEST) --resolution lowest-direct \
 		--editable '.[sign,tigerbeetle]' --group test
 	$(UV) pip list --python $(LOWEST)
-	$(LOWEST)/bin/python -m pytest -m "not slow"
+	$(LOWEST)/bin/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
 clean:  ## Remove the environments and every cache.
 	rm -rf $(VENV) $(LOWEST) .venv-uv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -23,6 +23,8 @@ import pytest
 import nostro
 from tests.documents import ROOT
 
+pytestmark = pytest.mark.slow  # It builds the package and installs it three times.
+
 SITE: Final = Path(sysconfig.get_path("purelib"))
 """Where the packages are that run the tests."""
 
@@ -191,7 +193,6 @@ def theirs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_an_installation_is_one_package(
     environments: dict[str, Environment], way: str, tmp_path: Path
@@ -209,7 +210,6 @@ def test_an_installation_is_one_package(
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_the_command_is_there(
     environments: dict[str, Environment], way: str, tmp_path: Path
@@ -227,7 +227,6 @@ def test_the_command_is_there(
     assert shown["position"] == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -251,7 +250,6 @@ def test_a_project_with_the_same_names_works_beside_it(
     assert "both ['x']" in done.stdout or "1 passed" in done.stdout
 
 
-@pytest.mark.slow
 def test_the_command_runs_in_such_a_project(
     environments: dict[str, Environment], theirs: Path
 ) -> None:
@@ -261,7 +259,6 @@ def test_the_command_runs_in_such_a_project(
     assert "acknowledged transfers are there" in done.stdout
 
 
-@pytest.mark.slow
 def test_type_checkers_see_the_installed_package(
     environments: dict[str, Environment], theirs: Path
 ) -> None:
