@@ -284,6 +284,7 @@ def pem(key: ed25519.Ed25519PrivateKey | x25519.X25519PrivateKey, password: byte
             "encrypted",
         ),
     ],
+    ids=["empty", "noise", "no key inside", "another kind of key", "encrypted"],
 )
 def test_what_is_no_key_is_refused(tmp_path: Path, data: bytes, reason: str) -> None:
     """And said to be what it is."""
