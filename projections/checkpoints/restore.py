@@ -13,6 +13,7 @@ import numpy as np
 from nostro.journal.errors import CorruptCheckpoint
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.format.events import PendingExpired
+from nostro.journal.model import TIMESTAMP_MAX
 from nostro.journal.reading.reader import Cursor, Reader, Record
 from nostro.journal.storage.directory import Directory
 from nostro.journal.storage.files import Storage
@@ -21,6 +22,7 @@ from nostro.projections.checkpoints.index_set import Indexes
 from nostro.projections.rules.posting import AppliedTransfer
 from nostro.projections.state.ledger_state import LedgerState, Positions
 
+Applied = list[AppliedTransfer] | None
 Progress = Callable[[int, int], None]
 """Called with the events applied and the events in all."""
 
@@ -130,7 +132,7 @@ def apply_record(
     *,
     position_max: int | None = None,
     timestamp_max: int | None = None,
-    applied: list[AppliedTransfer] | None = None,
+    applied: Applied = None,
 ) -> int:
     """Fold in what lies within the bounds and ``state`` does not hold yet.
 
@@ -145,59 +147,42 @@ def apply_record(
     """
     first = max(record.position_first, state.position + 1)
     last = record.position_last if position_max is None else min(record.position_last, position_max)
-    if first > last or (timestamp_max is not None and record.timestamp_min > timestamp_max):
+    until = TIMESTAMP_MAX if timestamp_max is None else timestamp_max
+    if first > last or record.timestamp_min > until:
         return 0
+    apply = _apply_events if record.kind is RecordKind.EVENTS else _apply_rows
     try:
-        if record.kind is RecordKind.EVENTS:
-            return _apply_events(state, record, first, last, timestamp_max, applied)
-        return _apply_rows(state, record, first, last, timestamp_max, applied)
+        return apply(state, record, range(first, last + 1), until, applied)
     except _CONTRADICTIONS as error:
         cause = f"its events do not follow from those before them: {error}"
         raise record.damage(cause) from error
 
 
 def _apply_rows(
-    state: LedgerState,
-    record: Record,
-    first: int,
-    last: int,
-    timestamp_max: int | None,
-    applied: list[AppliedTransfer] | None,
+    state: LedgerState, record: Record, within: range, until: int, applied: Applied
 ) -> int:
-    wanted = slice(first - record.position_first, last + 1 - record.position_first)
+    """Fold in the rows at the positions ``within``, none later than ``until`` (ns)."""
+    wanted = slice(within.start - record.position_first, within.stop - record.position_first)
     rows, statuses = record.rows[wanted], record.statuses
     statuses = statuses if statuses is None else statuses[wanted]
-    positions: Positions = range(first, last + 1)
-    if timestamp_max is not None and record.timestamp_max > timestamp_max:
-        kept = rows["timestamp"] <= np.uint64(timestamp_max)
+    positions: Positions = within
+    if record.timestamp_max > until:
+        kept = rows["timestamp"] <= np.uint64(until)
         rows, statuses = rows[kept], statuses if statuses is None else statuses[kept]
-        positions = np.array(positions, np.uint64)[kept]
+        positions = np.array(within, np.uint64)[kept]
     if len(rows):
+        latest = int(rows["timestamp"].max())
         state.apply(
-            record.kind,
-            rows,
-            statuses,
-            positions=positions,
-            timestamp=int(rows["timestamp"].max()),
-            applied=applied,
+            record.kind, rows, statuses, positions=positions, timestamp=latest, applied=applied
         )
     return len(rows)
 
 
 def _apply_events(
-    state: LedgerState,
-    record: Record,
-    first: int,
-    last: int,
-    timestamp_max: int | None,
-    applied: list[AppliedTransfer] | None,
+    state: LedgerState, record: Record, within: range, until: int, applied: Applied
 ) -> int:
-    events = [
-        event
-        for event in record.events()
-        if first <= event.position <= last
-        and (timestamp_max is None or event.timestamp <= timestamp_max)
-    ]
+    """Fold in the domain events of ``record``, as above."""
+    events = [e for e in record.events() if e.position in within and e.timestamp <= until]
     expired = [event for event in events if isinstance(event, PendingExpired)]
     if expired:
         state.expire(

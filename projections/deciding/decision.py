@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nostro.journal.format.codec import CREATED
+from nostro.journal.format.codec import CREATED, RecordKind
 from nostro.journal.model import (
     CREATE_RESULT,
     ROW_BYTES,
@@ -27,9 +27,10 @@ from nostro.journal.model import (
 from nostro.journal.rows import columns, copy_rows, pack_transfer
 from nostro.projections.deciding.frontier import Draft
 from nostro.projections.rules.account_rules import account_status
-from nostro.projections.rules.posting import Precomputed
+from nostro.projections.rules.posting import AppliedTransfer, Precomputed
 from nostro.projections.rules.transfer_rules import transfer_outcome
 from nostro.projections.rules.values import BALANCING, RESOLVING, AccountRow, TransferRow
+from nostro.projections.state.ledger_state import LedgerState
 
 LINKED: Final = int(AccountFlags.LINKED)
 _REWRITTEN: Final = RESOLVING | BALANCING
@@ -63,6 +64,17 @@ class Decision(NamedTuple):
         if self.precomputed is None or isinstance(self.precomputed, list):
             return self.precomputed is not None
         return not self.rows["timeout"].any()
+
+    def fold_into(
+        self, state: LedgerState, position_last: int, applied: list[AppliedTransfer] | None = None
+    ) -> None:
+        """Change ``state`` as ``rows`` do, which end at that position; see its ``apply``."""
+        positions = range(position_last - len(self.rows) + 1, position_last + 1)
+        kind = RecordKind.TRANSFERS if self.rows.dtype == TRANSFER else RecordKind.ACCOUNTS
+        state.apply(
+            kind, self.rows, self.statuses, positions=positions, timestamp=self.timestamp_max,
+            applied=applied, precomputed=self.precomputed,
+        )  # fmt: skip
 
     def answer(self) -> npt.NDArray[np.void]:
         """``CREATE_RESULT[n]``, one for each event asked for."""

@@ -14,6 +14,8 @@ import attrs
 
 from nostro.journal.errors import JournalFull, LedgerClosed, WriterPoisoned
 from nostro.journal.format.events import PendingExpired, encode_domain_event
+from nostro.projections.rules.posting import AppliedTransfer
+from nostro.projections.state.ledger_state import LedgerState
 
 EXPIRY_SECONDS: Final = 1.0
 _log = logging.getLogger("nostro")
@@ -29,6 +31,16 @@ class Expiry:
     @property
     def timestamp_max(self) -> int:
         return self.timestamp_min + len(self.transfer_ids) - 1
+
+    def fold_into(
+        self, state: LedgerState, position_last: int, _: list[AppliedTransfer] | None = None
+    ) -> None:
+        """Change ``state`` as these events do, which end at that position."""
+        state.expire(
+            self.transfer_ids,
+            positions=range(position_last - len(self.transfer_ids) + 1, position_last + 1),
+            timestamps=range(self.timestamp_min, self.timestamp_max + 1),
+        )
 
     def encoded(self) -> list[dict[str, Any]]:
         """The domain events, as the journal takes them."""

@@ -66,14 +66,13 @@ class CheckedRequest:
         """
         if operation in _EVENTS:
             return _EVENTS[operation].request(argument)
-        query = _QUERIES[operation]
-        if query.kind is None:
-            count = len(argument)
-            ids = [id_ & _MASK_128 for id_ in argument]
-            return cls(count, lambda ledger: query.answer(ledger, ids))
-        checked = _checked(argument, query.kind, flags_bits=32)
-        checked = attrs.evolve(checked, flags=query.flags(checked.flags))
-        return cls(checked.limit, lambda ledger: query.answer(ledger, checked))
+        method, in_objects, filter_ = _QUERIES[operation]
+        if filter_ is None:
+            asked, size = [id_ & _MASK_128 for id_ in argument], len(argument)
+        else:
+            asked = _checked(argument, filter_, flags_bits=32)
+            size = asked.limit
+        return cls(size, lambda ledger: in_objects(method(ledger, asked)))
 
     def carry_out(self, ledger: Ledger) -> list[Any]:
         """The answer.
@@ -118,14 +117,6 @@ class _Events:
         return [_checked(event, self.make, flags_bits=16) for event in events]
 
 
-@attrs.frozen
-class _Query:
-    answer: Callable[[Ledger, Any], list[Any]]
-    kind: type[model.AccountFilter | model.QueryFilter] | None = None
-    """The class of its filter; None: it takes ids."""
-    flags: Callable[[int], Any] = int
-
-
 def _checked(item: Any, kind: type, *, flags_bits: int) -> Any:
     """``kind`` with the fields of ``item``, in whose order they are checked; flags are cut."""
     names = [name for name in kind.__match_args__ if name != "flags"]  # type: ignore[attr-defined]
@@ -155,21 +146,14 @@ _EVENTS: Final = {
         results_as(CreateTransferResult, model.CreateTransferStatus),
     ),
 }  # fmt: skip
-_OF_ACCOUNT: Final = model.AccountFilter, model.AccountFilterFlags
-_OF_FIELDS: Final = model.QueryFilter, model.QueryFilterFlags
-_QUERIES: Final = {
-    Operation.LOOKUP_ACCOUNTS: _Query(lambda it, ids: _accounts(it.lookup_accounts(ids))),
-    Operation.LOOKUP_TRANSFERS: _Query(lambda it, ids: _transfers(it.lookup_transfers(ids))),
-    Operation.GET_ACCOUNT_TRANSFERS: _Query(
-        lambda it, by: _transfers(it.get_account_transfers(by)), *_OF_ACCOUNT
+_QUERIES: Final[dict[Operation, tuple[Callable[..., Any], Callable[[Any], Any], type | None]]] = {
+    Operation.LOOKUP_ACCOUNTS: (Ledger.lookup_accounts, _accounts, None),
+    Operation.LOOKUP_TRANSFERS: (Ledger.lookup_transfers, _transfers, None),
+    Operation.GET_ACCOUNT_TRANSFERS: (
+        Ledger.get_account_transfers, _transfers, model.AccountFilter,
     ),
-    Operation.GET_ACCOUNT_BALANCES: _Query(
-        lambda it, by: _balances(it.get_account_balances(by)), *_OF_ACCOUNT
-    ),
-    Operation.QUERY_ACCOUNTS: _Query(
-        lambda it, by: _accounts(it.query_accounts(by)), *_OF_FIELDS
-    ),
-    Operation.QUERY_TRANSFERS: _Query(
-        lambda it, by: _transfers(it.query_transfers(by)), *_OF_FIELDS
-    ),
+    Operation.GET_ACCOUNT_BALANCES: (Ledger.get_account_balances, _balances, model.AccountFilter),
+    Operation.QUERY_ACCOUNTS: (Ledger.query_accounts, _accounts, model.QueryFilter),
+    Operation.QUERY_TRANSFERS: (Ledger.query_transfers, _transfers, model.QueryFilter),
 }  # fmt: skip
+"""The method that answers, what makes the original's objects, the class of the filter if any."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -23,20 +23,11 @@ from nostro.projections.checkpoints.restore import restore_state
 from nostro.projections.queries.past_balances import PastPoint
 from nostro.projections.state.ledger_state import LedgerState
 
+if TYPE_CHECKING:
+    from nostro.projections.ledger.ledger import Ledger
+
 _REPLAY_PAYS: Final = 1_000
 """From this many accounts on, a replay is faster than the indexes."""
-
-
-class PresentLedger(Protocol):
-    """The look-ups that a past ledger makes in the open ledger's indexes."""
-
-    def account_rows_at(self, ids: Iterable[int], point: PastPoint) -> Rows:
-        """``ACCOUNT[m]`` of those that existed, as they were then."""
-        ...
-
-    def transfer_rows(self, ids: Iterable[int]) -> tuple[Rows, list[int]]:
-        """``TRANSFER[m]`` of those that took effect, and their positions."""
-        ...
 
 
 class PastLedger:
@@ -47,7 +38,7 @@ class PastLedger:
     """
 
     def __init__(
-        self, ledger: PresentLedger, storage: Storage, directory: Directory, point: PastPoint
+        self, ledger: Ledger, storage: Storage, directory: Directory, point: PastPoint
     ) -> None:
         self._ledger = ledger
         self._storage = storage

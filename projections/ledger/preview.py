@@ -28,6 +28,7 @@ from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.index_set import Indexes
 from nostro.projections.checkpoints.restore import restore_indexed
 from nostro.projections.deciding.decision import Decision, decide_accounts, decide_transfers
+from nostro.projections.deciding.expiry import Expiry
 from nostro.projections.deciding.fast_path_columns import ROWS_MIN, decide_by_columns
 from nostro.projections.deciding.frontier import Draft, Frontier
 from nostro.projections.indexes.transfer_index import TransferIndex
@@ -134,14 +135,7 @@ class LedgerPreview:
 
     def _apply(self, kind: RecordKind, decision: Decision) -> None:
         first = self._state.position + 1
-        self._state.apply(
-            kind,
-            decision.rows,
-            decision.statuses,
-            positions=range(first, first + len(decision.rows)),
-            timestamp=decision.timestamp_max,
-            precomputed=decision.precomputed,
-        )
+        decision.fold_into(self._state, self._state.position + len(decision.rows))
         if kind is RecordKind.TRANSFERS:
             self._ids.add(decision.rows["id"].copy(), first)
             self._transfers.add(first, decision)
@@ -150,11 +144,7 @@ class LedgerPreview:
     def _expire_due(self) -> None:
         state, now = self._state, self._now()
         while ids := state.pending_transfers.due(now, BATCH_EVENTS_MAX):
-            state.expire(
-                ids,
-                positions=range(state.position + 1, state.position + 1 + len(ids)),
-                timestamps=range(now, now + len(ids)),
-            )
+            Expiry(ids, now).fold_into(state, state.position + len(ids))
             self._frontier.reset()
             if len(ids) < BATCH_EVENTS_MAX:
                 return  # what runs out of time meanwhile expires at the next request

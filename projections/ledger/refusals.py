@@ -8,7 +8,7 @@ A refusal is an answer, not an exception. To stop at the first refusal::
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import attrs
 import numpy as np
@@ -46,13 +46,12 @@ class Refused(JournalError):
     id: int
     refused: int
     """How many events of the request were refused, including this one."""
+    _what: ClassVar[str] = "account {self.id}"
 
     def __str__(self) -> str:
         others = f" ({self.refused:,} of the request were refused)" if self.refused > 1 else ""
-        return f"{self._what()}: {self.status.name.lower()}{others}"
-
-    def _what(self) -> str:
-        return f"row {self.index}: account {self.id}"
+        what = self._what.format(self=self)
+        return f"row {self.index}: {what}: {self.status.name.lower()}{others}"
 
 
 class AccountFailed(Refused):
@@ -62,8 +61,7 @@ class AccountFailed(Refused):
 class TransferFailed(Refused):
     """A transfer was not created."""
 
-    def _what(self) -> str:
-        return f"row {self.index}: transfer {self.id}"
+    _what = "transfer {self.id}"
 
 
 @attrs.define(eq=False)
@@ -73,9 +71,7 @@ class InsufficientBalance(TransferFailed):
     account_id: int
     amount: int
     """The amount of the transfer."""
-
-    def _what(self) -> str:
-        return f"row {self.index}: transfer {self.id} of {self.amount}, account {self.account_id}"
+    _what = "transfer {self.id} of {self.amount}, account {self.account_id}"
 
 
 @attrs.define(eq=False)
@@ -83,9 +79,7 @@ class AccountNotFound(TransferFailed):
     """An account that a transfer names does not exist."""
 
     account_id: int
-
-    def _what(self) -> str:
-        return f"row {self.index}: transfer {self.id}, account {self.account_id}"
+    _what = "transfer {self.id}, account {self.account_id}"
 
 
 def raise_for_status(

@@ -343,27 +343,13 @@ class Pipeline:
     def _fold(self, done: _InFlight) -> None:
         decision, queued = done.decision, done.queued
         last = queued.position_last
-        if isinstance(decision, Expiry):
-            self._state.expire(
-                decision.transfer_ids,
-                positions=range(last - len(decision.transfer_ids) + 1, last + 1),
-                timestamps=range(decision.timestamp_min, decision.timestamp_max + 1),
+        decision.fold_into(self._state, last, done.applied)
+        if isinstance(decision, Decision) and done.kind is RecordKind.TRANSFERS:
+            found = decision.precomputed
+            slots = found if isinstance(found, AccountSlots) else None
+            self._indexes.add(
+                last - len(decision.rows) + 1, decision.rows, decision.statuses, slots
             )
-        else:
-            first = last - len(decision.rows) + 1
-            self._state.apply(
-                done.kind,
-                decision.rows,
-                decision.statuses,
-                positions=range(first, last + 1),
-                timestamp=decision.timestamp_max,
-                applied=done.applied,
-                precomputed=decision.precomputed,
-            )
-            if done.kind is RecordKind.TRANSFERS:
-                found = decision.precomputed
-                slots = found if isinstance(found, AccountSlots) else None
-                self._indexes.add(first, decision.rows, decision.statuses, slots)
         self._frontier.drop(done.draft, last)
         self._in_flight.popleft()
         self._checkpointer.advance(last, queued.sha256)
