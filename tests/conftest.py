@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.clocks import HandClock
 from tests.figures import figure, pytest_terminal_summary
 from tests.leaks import gives_back_what_it_took, pytest_runtest_makereport
 
@@ -29,6 +31,17 @@ for _name in ("TIGERBEETLE_CLUSTER_ID", "TIGERBEETLE_REPLICAS"):
 # All else is Hypothesis's own: at random on a desk, derandomized where CI is set.
 settings.register_profile("nostro", deadline=None)
 settings.load_profile("nostro")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a test puts its ledger."""
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock(1_000)
 
 
 @pytest.fixture(scope="session", autouse=True)

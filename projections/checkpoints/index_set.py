@@ -21,7 +21,8 @@ from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.checkpoint import holds_frame
 from nostro.projections.indexes.posting_index import PostingIndex
 from nostro.projections.indexes.reservation_index import ReservationIndex
-from nostro.projections.indexes.run_stack import Run, RunFiles, RunStack
+from nostro.projections.indexes.run_file import RunFiles
+from nostro.projections.indexes.run_stack import Run, RunStack
 from nostro.projections.indexes.transfer_index import Column, TransferIndex
 from nostro.projections.rules.posting import AccountSlots
 from nostro.projections.state.ledger_state import LedgerState

@@ -68,11 +68,14 @@ class CheckedRequest:
             return _EVENTS[operation].request(argument)
         method, in_objects, filter_ = _QUERIES[operation]
         if filter_ is None:
-            asked, size = [id_ & _MASK_128 for id_ in argument], len(argument)
+            asked: Any = [id_ & _MASK_128 for id_ in argument]
+            size = len(argument)
         else:
             asked = _checked(argument, filter_, flags_bits=32)
+            flags = type(attrs.fields(filter_).flags.default)
+            asked = attrs.evolve(asked, flags=flags(asked.flags))
             size = asked.limit
-        return cls(size, lambda ledger: in_objects(method(ledger, asked)))
+        return cls(size, lambda ledger: in_objects(getattr(ledger, method)(asked)))
 
     def carry_out(self, ledger: Ledger) -> list[Any]:
         """The answer.
@@ -146,14 +149,12 @@ _EVENTS: Final = {
         results_as(CreateTransferResult, model.CreateTransferStatus),
     ),
 }  # fmt: skip
-_QUERIES: Final[dict[Operation, tuple[Callable[..., Any], Callable[[Any], Any], type | None]]] = {
-    Operation.LOOKUP_ACCOUNTS: (Ledger.lookup_accounts, _accounts, None),
-    Operation.LOOKUP_TRANSFERS: (Ledger.lookup_transfers, _transfers, None),
-    Operation.GET_ACCOUNT_TRANSFERS: (
-        Ledger.get_account_transfers, _transfers, model.AccountFilter,
-    ),
-    Operation.GET_ACCOUNT_BALANCES: (Ledger.get_account_balances, _balances, model.AccountFilter),
-    Operation.QUERY_ACCOUNTS: (Ledger.query_accounts, _accounts, model.QueryFilter),
-    Operation.QUERY_TRANSFERS: (Ledger.query_transfers, _transfers, model.QueryFilter),
-}  # fmt: skip
-"""The method that answers, what makes the original's objects, the class of the filter if any."""
+_QUERIES: Final[dict[Operation, tuple[str, Callable[[Any], list[Any]], Any]]] = {
+    Operation.LOOKUP_ACCOUNTS: ("lookup_accounts", _accounts, None),
+    Operation.LOOKUP_TRANSFERS: ("lookup_transfers", _transfers, None),
+    Operation.GET_ACCOUNT_TRANSFERS: ("get_account_transfers", _transfers, model.AccountFilter),
+    Operation.GET_ACCOUNT_BALANCES: ("get_account_balances", _balances, model.AccountFilter),
+    Operation.QUERY_ACCOUNTS: ("query_accounts", _accounts, model.QueryFilter),
+    Operation.QUERY_TRANSFERS: ("query_transfers", _transfers, model.QueryFilter),
+}
+"""The ledger's method, what makes the original's objects, and the class of the filter if any."""

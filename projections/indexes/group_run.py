@@ -11,10 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from nostro.journal.errors import CorruptCheckpoint
-from nostro.journal.storage.files import replacing
 from nostro.projections.indexes.groups import Groups, are_sound, merge, merged_count
-from nostro.projections.indexes.run_file import Kind, RunWriter, Span, open_run
-from nostro.projections.indexes.run_stack import RunFiles
+from nostro.projections.indexes.run_file import (
+    Kind,
+    Pieces,
+    RunFiles,
+    Span,
+    open_run,
+    write_run,
+)
 from nostro.projections.indexes.running_totals import Totals, need_high_words
 
 _KEYS_AND_ENDS: Final = (np.dtype(np.uint64), np.dtype(np.uint32))
@@ -62,7 +67,7 @@ class GroupFormat:
         Raises:
             CorruptCheckpoint, OSError: it cannot be used.
         """
-        span, all_columns = open_run(files.storage, path, self.kind, ledger_id=files.ledger_id)
+        span, all_columns = open_run(files, path, self.kind)
         groups = {}
         for field, columns in self.fields.items():
             width, totals = len(columns.dtypes()), 2 + len(columns.values)
@@ -88,16 +93,17 @@ class GroupFormat:
         counts: list[int] = []
         for parts in fields:
             counts += _counts(parts, files)
-        with replacing(files.storage, path) as fd:
-            writer = RunWriter(files.storage, fd, self.kind, counts, pause=files.pause)
-            first = 0
-            for parts, columns in zip(fields, self.fields.values(), strict=True):
-                width = len(columns.dtypes())
-                for piece in parts if len(parts) == 1 else merge(parts, shifts):
-                    for number, column in enumerate(_columns(piece, counts[first : first + width])):
-                        writer.append(first + number, column)
-                first += width
-            writer.finish(span, ledger_id=files.ledger_id)
+        write_run(files, path, self.kind, span, counts, self._pieces(fields, shifts, counts))
+
+    def _pieces(
+        self, fields: list[list[Groups]], shifts: Sequence[int], counts: Sequence[int]
+    ) -> Pieces:
+        first = 0
+        for parts, columns in zip(fields, self.fields.values(), strict=True):
+            width = len(columns.dtypes())
+            for piece in parts if len(parts) == 1 else merge(parts, shifts):
+                yield from enumerate(_columns(piece, counts[first : first + width]), first)
+            first += width
 
 
 def _counts(parts: Sequence[Groups], files: RunFiles) -> list[int]:

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import attrs
 
-from nostro.projections.indexes.run_file import NUMBER_MAX
-from nostro.projections.indexes.run_stack import RunFiles, RunStack
+from nostro.projections.indexes.run_file import NUMBER_MAX, RunFiles
+from nostro.projections.indexes.run_stack import RunStack
 
 RETRY_SECONDS: Final = 10.0
 _RETRIES_DOUBLE_UNTIL: Final = 64

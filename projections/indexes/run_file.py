@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nostro.journal.errors import CorruptCheckpoint
-from nostro.journal.storage.files import Storage
+from nostro.journal.storage.files import Storage, replacing
 
 Column = npt.NDArray[Any]
+Pieces = Iterable[tuple[int, Column]]
 
 _MAGIC: Final = b"NOSTRORN"
 _VERSION: Final = 1
@@ -89,76 +90,79 @@ def first_to_merge(
     return first
 
 
-class RunWriter:
-    """Writes one run, column by column or piece by piece of several columns in turn."""
+def _go_on() -> None:
+    pass
 
-    def __init__(
-        self,
-        storage: Storage,
-        fd: int,
-        kind: Kind,
-        counts: Sequence[int],
-        *,
-        pause: Callable[[], None] | None = None,
-    ) -> None:
-        """Nothing is written yet.
 
-        Args:
-            counts: how many entries each column will have.
-            pause: called after each piece.
-        """
-        self._storage = storage
-        self._pause = pause
-        self._fd = fd
-        self._kind = kind
-        self._counts = counts
-        self._digests = [hashlib.sha256() for _ in counts]
-        self._offsets, self._end = _offsets(kind, counts)
-        self._written = list(self._offsets)
+@attrs.frozen
+class RunFiles:
+    """Where the runs of a ledger's indexes are."""
 
-    def append(self, column: int, entries: Column) -> None:
-        if entries.size:
-            dtype = self._kind.dtypes[column].base
-            data = np.ascontiguousarray(entries, dtype).reshape(-1).view(np.uint8).data
-            self._digests[column].update(data)
-            self._storage.write(self._fd, data, self._written[column])
-            # Or the sync at the end would be a large one, in the way of the journal's.
-            self._storage.begin_sync(self._fd, self._written[column], len(data))
-            self._written[column] += len(data)
-        if self._pause is not None:
-            self._pause()
+    storage: Storage
+    folder: Path
+    ledger_id: bytes
+    pause: Callable[[], None] = _go_on
+    """Called between the pieces of a run that is written; what it raises undoes that run."""
 
-    def finish(self, span: Span, *, ledger_id: bytes) -> None:
-        """Write the header, which says that the rest is complete."""
+    def names(self, suffix: str) -> list[str]:
+        if not self.storage.exists(self.folder):
+            return []
+        return [name for name in self.storage.names(self.folder) if name.endswith(suffix)]
+
+
+def write_run(
+    files: RunFiles, path: Path, kind: Kind, span: Span, counts: Sequence[int], pieces: Pieces
+) -> None:
+    """Write the run of ``span``, whose columns have ``counts`` entries.
+
+    Args:
+        pieces: parts of columns, each with its column's number; each column's in order.
+
+    Raises:
+        OSError: it could not be written; nothing is there.
+    """
+    storage = files.storage
+    digests = [hashlib.sha256() for _ in counts]
+    offsets, end = _offsets(kind, counts)
+    written = list(offsets)
+    with replacing(storage, path) as fd:
+        for column, entries in pieces:
+            if entries.size:
+                dtype = kind.dtypes[column].base
+                data = np.ascontiguousarray(entries, dtype).reshape(-1).view(np.uint8).data
+                digests[column].update(data)
+                storage.write(fd, data, written[column])
+                # Or the sync at the end would be a large one, in the way of the journal's.
+                storage.begin_sync(fd, written[column], len(data))
+                written[column] += len(data)
+            files.pause()
         directory = b""
-        for number, count in enumerate(self._counts):
-            size = self._kind.dtypes[number].itemsize * count
-            if self._written[number] != self._offsets[number] + size:
+        for number, (count, digest) in enumerate(zip(counts, digests, strict=True)):
+            if written[number] != offsets[number] + kind.dtypes[number].itemsize * count:
                 raise AssertionError(f"column {number} of a run has not the length it should")
-            directory += _COLUMN.pack(count, self._digests[number].digest())
+            directory += _COLUMN.pack(count, digest.digest())
         bound = _HEADER.pack(
-            _MAGIC, bytes(32), _VERSION, len(self._counts), ledger_id, span.frame_sha256,
+            _MAGIC, bytes(32), _VERSION, len(counts), files.ledger_id, span.frame_sha256,
             span.position_first, span.position_last,
         )[40:]  # fmt: skip
         sha256 = hashlib.sha256(bound + directory).digest()
-        self._storage.write(self._fd, _MAGIC + sha256 + bound + directory, 0)
-        size = max(self._written, default=self._offsets[0])
-        if size < self._end:
-            self._storage.write(self._fd, bytes(self._end - size), size)
+        storage.write(fd, _MAGIC + sha256 + bound + directory, 0)  # last: it says all is complete
+        size = max(written, default=offsets[0])
+        if size < end:
+            storage.write(fd, bytes(end - size), size)
 
 
-def open_run(
-    storage: Storage, path: Path, kind: Kind, *, ledger_id: bytes
-) -> tuple[Span, list[Column]]:
+def open_run(files: RunFiles, path: Path, kind: Kind) -> tuple[Span, list[Column]]:
     """A run's span and its columns, checked and mapped.
 
     Raises:
         CorruptCheckpoint: it is damaged or another ledger's; it can be rebuilt.
         OSError: it cannot be read.
     """
+    storage = files.storage
     fd = storage.open_read(path)
     try:
-        span, counts = _check(storage, fd, path, kind, ledger_id)
+        span, counts = _check(storage, fd, path, kind, files.ledger_id)
         data = storage.map(fd)
     finally:
         storage.close(fd)

@@ -7,10 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-import attrs
-
-from nostro.journal.storage.files import Storage, file_bytes
-from nostro.projections.indexes.run_file import NUMBER_MAX, Kind, Span, first_to_merge
+from nostro.journal.storage.files import file_bytes
+from nostro.projections.indexes.run_file import (
+    NUMBER_MAX,
+    Kind,
+    RunFiles,
+    Span,
+    first_to_merge,
+)
 
 
 class Run(Protocol):
@@ -24,26 +28,6 @@ class Run(Protocol):
 
 
 R = TypeVar("R", bound=Run)
-
-
-def _go_on() -> None:
-    pass
-
-
-@attrs.frozen
-class RunFiles:
-    """Where the runs of a ledger's indexes are."""
-
-    storage: Storage
-    folder: Path
-    ledger_id: bytes
-    pause: Callable[[], None] = _go_on
-    """Called between the pieces of a run that is written; what it raises undoes that run."""
-
-    def names(self, suffix: str) -> list[str]:
-        if not self.storage.exists(self.folder):
-            return []
-        return [name for name in self.storage.names(self.folder) if name.endswith(suffix)]
 
 
 class RunStack(Generic[R]):

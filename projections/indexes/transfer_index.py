@@ -21,11 +21,17 @@ import numpy.typing as npt
 
 from nostro.journal.errors import CorruptCheckpoint
 from nostro.journal.rows import u128_words
-from nostro.journal.storage.files import replacing
 from nostro.projections.indexes import id_filter
 from nostro.projections.indexes.groups import PIECE, stops
-from nostro.projections.indexes.run_file import Kind, RunWriter, Span, open_run
-from nostro.projections.indexes.run_stack import RunFiles, RunStack
+from nostro.projections.indexes.run_file import (
+    Kind,
+    Pieces,
+    RunFiles,
+    Span,
+    open_run,
+    write_run,
+)
+from nostro.projections.indexes.run_stack import RunStack
 from nostro.projections.indexes.sort_order import order_of_pairs
 from nostro.projections.state.id_map import MISSING, IdMap
 
@@ -239,7 +245,7 @@ def run_of_records(span: Span, records: Sequence[tuple[int, Column]]) -> Run:
 
 
 def _read(files: RunFiles, path: Path) -> Run:
-    span, columns = open_run(files.storage, path, IDS, ledger_id=files.ledger_id)
+    span, columns = open_run(files, path, IDS)
     high, low, positions, filter_ = columns
     is_sound = len(high) == len(low) == len(positions) and (
         len(filter_) == id_filter.words_for(len(high))
@@ -259,16 +265,15 @@ def _write(files: RunFiles, path: Path, span: Span, runs: Sequence[Run]) -> None
     size = sum(run.size for run in runs)
     is_one = len(runs) == 1
     filter_ = runs[0].filter if is_one else np.zeros(id_filter.words_for(size), np.uint64)
-    with replacing(files.storage, path) as fd:
-        counts = [size] * 3 + [len(filter_)]
-        writer = RunWriter(files.storage, fd, IDS, counts, pause=files.pause)
+
+    def pieces() -> Pieces:
         for high, low, positions in _merged(runs):
-            for number, column in enumerate((high, low, positions)):
-                writer.append(number, column)
+            yield from enumerate((high, low, positions))
             if not is_one:
                 id_filter.add(filter_, low, high)
-        writer.append(3, filter_)
-        writer.finish(span, ledger_id=files.ledger_id)
+        yield 3, filter_
+
+    write_run(files, path, IDS, span, [size] * 3 + [len(filter_)], pieces())
 
 
 def _merged(runs: Sequence[Run]) -> Iterator[tuple[Column, Column, Column]]:

@@ -347,10 +347,10 @@ class Ledger(CreateMethods):
             raise OutOfRange("position", position, self._state.position)
         # For a timestamp too: a later import of earlier times must not change the answer.
         position_max = self._state.position if position is None else position
+        point = PastPoint(position_max, TIMESTAMP_MAX if timestamp is None else timestamp)
         return PastLedger(
-            self, self._storage, self._directory,
-            PastPoint(position_max, TIMESTAMP_MAX if timestamp is None else timestamp),
-        )  # fmt: skip
+            self._storage, self._directory, point, self.account_rows_at, self.transfer_rows
+        )
 
     def account_rows_at(self, ids: Iterable[int], point: PastPoint) -> Rows:
         """``ACCOUNT[m]``: the accounts that existed at a point in the past, as they were then.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from nostro.projections.checkpoints.restore import restore_state
 from nostro.projections.queries.past_balances import PastPoint
 from nostro.projections.state.ledger_state import LedgerState
 
-if TYPE_CHECKING:
-    from nostro.projections.ledger.ledger import Ledger
-
 _REPLAY_PAYS: Final = 1_000
 """From this many accounts on, a replay is faster than the indexes."""
 
@@ -38,9 +35,16 @@ class PastLedger:
     """
 
     def __init__(
-        self, ledger: Ledger, storage: Storage, directory: Directory, point: PastPoint
+        self,
+        storage: Storage,
+        directory: Directory,
+        point: PastPoint,
+        account_rows_at: Callable[[Iterable[int], PastPoint], Rows],
+        transfer_rows: Callable[[Iterable[int]], tuple[Rows, list[int]]],
     ) -> None:
-        self._ledger = ledger
+        """Nothing is read yet; the last two are methods of the open ledger."""
+        self._account_rows_at = account_rows_at
+        self._transfer_rows = transfer_rows
         self._storage = storage
         self._directory = directory
         self._point = point
@@ -74,7 +78,7 @@ class PastLedger:
         ids = check_ids(ids)
         if self._replayed is None and len(ids) < _REPLAY_PAYS:
             try:
-                return accounts_from_rows(self._ledger.account_rows_at(ids, self._point))
+                return accounts_from_rows(self._account_rows_at(ids, self._point))
             except LedgerClosed:
                 pass  # a replay of the journal still works
         return accounts_from_bytes(self._state.accounts.find(ids))
@@ -85,7 +89,7 @@ class PastLedger:
         Raises:
             LedgerClosed: the present ledger was closed.
         """
-        rows, positions = self._ledger.transfer_rows(ids)
+        rows, positions = self._transfer_rows(ids)
         kept = np.array(positions, np.int64) <= self._point.position
         kept &= rows["timestamp"] <= np.uint64(self._point.timestamp)
         return transfers_from_rows(rows[kept])

@@ -27,8 +27,7 @@ from nostro.projections.indexes.reservation_index import (
     RESERVATIONS,
     ReservationView,
 )
-from nostro.projections.indexes.run_file import Kind
-from nostro.projections.indexes.run_stack import RunFiles
+from nostro.projections.indexes.run_file import Kind, RunFiles
 from nostro.projections.indexes.transfer_index import IDS, TransferIndex
 from nostro.projections.state.ledger_state import LedgerState
 from nostro.projections.state.reservations import Quantity

@@ -38,11 +38,6 @@ PENDING: Final = attrs.evolve(PLAIN, id=2, amount=100, flags=F.PENDING)
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock(1_000)
-
-
-@pytest.fixture
 def ledger(tmp_path: Path, clock: HandClock) -> Iterator[Ledger]:
     with Ledger.open(tmp_path / "ledger", clock=clock) as ledger:
         ledger.create_accounts(

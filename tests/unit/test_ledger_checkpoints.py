@@ -44,11 +44,6 @@ ONE: Final = Transfer(id=1, debit_account_id=1, credit_account_id=2, amount=10, 
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger"
-
-
-@pytest.fixture
 def ledger(path: Path) -> Iterator[Ledger]:
     with Ledger.open(path, clock=HandClock()) as opened:
         opened.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])

@@ -38,16 +38,6 @@ YEAR: Final = 365 * 24 * 3600 * 10**9
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock(1_000)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger"
-
-
-@pytest.fixture
 def ledger(path: Path, clock: HandClock) -> Iterator[Ledger]:
     with Ledger.open(path, clock=clock) as opened:
         opened.create_accounts(ACCOUNTS)

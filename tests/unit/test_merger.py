@@ -22,8 +22,13 @@ from nostro import Account, Ledger, QueryFilter, Transfer
 from nostro.journal.rows import u128_words
 from nostro.journal.storage.files import Storage
 from nostro.projections.indexes.merger import RUNS_MAX, Merger
-from nostro.projections.indexes.run_file import FAN_OUT, NUMBER_MAX, Span, first_to_merge
-from nostro.projections.indexes.run_stack import RunFiles
+from nostro.projections.indexes.run_file import (
+    FAN_OUT,
+    NUMBER_MAX,
+    RunFiles,
+    Span,
+    first_to_merge,
+)
 from nostro.projections.indexes.transfer_index import IDS, Column, TransferIndex
 from tests.clocks import HandClock
 from tests.crash.power_cut import Disk, Tape, fresh_directory

@@ -33,11 +33,6 @@ from tests.journals import (
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger"
-
-
-@pytest.fixture
 def many(path: Path) -> Path:
     """Records of one, two and three transfers in several segments: ids 1 to 120."""
     writer = open_writer(path)

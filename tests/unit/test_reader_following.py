@@ -32,11 +32,6 @@ for record in Reader(sys.argv[1]).follow(cursor, timeout_seconds=60):
 """
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger"
-
-
 def starts(records: Iterator[Record]) -> list[int]:
     return [record.position_first for record in records]
 

@@ -28,11 +28,6 @@ SEGMENT: Final = "00000000000000000001.segment"
 SECTOR: Final = 512
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger"
-
-
 @attrs.frozen
 class Crashed:
     """A journal whose HEAD on disk vouches for its first record only, and what it held."""

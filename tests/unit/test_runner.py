@@ -61,11 +61,6 @@ class TurnoverByCode:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger"
-
-
-@pytest.fixture
 def ledger(path: Path) -> Iterator[Ledger]:
     with Ledger.open(path, clock=HandClock(), segment_bytes_max=4096) as opened:
         opened.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])

@@ -18,8 +18,7 @@ from nostro.journal.storage.files import Storage
 from nostro.projections.indexes import groups
 from nostro.projections.indexes.group_run import Columns, GroupFormat, GroupRun
 from nostro.projections.indexes.groups import Groups, group
-from nostro.projections.indexes.run_file import Span
-from nostro.projections.indexes.run_stack import RunFiles
+from nostro.projections.indexes.run_file import RunFiles, Span
 from nostro.projections.indexes.running_totals import EMPTY, Totals, running_totals
 
 EDGES: Final = [0, 1, 2**32, 2**63, 2**64 - 1, 2**64, 2**127, AMOUNT_MAX]

@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 
 from nostro import AMOUNT_MAX, Account, CorruptCheckpoint, CreateTransferStatus, Ledger, Transfer
 from nostro.journal.rows import u128_words
-from nostro.journal.storage.files import Storage, replacing
+from nostro.journal.storage.files import Storage
 from nostro.projections.indexes import id_filter
 from nostro.projections.indexes.groups import Groups, are_sound
-from nostro.projections.indexes.run_file import RunWriter, Span, open_run
-from nostro.projections.indexes.run_stack import RunFiles
+from nostro.projections.indexes.run_file import RunFiles, Span, open_run, write_run
 from nostro.projections.indexes.running_totals import Totals
 from nostro.projections.indexes.transfer_index import IDS, Column, TransferIndex
 from tests.clocks import HandClock
@@ -37,11 +36,12 @@ FRAME: Final = b"\x06" * 32
 
 def write_ids(path: Path, span: Span, columns: list[Column]) -> None:
     """Write a run of ids whose columns may be wrong, but not its hashes."""
-    with replacing(Storage(), path) as fd:
-        writer = RunWriter(Storage(), fd, IDS, [len(column) for column in columns])
-        for number, entries in enumerate(columns):
-            writer.append(number, entries)
-        writer.finish(span, ledger_id=OWNER)
+    counts = [len(column) for column in columns]
+    write_run(files_at(path), path, IDS, span, counts, enumerate(columns))
+
+
+def files_at(path: Path, owner: bytes = OWNER) -> RunFiles:
+    return RunFiles(Storage(), path.parent, owner)
 
 
 def column(ids: list[int]) -> Column:
@@ -136,18 +136,18 @@ def test_a_file_that_is_no_run_is_refused(cut: int, tmp_path: Path) -> None:
     columns = [run.high, run.low, run.positions, run.filter]
     write_ids(path, run.span, columns)
     data = path.read_bytes()
-    assert open_run(Storage(), path, IDS, ledger_id=OWNER)[0] == run.span
+    assert open_run(files_at(path), path, IDS)[0] == run.span
     with pytest.raises(CorruptCheckpoint):
-        open_run(Storage(), path, IDS, ledger_id=b"\x07" * 16)
+        open_run(files_at(path, b"\x07" * 16), path, IDS)
     for bit in range(8 * len(data)):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
         with pytest.raises(CorruptCheckpoint):
-            open_run(Storage(), path, IDS, ledger_id=OWNER)
+            open_run(files_at(path), path, IDS)
     path.write_bytes(data[:cut])
     with pytest.raises(CorruptCheckpoint):
-        open_run(Storage(), path, IDS, ledger_id=OWNER)
+        open_run(files_at(path), path, IDS)
 
 
 ONE: Final = Transfer(id=1, debit_account_id=1, credit_account_id=2, amount=10, ledger=1, code=1)
@@ -324,7 +324,7 @@ def test_positions_that_no_journal_has_are_no_runs(first: int, last: int, tmp_pa
     columns = [np.zeros(0, np.uint64)] * 4
     write_ids(tmp_path / "run", span, columns)
     with pytest.raises(CorruptCheckpoint, match="positions"):
-        open_run(Storage(), tmp_path / "run", IDS, ledger_id=OWNER)
+        open_run(files_at(tmp_path / "run"), tmp_path / "run", IDS)
 
 
 @pytest.mark.parametrize(

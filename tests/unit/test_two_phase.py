@@ -46,11 +46,6 @@ PLAIN: Final = attrs.evolve(PENDING, id=12, flags=F.NONE)
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock(1_000)
-
-
-@pytest.fixture
 def ledger(tmp_path: Path, clock: HandClock) -> Iterator[Ledger]:
     with Ledger.open(tmp_path / "ledger", clock=clock, expiry_seconds=3_600) as opened:
         opened.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2, 3)])

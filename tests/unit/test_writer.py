@@ -30,11 +30,6 @@ from tests.storages import GatedStorage, RecordingStorage
 SEGMENT = "00000000000000000001.segment"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger"
-
-
 def _is_durable(queued: QueuedRecord) -> bool:
     return queued.durable
 

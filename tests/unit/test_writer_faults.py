@@ -23,11 +23,6 @@ SEGMENT = "segments/00000000000000000001.segment"
 EVERYTHING = CHANGES | {"open_read", "close", "size", "read", "names", "try_lock"}
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger"
-
-
 # --- a full disk ----------------------------------------------------------------------------------
 
 

@@ -24,12 +24,6 @@ from tests.storages import (
     RecordingStorage,
 )
 
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger"
-
-
 # --- HEAD -----------------------------------------------------------------------------------------
 
 
