@@ -49,8 +49,8 @@ def decode_fields(data: bytes, classes: dict[str, type[T]], *, what: str, bytes_
     if len(data) > bytes_max:
         raise InvalidEvidence(what, f"it has more than {bytes_max:,} bytes")
     try:
-        shown = json.loads(data, object_pairs_hook=_without_repeated_keys)
-        if not isinstance(shown, dict) or shown.get("version") != VERSION:
+        shown = json.loads(data.decode(), object_pairs_hook=_without_repeated_keys)
+        if not isinstance(shown, dict) or not _is_version(shown.get("version")):
             raise ValueError(f"it is not a JSON object of version {VERSION}")
         values: dict[str, Any] = {
             (_ATTRIBUTES.get(name) or name): _DECODERS[name](value)
@@ -58,7 +58,7 @@ def decode_fields(data: bytes, classes: dict[str, type[T]], *, what: str, bytes_
             if name not in _DERIVED
         }
         found = classes[shown["type"]](**values)
-        if encode_fields(found, shown["type"]) != shown:
+        if _text(encode_fields(found, shown["type"])) != _text(shown):
             raise ValueError("its fields do not say what its entry says")
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidEvidence(what, "it is not JSON") from None
@@ -105,6 +105,15 @@ _DECODERS: Final[dict[str, Callable[[Any], object]]] = {
     "entry": lambda text: decode_hex(text, min(len(text) // 2, _ENTRY_BYTES_MAX)),
     "path": lambda hashes: tuple(map(_decode_hash, hashes)),
 }
+
+
+def _is_version(value: object) -> bool:
+    return type(value) is int and value == VERSION
+
+
+def _text(value: object) -> str:
+    """JSON in one form. True, 1 and 1.0 are equal in Python, and are three texts here."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
