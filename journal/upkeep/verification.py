@@ -79,17 +79,20 @@ def verify(
 ) -> VerifyReport:
     """Read every byte: headers, CRCs, hash chain, whole-file hashes, manifest, HEAD.
 
+    A journal that passes is consistent with itself. A history that was rewritten can pass, too:
+    only a :class:`Root` kept elsewhere, and :meth:`EventTree.check`, show that.
+
     Takes no lock and changes nothing; may run beside a writer. Reads segments on one thread per
     processor.
 
     Args:
         decode: decompress and decode each payload too, which takes ten times as long.
         quick: check only the SHA-256 of each sealed segment, which the next one names. This finds
-            every change since the segment was sealed; only the last segment's headers, CRCs and
-            hash chain are checked.
+            damage in sealed segments; only the last segment's headers, CRCs and hash chain are
+            checked.
 
     Raises:
-        Damage: the first part that is not as it was written.
+        Damage: the first part that does not fit.
         InvalidField: both ``decode`` and ``quick``.
     """
     if decode and quick:

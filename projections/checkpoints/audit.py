@@ -64,6 +64,9 @@ def audit(
 ) -> AuditReport:
     """Replay from the first event; compare with every checkpoint and with what opening gives.
 
+    The journal is taken as it is: an audit that passes does not show that nobody rewrote it.
+    :meth:`EventTree.check` compares it with a root kept elsewhere.
+
     With a bound, only checkpoints within it are compared, and what opening gives is left out.
 
     Raises:

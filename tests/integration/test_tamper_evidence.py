@@ -110,6 +110,49 @@ def test_rewritten_history_that_verifies_is_found_out(desk: Path) -> None:
     assert (shown["sound"], shown["kind"]) == (False, "RootDiffers")
 
 
+@pytest.mark.parametrize("options", [(), ("--quick",), ("--decode",)])
+def test_without_a_root_verify_claims_no_more_than_it_checked(
+    desk: Path, options: tuple[str, ...]
+) -> None:
+    """Of a rewritten history it says that it fits together, and what finds a rewriting."""
+    rewrite(desk / "books", one_more)
+    text = good("verify", desk / "books", *options)
+    assert text.startswith("Sound: the journal is consistent with itself.\n")
+    assert "A rewritten history can be, too" in text
+    assert "nostro verify DIR --root FILE" in text
+    shown = told("verify", desk / "books", *options)
+    assert (shown["sound"], shown["compared_with_root"]) == (True, False)
+
+
+def test_with_a_root_verify_says_which_events_it_vouches_for(desk: Path) -> None:
+    """Events behind the root may be rewritten, and the answer says how many there are."""
+    rewrite(desk / "books", lambda rows: rows["code"].__setitem__(rows["id"][:, 0] == 60, 9))
+    text = good("verify", desk / "books", "--root", desk / "root")
+    assert "The first 32 events are those of the root." in text
+    assert "The root does not cover the 1 event after them." in text
+    assert "A rewritten history" not in text
+    assert told("verify", desk / "books", "--root", desk / "root")["compared_with_root"] is True
+    good("root", desk / "books", "--out", desk / "whole")
+    assert "does not cover" not in good("verify", desk / "books", "--root", desk / "whole")
+
+
+def test_the_audit_claims_no_more_than_it_checked(desk: Path) -> None:
+    """It compares what is derived with the journal, and takes the journal as it is."""
+    rewrite(desk / "books", one_more)
+    text = good("replay", desk / "books", "--check")
+    assert "The audit passed: everything kept is consistent with the journal." in text
+    assert "nostro verify DIR --root FILE" in text
+
+
+@pytest.mark.parametrize("command", ["verify", "replay"])
+def test_no_help_claims_that_events_are_what_was_written(command: str) -> None:
+    """Only a root kept elsewhere can show that."""
+    text = " ".join(good(command, "--help").split())
+    assert "what was written" not in text
+    assert "--root" in text
+    assert "consistent with" in text
+
+
 def test_a_journal_chained_anew_unchanged_is_the_same_history(desk: Path) -> None:
     """The forger of the tests changes nothing but what it is told to, and the root stays."""
     before = told("root", desk / "books")["root"]

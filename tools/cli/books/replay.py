@@ -10,7 +10,7 @@ from nostro import journal
 from nostro.projections import AuditReport, audit
 from nostro.tools.amounts import format_amount
 from nostro.tools.cli.terminal import parameters, screen
-from nostro.tools.cli.terminal.failures import CHECK_FAILED, GOOD
+from nostro.tools.cli.terminal.failures import CHECK_FAILED, FINDS_REWRITING, GOOD
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.parameters import Place
 from nostro.tools.cli.terminal.progress import show_progress
@@ -51,7 +51,9 @@ def replay(
 
     With --check this is the audit: the rebuilt state is compared, to the last bit, with every
     checkpoint and with the ledger as it opens, and debits with credits. The exit code is 1 when
-    anything differs. Reads only, and may run beside a writer.
+    anything differs. An audit that passes shows that all of this is consistent with the journal;
+    only `nostro verify --root` finds a journal that was rewritten. Reads only, and may run beside a
+    writer.
     """
     report = _replay(directory, until or Place(), check=check, quiet=quiet)
     failed = check and not report.passed
@@ -109,7 +111,10 @@ def _show_comparisons(report: AuditReport) -> None:
     rows.append(("debits = credits", f"{report.position:,}", "equal" if balanced else "DIFFERENT"))
     screen.table([Column("compared with"), Column("position", right=True), Column("result")], rows)
     if report.passed:
-        screen.line("The audit passed: what is kept is what the journal gives.", style="bold green")
+        screen.line(
+            "The audit passed: everything kept is consistent with the journal.", style="bold green"
+        )
+        screen.line(f"A rewritten journal can pass, too: {FINDS_REWRITING}")
     else:
         screen.line("The audit FAILED: see above.", style="bold red")
 

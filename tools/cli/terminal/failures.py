@@ -26,6 +26,11 @@ CHECK_FAILED: Final = 1
 WRONG_USE: Final = 2
 DAMAGED: Final = 3
 
+FINDS_REWRITING: Final = (
+    "`nostro verify DIR --root FILE` finds a rewriting, with a root that you kept elsewhere."
+)
+"""What checks say that take the journal as it is."""
+
 
 class CommandFailed(Exception):
     """A command's own failure: the message, the exit code and a hint (may be empty)."""

@@ -1,4 +1,4 @@
-"""``nostro verify``: read every byte of the journal and prove that it is what was written."""
+"""``nostro verify``: read every byte of the journal and check that it fits together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nostro import journal
 from nostro.journal import Root
 from nostro.tools.cli.evidence import files as evidence
 from nostro.tools.cli.terminal import parameters, screen
-from nostro.tools.cli.terminal.failures import DAMAGED, FAILURES
+from nostro.tools.cli.terminal.failures import DAMAGED, FAILURES, FINDS_REWRITING
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.progress import show_progress
 from nostro.tools.cli.upkeep.reports import damage_json, report_json
@@ -63,15 +63,15 @@ def verify(
     own hashes and HEAD. Changes nothing, and may run beside a writer. On damage the exit code is
     3, and the message names file, byte, position and cause.
 
-    A journal that passes is exactly what was written. `nostro replay --check` then proves that the
+    A journal that passes is consistent with itself. `nostro replay --check` then shows that the
     balances follow from it.
 
     With --quick, only the SHA-256 of each sealed segment is compared with the one that the next
-    segment names; its frames are read only if they differ. That finds every change since the
-    segment was sealed, but does not check the checksums and the chain of hashes inside it.
+    segment names; its frames are read only if they differ. That finds damage in a sealed
+    segment, but does not check the checksums and the chain of hashes inside it.
 
-    A person who can write to DIR can forge all of this. With --root, every event is hashed again
-    and compared with a root that you kept elsewhere.
+    A person who can write to DIR can rewrite the history and make it consistent again. Only --root
+    finds that: every event is hashed again and compared with a root that you kept elsewhere.
     """
     if public_key is not None and root is None:
         raise click.UsageError("--public-key needs --root")
@@ -88,9 +88,10 @@ def verify(
         context.exit(DAMAGED)
     if as_json:
         rooted = {} if root is None else {"root": root.shown()}
-        screen.json_line({"sound": True, **report_json(report), **rooted})
+        compared = {"compared_with_root": root is not None}
+        screen.json_line({"sound": True, **compared, **report_json(report), **rooted})
         return
-    screen.line("Sound: every byte is what was written.", style="bold green")
+    screen.line("Sound: the journal is consistent with itself.", style="bold green")
     screen.facts(
         [
             ("ledger", report.ledger_id.hex()),
@@ -105,12 +106,18 @@ def verify(
             ),
         ]
     )
-    if root is not None:
-        screen.line(
-            f"The first {root.position:,} events are those of the root.", style="bold green"
-        )
-        taken = root.shown()["time"]
-        screen.facts([("taken", taken), ("signed by", evidence.signed_by(root))])
+    if root is None:
+        screen.line(f"A rewritten history can be, too: {FINDS_REWRITING}")
+    else:
+        _show_root(root, report.events)
+
+
+def _show_root(root: Root, events: int) -> None:
+    screen.line(f"The first {root.position:,} events are those of the root.", style="bold green")
+    screen.facts([("taken", root.shown()["time"]), ("signed by", evidence.signed_by(root))])
+    if events > root.position:
+        later = screen.counted(events - root.position, "event")
+        screen.line(f"The root does not cover the {later} after them.")
 
 
 def _verify(
