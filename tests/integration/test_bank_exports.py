@@ -539,8 +539,11 @@ def test_a_byte_order_mark_of_another_encoding_is_named(bank: Bank) -> None:
 
 def test_rows_beyond_memory_wait_in_a_file(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every row comes back, in order, also in a second reading."""
+    # private: the real size needs more rows than a test writes
     monkeypatch.setattr(survey, "IN_MEMORY_ROWS", 10)
+    # private: the real size needs more rows than a test writes
     monkeypatch.setattr(survey, "CHUNK_ROWS", 7)
+    # private: the real size needs more rows than a test writes
     monkeypatch.setattr(import_file, "BATCHES_KEPT", 1)
     plain(bank)
     rows = [f"{n},2024-01-{1 + n // 5:02d},{n}.00,{n % 3}\n" for n in range(1, 101)]

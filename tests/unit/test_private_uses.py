@@ -106,7 +106,9 @@ def _foreign_modules(tree: ast.Module) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent for path in TESTS.rglob("*.py")}), ids=str)
+@pytest.mark.parametrize(
+    "folder", sorted({path.parent for path in TESTS.rglob("*.py")}), ids=lambda path: path.name
+)
 def test_every_private_use_has_a_reason(folder: Path) -> None:
     """A test that leaves the public names says beside the line why it must."""
     found = [
