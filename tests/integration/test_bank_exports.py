@@ -15,7 +15,8 @@ from click.testing import Result
 
 from nostro import Ledger
 from nostro.tools.cli.import_export import import_file
-from nostro.tools.importing import survey
+from nostro.tools.importing import rows as rows_module
+from nostro.tools.importing import source, survey
 from tests.integration.test_cli import run
 
 FILES: Final = Path(__file__).parents[1] / "data" / "reports"
@@ -285,11 +286,11 @@ def test_lines_above_the_header_and_a_total_below_are_left_out(bank: Bank) -> No
     file = FILES / "preamble-footer-latin1.csv"
     bank.map('"Kundenreferenz"', amount, "BLZ", tables, file=shape)
     assert "stopped at line 10" in bank.bad(file)
-    for number, more in enumerate((f"\n{ignore}", "\nskip_last_lines = 1")):
-        bank.books = bank.folder / str(number)
+    for more in (f"\n{ignore}", "\nskip_last_lines = 1"):
+        bank.books = bank.folder / str(len(more))
         bank.map('"Kundenreferenz"', amount, "BLZ", tables, file=shape + more)
         report = bank.good(file)
-        assert (report["transfers_created"], report["ignored"]) == (3, 1 - number)
+        assert (report["transfers_created"], report["ignored"]) == (3, 1)
         assert bank.moved() == 126641
 
 
@@ -587,3 +588,47 @@ def test_a_pipe_with_rows_is_imported(bank: Bank) -> None:
     mapping = ("-m", str(bank.folder / "m.toml"))
     subprocess.run([*command, *mapping], input=data.encode(), check=True)
     assert bank.moved() == 1_000_000
+
+
+def test_a_row_is_not_left_out_as_a_line_below_the_rows(bank: Bank) -> None:
+    """A total is; a bank that stops writing one loses no row."""
+    plain(bank, file="skip_last_lines = 2")
+    rows = "1,2024-01-01,1.00,a\n2,2024-01-02,2.00,a\n"
+    told = bank.bad(HEAD + rows + "Total,,3.00,\n")
+    assert "line 3: a row that file.skip_last_lines would leave out" in told
+    report = bank.good(HEAD + rows + '"Total ""all""",,3.00,\nPrinted on Monday\n')
+    assert (report["transfers_created"], report["ignored"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "is_read"),
+    [
+        ("%d%m%Y", "10052024", True), ("%d%m%Y", "1052024", False), ("%Y%m%d", "20240115", True),
+        ("%Y%m%d", "2024115", False), ("%d.%m.%Y", "1.5.2024", True), ("%y%m%d", "50101", False),
+    ],
+)  # fmt: skip
+def test_a_date_without_separators_needs_all_its_digits(
+    bank: Bank, form: str, text: str, *, is_read: bool
+) -> None:
+    """A spreadsheet drops the zero of 01052024, and the tenth of May would be read."""
+    plain(bank, form)
+    assert bank.load(HEAD + f"1,{text},1.00,a\n").exit_code == (0 if is_read else 1)
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last row may be half a row."""
+    plain(bank)
+    real = rows_module.RowReader.read
+
+    def read(reader: rows_module.RowReader, row: source.RawRow) -> object:
+        if row.line == 2:
+            with (bank.folder / "data").open("a", encoding="utf-8") as file:
+                file.write("2,2024-01-01,1.00")
+        return real(reader, row)
+
+    monkeypatch.setattr(rows_module.RowReader, "read", read)
+    result = bank.load(HEAD + "1,2024-01-01,1.00,a\n")
+    assert result.exit_code == 2
+    assert "the file changed while it was read" in result.stderr

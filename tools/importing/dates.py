@@ -34,6 +34,8 @@ SLOT_NS: Final = 4
 
 _CACHED_MAX: Final = 50_000
 _UNIX_DECIMALS: Final = {"unix_s": 9, "unix_ms": 6, "unix_ns": 0}
+_ADJACENT: Final = re.compile(r"%[dmyYHIMSj]%[dmyYHIMSj]")
+"""A zero that a spreadsheet dropped moves a digit from one number to the next."""
 _TIME_OF_DAY: Final = re.compile(r"%[HIMSfcXs]")
 
 
@@ -126,7 +128,8 @@ def _parser(rule: DateRule) -> Callable[[str], tuple[int, str]]:
         decimals = _UNIX_DECIMALS[form]
         return lambda text: _unix(text, decimals)
     if rule.zone is None:
-        return lambda text: _strptime(text, form)
+        exact = bool(_ADJACENT.search(form))
+        return lambda text: _strptime(text, form, exact=exact)
     return _LocalTime(rule).parse
 
 
@@ -147,8 +150,10 @@ def _unix(text: str, decimals: int) -> tuple[int, str]:
     return date, written.rstrip("0").rstrip(".") if decimals else written
 
 
-def _strptime(text: str, form: str) -> tuple[int, str]:
+def _strptime(text: str, form: str, *, exact: bool) -> tuple[int, str]:
     moment = datetime.datetime.strptime(text, form)  # noqa: DTZ007 - the zone is set below
+    if exact and len(text) != len(moment.strftime(form)):
+        raise ValueError(text)
     aware = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
     return nanoseconds(aware), moment.strftime(form)
 
@@ -160,6 +165,7 @@ class _LocalTime:
         self._zone = zoneinfo.ZoneInfo(str(rule.zone))
         self._key = str(rule.zone)
         self._ambiguous = rule.ambiguous
+        self._exact = bool(_ADJACENT.search(rule.format))
         self._forms = {"": str(rule.format)}
         if "%Z" in rule.format:
             months = itertools.product(range(1970, 2038), range(1, 13))
@@ -176,6 +182,8 @@ class _LocalTime:
             if name in text:
                 with contextlib.suppress(ValueError):
                     local = datetime.datetime.strptime(text, form)  # noqa: DTZ007 - it is local
+                    if self._exact and len(text) != len(local.strftime(form)):
+                        continue
                     return nanoseconds(self._instant(local, name, text)), local.strftime(form)
         raise ValueError(text)
 

@@ -48,6 +48,11 @@ class Report:
         return self.created + self.already_there
 
     @property
+    def rows_told(self) -> int:
+        """How many rows are in the counts of what became of them."""
+        return self.rows_in + sum(self.skipped.values())
+
+    @property
     def rows_per_second(self) -> float:
         return self.rows_read / self.seconds if self.seconds > 0 else 0.0
 

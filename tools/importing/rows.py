@@ -14,7 +14,7 @@ from nostro.tools.importing.errors import RowRefused
 from nostro.tools.importing.ids import derived_id
 from nostro.tools.importing.mapping import AccountRule, Mapping, NumberRule
 from nostro.tools.importing.parties import ColumnParties, Party, RuledParties
-from nostro.tools.importing.source import RawRow
+from nostro.tools.importing.source import BELOW, RawRow
 from nostro.tools.importing.user_data import user_data_reader
 from nostro.tools.written_amounts import WrittenAmounts
 
@@ -63,6 +63,7 @@ class RowReader:
 
     def __init__(self, mapping: Mapping, columns: tuple[str, ...]) -> None:
         self._mapping = mapping
+        self._columns = columns
         self._at = {column: index for index, column in enumerate(columns)}
         self._dates = DateReader(mapping.date) if mapping.date is not None else None
         self._date = [self._at[name] for name in mapping.date.column] if mapping.date else []
@@ -100,6 +101,8 @@ class RowReader:
 
     def read(self, row: RawRow) -> Posting | BadRow | None:
         """Return the posting of ``row``, or why there is none; None if the mapping ignores it."""
+        if row.fault == BELOW:
+            return self._below(row)
         if row.fault:
             return BadRow(row.line, row.fault, row.detail, tuple(row.cells))
         cells = row.cells
@@ -110,6 +113,15 @@ class RowReader:
             return self._posting(row)
         except RowRefused as refused:
             return BadRow(row.line, refused.reason, refused.detail, tuple(cells))
+
+    def _below(self, row: RawRow) -> BadRow | None:
+        """Return None for a line below the rows, unless it is a row itself."""
+        if len(row.cells) != len(self._columns):
+            return None
+        try:
+            return self._posting(row).bad("a row that file.skip_last_lines would leave out")
+        except RowRefused:
+            return None
 
     def balance(self, posting: Posting) -> int | None:
         """Return the customer's balance that the file gives after the row; None for an empty cell.

@@ -23,6 +23,8 @@ from nostro.tools.regular_files import open_regular
 
 ROWS_PEEKED: Final = 1_000  # of JSON Lines, to learn which keys there are
 LINE_CHARACTERS_MAX: Final = 1 << 20
+BELOW: Final = "below the rows"
+"""The fault of lines that the mapping leaves out at the end of the file."""
 
 _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -53,12 +55,15 @@ class Source:
     def __init__(self, path: Path, rule: FileRule, *, columns_used: Iterable[str] = ()) -> None:
         """Open the file. ``columns_used`` are columns of JSON Lines even if they come late."""
         self.columns_unseen: set[str] = set()
+        self._last_lines: deque[str] = deque()
+        self._lines_read = 0
         self._path = path
         self._rule = rule
         with self._reading():
             self._binary = open_regular(path, or_pipe=True)
-        status = os.fstat(self._binary.fileno())
-        self.bytes_total = status.st_size if stat.S_ISREG(status.st_mode) else None
+        self._status = os.fstat(self._binary.fileno())
+        is_regular = stat.S_ISREG(self._status.st_mode)
+        self.bytes_total = self._status.st_size if is_regular else None
         try:
             with self._reading():
                 self._text = self._decoder()
@@ -96,7 +101,7 @@ class Source:
         trim = self._rule.trim
         width = len(self.columns)
         with self._reading():
-            for row in self._rows:
+            for row in itertools.chain(self._rows, self._below()):
                 if row.fault:
                     yield row
                     continue
@@ -105,6 +110,15 @@ class Source:
                     cells = [cell.strip() for cell in cells]
                 fits = len(cells) == width and "".join(cells).isascii()
                 yield RawRow(line, cells) if fits else self._checked(line, cells, width)
+        self._check_unchanged()
+
+    def _check_unchanged(self) -> None:
+        status, before = os.fstat(self._binary.fileno()), self._status
+        if self.bytes_total is not None and (status.st_size, status.st_mtime_ns) != (
+            before.st_size,
+            before.st_mtime_ns,
+        ):
+            raise SourceError(self._path, "the file changed while it was read")
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -119,7 +133,7 @@ class Source:
         start = self._binary.peek(4)[:4]  # type: ignore[attr-defined]  # a BufferedReader
         name = codecs.lookup(self._rule.encoding).name
         for mark, encoding in _BYTE_ORDER_MARKS:
-            if start.startswith(mark) and not name.startswith(encoding):
+            if start.startswith(mark) and not name.startswith((encoding, "utf-32")):
                 raise SourceError(
                     self._path,
                     f"the file begins with the mark of {encoding}: set file.encoding to"
@@ -139,6 +153,7 @@ class Source:
             if len(line) == LINE_CHARACTERS_MAX:
                 longest = f"{LINE_CHARACTERS_MAX:,} characters"
                 raise SourceError(self._path, f"the line is longer than {longest}", number)
+            self._lines_read = number
             yield line.removeprefix("\ufeff") if number == 1 else line
 
     def _checked(self, line: int, cells: list[str], width: int) -> RawRow:
@@ -155,14 +170,12 @@ class Source:
 
     def _csv(self) -> tuple[tuple[str, ...], Iterator[RawRow]]:
         rule = self._rule
-        delimiter, quote = rule.csv_marks
         lines = itertools.islice(self._lines(), rule.skip_lines, None)
-        records = CsvRecords(
-            _without_last(lines, rule.skip_last_lines) if rule.skip_last_lines else lines,
-            delimiter=delimiter,
-            quote=quote,
-            line_first=rule.skip_lines + 1,
-            multiline_rows=rule.multiline_rows,
+        records = self._records(
+            _without_last(lines, rule.skip_last_lines, self._last_lines)
+            if rule.skip_last_lines
+            else lines,
+            rule.skip_lines + 1,
         )
         rows = iter(records)
         columns: tuple[str, ...] = rule.columns
@@ -175,6 +188,22 @@ class Source:
             columns = tuple(cell.strip() for cell in header.cells)
         records.width = len(columns)
         return columns, rows
+
+    def _records(self, lines: Iterable[str], line_first: int) -> CsvRecords:
+        delimiter, quote = self._rule.csv_marks
+        return CsvRecords(
+            lines,
+            delimiter=delimiter,
+            quote=quote,
+            line_first=line_first,
+            multiline_rows=self._rule.multiline_rows,
+        )
+
+    def _below(self) -> Iterator[RawRow]:
+        """Yield the lines below the rows, with a fault: they must not be rows."""
+        first = self._lines_read - len(self._last_lines) + 1
+        for row in self._records(self._last_lines, first):
+            yield RawRow(row.line, [cell.strip() for cell in row.cells], BELOW)
 
     def _jsonl(self, columns_used: Iterable[str]) -> tuple[tuple[str, ...], Iterator[RawRow]]:
         objects = _json_objects(self._lines())
@@ -200,8 +229,7 @@ class Source:
             yield RawRow(number, [cells.get(column, "") for column in columns])
 
 
-def _without_last(lines: Iterator[str], count: int) -> Iterator[str]:
-    held: deque[str] = deque()
+def _without_last(lines: Iterator[str], count: int, held: deque[str]) -> Iterator[str]:
     for line in lines:
         held.append(line)
         if len(held) > count:

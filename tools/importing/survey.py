@@ -44,6 +44,7 @@ class Survey:
             SourceError: the file cannot be read to its end.
         """
         self.ignored = 0
+        self._rows = 0
         self._reader = reader
         self._balance = mapping.balance
         rule = mapping.date
@@ -52,14 +53,11 @@ class Survey:
         self._kept = _Kept(None if self._reversed or self._sorted else IN_MEMORY_ROWS)
         self._dates = array("q")
         self._words = array("Q")  # of the ids: two rows with one word are looked at again
-        for item in map(reader.read, rows):
-            if item is None:
-                self.ignored += 1
-                continue
-            self._kept.add(item)
-            if isinstance(item, Posting):
-                self._dates.append(item.date)
-                self._words.append(item.id & _WORD)
+        try:
+            self._read(rows)
+        except BaseException:
+            self._kept.close()
+            raise
         self._repeated = _repeated(self._words)
         self.disorder = None if rule is None else self._find_disorder(rule)
 
@@ -68,6 +66,20 @@ class Survey:
 
     def __exit__(self, *_: object) -> None:
         self._kept.close()
+
+    def _read(self, rows: Iterable[RawRow]) -> None:
+        for item in map(self._reader.read, rows):
+            if item is None:
+                self.ignored += 1
+                continue
+            self._rows += 1
+            self._kept.add(item)
+            if isinstance(item, Posting):
+                self._dates.append(item.date)
+                self._words.append(item.id & _WORD)
+
+    def __len__(self) -> int:
+        return self._rows
 
     def __iter__(self) -> Iterator[Posting | BadRow]:
         """Yield the rows, as often as asked; after sorting, the bad ones first."""

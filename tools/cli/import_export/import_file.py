@@ -141,6 +141,8 @@ def import_file(
             check_columns(mapping_path, mapping, seen)
             report = _post(directory, survey, options, preview)
             report.ignored = survey.ignored
+            if report.outcome is Outcome.COMPLETE and report.rows_told != len(survey):
+                raise AssertionError(f"{len(survey)} rows, and {report.rows_told} outcomes")
     dry = None
     if preview is not None:
         dry = "compared with the ledger as it is" if ledger_exists(directory) else "a new ledger"
