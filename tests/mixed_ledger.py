@@ -33,7 +33,7 @@ def write_mixed(path: Path, *, requests: int = 30, seed: int = 1) -> None:
     """Plain and balancing transfers, chains, refusals, pendings that are posted, voided, expire."""
     random = Random(seed)
     clock = HandClock(10**18)
-    with Ledger.open(path, clock=clock, mirror=None) as ledger:
+    with Ledger.open(path, clock=clock) as ledger:
         flags = {id_: AccountFlags.HISTORY if id_ % 2 else AccountFlags.NONE for id_ in ACCOUNTS}
         flags[CLOSED_ACCOUNT] = AccountFlags.CLOSED
         flags[CLOSING_ACCOUNT] = AccountFlags.NONE

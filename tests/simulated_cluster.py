@@ -78,7 +78,7 @@ class SimulatedCluster:
         self, path: Path, *,
         batch_events_max: int = BATCH_EVENTS_MAX, changes_max: int = CHANGES_MAX,
     ) -> None:  # fmt: skip
-        self.ledger = Ledger.open(path, checkpoint_seconds=3_600, mirror=None)
+        self.ledger = Ledger.open(path, checkpoint_seconds=3_600)
         self.batch_events_max = batch_events_max
         self.changes_max = changes_max
         """So many change events are in a reply."""

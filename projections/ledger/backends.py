@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nostro.journal.errors import InvalidField
 from nostro.projections.ledger.ledger import Ledger
+from nostro.projections.ledger.mirroring import cluster_from_environment
 from nostro.projections.ledger.protocol import LedgerClient
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def open_ledger(
         backend: "journal" or "tigerbeetle"; by default the value of NOSTRO_BACKEND, else the
             journal, mirrored into the cluster if one is configured.
         cluster: the cluster; by default that of TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS.
+            A journal is mirrored into it. ``mirror=None`` opens the journal without the mirror
+            that the environment names.
         options: those of :meth:`Ledger.open` or of :meth:`ClusterLedger.open`.
 
     Raises:
@@ -48,6 +51,8 @@ def open_ledger(
         raise InvalidField("path", path, "must be the directory of the journal")
     if cluster is not None and options.setdefault("mirror", cluster) != cluster:
         raise InvalidField("mirror", options["mirror"], "must be the same cluster as `cluster`")
+    if "mirror" not in options and not options.get("read_only", False):
+        options["mirror"] = cluster_from_environment()
     return Ledger.open(path, **options)
 
 

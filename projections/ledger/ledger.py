@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 import numpy as np
@@ -54,7 +54,7 @@ from nostro.projections.checkpoints.restore import Restored, restore_indexed
 from nostro.projections.deciding.expiry import EXPIRY_SECONDS, ExpiryTimer
 from nostro.projections.indexes.posting_index import PostingView
 from nostro.projections.indexes.reservation_index import ReservationView
-from nostro.projections.ledger.mirroring import backend, configured, start_mirror
+from nostro.projections.ledger.mirroring import backend, start_mirror
 from nostro.projections.ledger.past import PastLedger
 from nostro.projections.pipeline.combining_queue import CombiningQueue
 from nostro.projections.pipeline.create_methods import CreateMethods
@@ -113,7 +113,7 @@ class Ledger(CreateMethods):
         fast_paths: bool = True,
         sync: SyncMode = "group",
         clock: Callable[[], int] = time.time_ns,
-        mirror: ClusterConfiguration | Literal["environment"] | None = "environment",
+        mirror: ClusterConfiguration | None = None,
         storage: Storage | None = None,
     ) -> Ledger:
         """Open the ledger in ``path``; recover it first if necessary.
@@ -133,13 +133,13 @@ class Ledger(CreateMethods):
             sync: "group" syncs HEAD at most a second late, "strict" with every group. Either way,
                 every acknowledged request is on disk.
             clock: the time in ns since the epoch.
-            mirror: the TigerBeetle cluster that mirrors the ledger while it is open for writing;
-                "environment" is the one that TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS
-                name, if they are set. See docs/guides/tigerbeetle.md.
+            mirror: the TigerBeetle cluster that mirrors the ledger while it is open for writing.
+                A process of its own does the work. :func:`open_ledger` takes the cluster from the
+                environment; this method never does. See docs/guides/tigerbeetle.md.
 
         Raises:
             InvalidField: an argument is out of range.
-            ClientMissing: a cluster is configured, and its client is not installed.
+            ClientMissing: `mirror` needs the package tigerbeetle, which is not installed.
             NotALedger, NotOwner, LedgerLocked, UnsupportedFormat: nothing was touched.
             NoRoomToRecover: recovery needs space and the disk is full; read_only works.
             Damage: the journal is not as it was written. Opening changed nothing, except that it
@@ -151,7 +151,9 @@ class Ledger(CreateMethods):
             raise InvalidField("checkpoint_seconds", checkpoint_seconds, "must be positive")
         if not expiry_seconds > 0:
             raise InvalidField("expiry_seconds", expiry_seconds, "must be positive")
-        cluster = None if read_only else configured(mirror)
+        cluster = None if read_only else mirror
+        if cluster is not None:
+            cluster.require_client()
         storage = storage or Storage()
         directory = Directory(Path(path))
         writer = indexes = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
@@ -26,26 +26,18 @@ def start_mirror(path: Path, cluster: ClusterConfiguration | None) -> MirrorProc
     return MirrorProcess(path, cluster)
 
 
-def configured(
-    mirror: ClusterConfiguration | Literal["environment"] | None,
-) -> ClusterConfiguration | None:
-    """The cluster to mirror into; None if there is none.
+def cluster_from_environment() -> ClusterConfiguration | None:
+    """The cluster that the environment names; None if it names none.
 
     Raises:
-        InvalidField: the configuration in the environment is incomplete or wrong.
-        ClientMissing: the client library is not installed.
+        InvalidField: only one of TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS is set, or a
+            value is wrong.
     """
-    if mirror == "environment":
-        if not any(map(os.environ.get, _VARIABLES)):
-            return None
-        from nostro.projections.tigerbeetle.configuration import (  # noqa: PLC0415  # only if need be
-            ClusterConfiguration,
-        )
+    if not any(map(os.environ.get, _VARIABLES)):
+        return None
+    from nostro.projections.tigerbeetle.configuration import ClusterConfiguration  # noqa: PLC0415  # only if need be
 
-        mirror = ClusterConfiguration.from_environment(os.environ)
-    if mirror is not None:
-        mirror.require_client()
-    return mirror
+    return ClusterConfiguration.from_environment(os.environ)
 
 
 def backend(path: Path, cluster: ClusterConfiguration | None) -> str:

@@ -56,7 +56,7 @@ def run_mirror(folder: Path, scale: Scale) -> Iterator[Figure]:
 
 def _catching_up(path: Path, cluster: ClusterConfiguration, scale: Scale) -> Figure:
     random = np.random.default_rng(3)
-    with Ledger.open(path, mirror=None) as ledger:
+    with Ledger.open(path) as ledger:
         open_accounts(ledger, ACCOUNTS)
         for _ in range(0, scale.transfers, BATCH):
             ledger.create_transfers(transfer_batch(random, BATCH, accounts=ACCOUNTS))

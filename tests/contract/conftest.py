@@ -49,7 +49,7 @@ def ledger(
 
 def _opened(backend: str, path: Path) -> Iterator[LedgerClient]:
     if backend == "journal":
-        with Ledger.open(path, checkpoint_seconds=3_600, mirror=None) as embedded:
+        with Ledger.open(path, checkpoint_seconds=3_600) as embedded:
             yield embedded
     elif backend == "simulated":
         with (

@@ -63,7 +63,7 @@ def test_a_live_mirror_is_equal_at_any_moment(
 ) -> None:
     """While the ledger is written and mirrored, whenever one looks."""
     books, stop = tmp_path / "books", threading.Event()
-    with Ledger.open(books, mirror=None) as ledger, Mirror(books, configuration) as mirror:
+    with Ledger.open(books) as ledger, Mirror(books, configuration) as mirror:
         ledger.create_accounts([Account(id=n, ledger=1, code=1) for n in range(1, 300)])
         ledger.create_transfers([_transfer(1)])
         mirror.catch_up()

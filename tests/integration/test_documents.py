@@ -195,6 +195,6 @@ def test_the_guide_to_clusters_begins_with_a_journal(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NOSTRO_BACKEND", raising=False)
     shown = list(blocks("docs/guides/tigerbeetle.md"))
-    number = next(at for at, (_, text) in enumerate(shown) if "open_ledger(" in text)
+    number = next(at for at, (_, text) in enumerate(shown) if "with open_ledger(" in text)
     exec(compile(shown[number][1], "guide", "exec"), {})  # noqa: S102 - our own example
     assert ("text", capsys.readouterr().out) == shown[number + 1]

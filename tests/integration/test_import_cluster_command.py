@@ -79,7 +79,7 @@ def test_a_directory_with_something_else_is_wrong_use(
     tmp_path: Path, cluster: CannedCluster
 ) -> None:
     """Exit code 2; another ledger, or no ledger at all."""
-    with Ledger.open(tmp_path / "books", mirror=None) as ledger:
+    with Ledger.open(tmp_path / "books") as ledger:
         ledger.create_accounts([Account(id=1, ledger=1, code=1)])
     done = bring_in(tmp_path)
     assert done.exit_code == 2

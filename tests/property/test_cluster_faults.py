@@ -99,7 +99,7 @@ def test_losses_change_no_answer_and_no_balance(tmp_path: Path, seed: int) -> No
     mix = Mix(random)
     options: dict[str, Any] = {"attempts_max": 5, "breaker": Impatient}
     with (
-        Ledger.open(tmp_path / "expected", mirror=None) as expected,
+        Ledger.open(tmp_path / "expected") as expected,
         SimulatedCluster(tmp_path / "cluster", batch_events_max=4) as cluster,
         ClusterLedger.open(
             configuration(timeout_seconds=0.002, batch_events_max=4),

@@ -90,7 +90,7 @@ def test_each_cluster_has_files_of_its_own(tmp_path: Path) -> None:
 
 def test_a_forked_child_neither_has_nor_keeps_the_lock(tmp_path: Path) -> None:
     """It cannot mirror, cannot prolong its parent's lock, and does not end it either."""
-    Ledger.open(tmp_path / "ledger", mirror=None).close()
+    Ledger.open(tmp_path / "ledger").close()
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORKER, str(tmp_path / "ledger")],
         check=True, capture_output=True, text=True, timeout=60,

@@ -206,7 +206,7 @@ def test_without_change_events_time_runs_out_when_it_does(source: Path, tmp_path
     """As for what is older than the cluster's change events."""
     source = shutil.copytree(source, tmp_path / "source")
     later = Reader(source).head().timestamp + 60 * SECOND
-    with Ledger.open(source, clock=HandClock(later), mirror=None) as ledger:
+    with Ledger.open(source, clock=HandClock(later)) as ledger:
         ledger.lookup_accounts([1])
     cluster = as_cluster(source)
     expiries = cluster.changes["type"] == ChangeEventType.TWO_PHASE_EXPIRED
@@ -272,7 +272,7 @@ def test_a_ledger_made_otherwise_is_refused_untouched(source: Path, tmp_path: Pa
     """Whether all of it, or some of it after an import, was."""
     books = tmp_path / "books"
     cluster = as_cluster(source)
-    with Ledger.open(books, mirror=None) as ledger:
+    with Ledger.open(books) as ledger:
         ledger.create_accounts([Account(id=1, ledger=1, code=1)])
     before = _contents(books)
     with pytest.raises(NotMadeFromCluster, match="created in the ledger itself"):
@@ -285,7 +285,7 @@ def test_a_ledger_made_otherwise_is_refused_untouched(source: Path, tmp_path: Pa
     ):
         imported = tmp_path / str(change[0].id)
         bring_in(imported, cluster)
-        with Ledger.open(imported, mirror=None) as ledger:
+        with Ledger.open(imported) as ledger:
             ledger.create_transfers(change)
         before = _contents(imported)
         with pytest.raises(NotMadeFromCluster, match=r"in the ledger itself|by the ledger itself"):
@@ -376,7 +376,7 @@ def test_two_imports_into_one_directory_are_one(source: Path, tmp_path: Path) ->
 def test_chains_are_never_cut(tmp_path: Path) -> None:
     """Of accounts and of transfers, wherever pages and stretches end."""
     linked = TransferFlags.LINKED
-    with Ledger.open(tmp_path / "source", mirror=None) as ledger:
+    with Ledger.open(tmp_path / "source") as ledger:
         ledger.create_accounts(
             [Account(n, ledger=1, code=1, flags=AccountFlags.LINKED if n % 12 else AccountFlags(0))
              for n in range(1, 25)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nostro import Account, InvalidField, Ledger, Transfer
+from nostro import Account, InvalidField, Ledger, Transfer, open_ledger
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
 from nostro.projections.tigerbeetle.errors import ClientMissing
 from nostro.projections.tigerbeetle.mirror.health import MirrorHealth, MirrorState
@@ -68,6 +68,25 @@ def test_without_a_cluster_nothing_of_it_is_loaded(tmp_path: Path) -> None:
     assert not (tmp_path / "ledger" / "mirror").exists()
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+def test_opening_a_ledger_does_not_read_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_only: bool
+) -> None:
+    """No process starts because two variables are set, even if what they say is wrong."""
+    Ledger.open(tmp_path / "ledger").close()
+    monkeypatch.setenv("TIGERBEETLE_CLUSTER_ID", "not a number")
+    monkeypatch.setenv("TIGERBEETLE_REPLICAS", "127.0.0.1:3001")
+    with Ledger.open(tmp_path / "ledger", read_only=read_only) as ledger:
+        assert ledger.mirror is None
+    with open_ledger(tmp_path / "ledger", mirror=None) as other:
+        assert isinstance(other, Ledger)
+        assert other.mirror is None
+    with open_ledger(tmp_path / "ledger", read_only=True) as other:
+        assert isinstance(other, Ledger)
+        assert other.mirror is None
+    assert not (tmp_path / "ledger" / "mirror").exists()
+
+
 @pytest.mark.parametrize(
     "environ",
     [
@@ -84,7 +103,7 @@ def test_half_a_configuration_is_refused(
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(InvalidField):
-        Ledger.open(tmp_path / "ledger")
+        open_ledger(tmp_path / "ledger")
     assert not (tmp_path / "ledger").exists()
 
 
@@ -107,7 +126,8 @@ def test_a_cluster_that_is_not_there_is_told_and_stops_nothing(
     monkeypatch.setenv("TIGERBEETLE_REPLICAS", ",".join(cluster.replicas))
     monkeypatch.setenv("TIGERBEETLE_TIMEOUT_SECONDS", "0.2")
     caplog.set_level(logging.INFO, "nostro")
-    with Ledger.open(tmp_path / "ledger") as ledger:
+    with open_ledger(tmp_path / "ledger") as ledger:
+        assert isinstance(ledger, Ledger)
         ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
         transfer = Transfer(
             id=1, debit_account_id=1, credit_account_id=2, amount=5, ledger=1, code=1

@@ -376,7 +376,7 @@ def test_silence_is_told_in_time(books: Path, cluster: CannedCluster) -> None:
 
 def test_an_empty_journal_equals_an_empty_cluster(tmp_path: Path, cluster: CannedCluster) -> None:
     """And no other."""
-    Ledger.open(tmp_path / "new", mirror=None).close()
+    Ledger.open(tmp_path / "new").close()
     report = compare(tmp_path / "new", CannedCluster())
     assert report.equal
     assert report.events_behind == 0

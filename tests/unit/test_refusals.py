@@ -64,7 +64,7 @@ def test_each_kind_of_refusal_has_its_exception(
 ) -> None:  # fmt: skip
     """With the index, the status and the id, whatever the request and its answer are made of."""
     events: Any = [GOOD, wrong]
-    with Ledger.open(tmp_path, mirror=None) as ledger:
+    with Ledger.open(tmp_path) as ledger:
         created = ledger.create_accounts(ACCOUNTS)
         raise_for_status(created, ACCOUNTS)
         results: Any = ledger.create_transfers(transfer_rows(events) if as_rows else events)
@@ -84,7 +84,7 @@ def test_of_a_chain_the_member_that_broke_it_is_told(tmp_path: Path) -> None:
     linked = TransferFlags.LINKED
     chain = [move(11, FREE, POOR, flags=linked), move(12, FREE, 404, flags=linked),
              move(13, FREE, POOR)]  # fmt: skip
-    with Ledger.open(tmp_path, mirror=None) as ledger:
+    with Ledger.open(tmp_path) as ledger:
         ledger.create_accounts(ACCOUNTS)
         results = ledger.create_transfers(chain)
     with pytest.raises(AccountNotFound, match=r"row 1: .*3 of the request were refused") as caught:
@@ -97,7 +97,7 @@ def test_accounts_that_are_refused(tmp_path: Path, *, as_rows: bool) -> None:
     """Their statuses are their own."""
     accounts: Any = [Account(id=1, ledger=1, code=1), Account(id=2, ledger=1)]
     accounts = account_rows(accounts) if as_rows else accounts
-    with Ledger.open(tmp_path, mirror=None) as ledger:
+    with Ledger.open(tmp_path) as ledger:
         results: Any = ledger.create_accounts(accounts)
     with pytest.raises(AccountFailed, match="row 1: account 2: code_must_not_be_zero") as caught:
         raise_for_status(results, accounts)

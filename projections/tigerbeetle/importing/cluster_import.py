@@ -118,7 +118,7 @@ class ClusterImport:
             if self._is_ledger():
                 reader = Reader(path, storage=self._storage)
                 check_origin(self._storage, reader, cluster)
-        self._ledger = open_ledger(path, mirror=None, clock=self._now, storage=self._storage)
+        self._ledger = open_ledger(path, clock=self._now, storage=self._storage)
         try:
             state = restore_state(self._storage, self._directory).state
         except BaseException:

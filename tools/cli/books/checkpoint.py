@@ -27,7 +27,7 @@ def checkpoint(directory: Path, *, as_json: bool) -> None:
     A checkpoint holds the state at one position, so that opening replays only what came later.
     It may be deleted at any time; the journal is the truth.
     """
-    with Ledger.open(directory, create=False, mirror=None) as ledger:
+    with Ledger.open(directory, create=False) as ledger:
         written = ledger.checkpoint()
     if as_json:
         screen.json_line(

@@ -59,7 +59,7 @@ def open_for_writing(directory: Path) -> Ledger:
         CommandFailed: something else is there already.
     """
     try:
-        return Ledger.open(directory, mirror=None)
+        return Ledger.open(directory)
     except journal.NotALedger as error:
         raise CommandFailed(
             str(error), code=WRONG_USE, hint="name a ledger, or a new or an empty directory"

@@ -86,9 +86,3 @@ def cluster_options(command: Callable[..., None]) -> Command:
         command(cluster=cluster, **arguments)
 
     return with_cluster
-
-
-def without_mirror() -> None:
-    """Remove the cluster from the environment: the ledgers made next are not mirrored."""
-    for name in (CLUSTER_ID, REPLICAS):
-        os.environ.pop(name, None)

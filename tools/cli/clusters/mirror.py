@@ -68,8 +68,8 @@ def mirror(
     """Send every account and transfer in DIR to a TigerBeetle cluster, and go on as DIR grows.
 
     The cluster then holds the same ids, timestamps and balances. Another process may write to the
-    ledger meanwhile. Ctrl-C loses nothing. A program that opens the ledger with
-    TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS set starts such a mirror itself.
+    ledger meanwhile. Ctrl-C loses nothing. If TIGERBEETLE_CLUSTER_ID and TIGERBEETLE_REPLICAS are
+    set, `nostro serve` starts such a mirror itself.
     """
     require_ledger(Directory(directory))
     if status:

@@ -13,7 +13,6 @@ from nostro.tools.bench.machine import describe_machine, sync_seconds
 from nostro.tools.bench.measure import FULL, QUICK, Figure, Scale
 from nostro.tools.bench.report import BadResults, gain, read_results, write_results
 from nostro.tools.bench.workloads import FIGURES, run_all
-from nostro.tools.cli.clusters.cluster_options import without_mirror
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import WRONG_USE, CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
@@ -101,7 +100,6 @@ def measure(
     Raises:
         CommandFailed: ``compare`` holds no results.
     """
-    without_mirror()
     try:
         old = read_results(compare) if compare is not None else {}
     except BadResults as error:

@@ -12,7 +12,6 @@ from typing import Final
 import click
 
 from nostro.tools.amounts import format_amount
-from nostro.tools.cli.clusters.cluster_options import without_mirror
 from nostro.tools.cli.terminal import screen
 from nostro.tools.cli.terminal.failures import WRONG_USE, CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
@@ -55,7 +54,6 @@ def demo(*, payments: int, seed: int, keep: Path | None) -> None:
     Everything is real: a second process writes to a ledger on disk, SIGKILL ends it, and the
     ledger recovers from its files. It takes about ten seconds.
     """
-    without_mirror()
     if keep is not None and keep.exists():
         raise CommandFailed(f"{keep} already exists", code=WRONG_USE, hint="name a new directory")
     folder = Path(tempfile.mkdtemp(prefix="nostro-demo-")) if keep is None else None

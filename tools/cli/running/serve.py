@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from nostro.journal.storage.directory import Directory, require_ledger
-from nostro.projections.ledger.mirroring import backend, configured
+from nostro.projections.ledger.mirroring import backend, cluster_from_environment
 from nostro.tools.cli.evidence import files as evidence
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import WRONG_USE, CommandFailed
@@ -96,7 +96,7 @@ def serve(
     from nostro.tools.server import keys, running  # noqa: PLC0415  # only with the extra
 
     known = None if keys_file is None else keys.read_keys(keys_file)
-    cluster = configured("environment")
+    cluster = cluster_from_environment()
     logging.basicConfig(level=logging.WARNING, format=_LOG_FORMAT)
     if access_log:
         logging.getLogger("uvicorn.access").setLevel(logging.INFO)
