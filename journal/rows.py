@@ -33,6 +33,7 @@ WORDS_OF_ROW: Final = struct.Struct("<12QQIIIHHQ")
 """Both row layouts have six u128 fields, of two words each, then the same widths."""
 _TIMEOUT_FIELD: Final = 8
 """The number of the field ``timeout`` in a transfer."""
+_ROW_TYPES: Final = (ACCOUNT, TRANSFER)
 _COLUMNS_PAY: Final = 32
 """From so many rows on, reading by columns beats unpacking row by row."""
 _ACCOUNT_FIELDS: Final = attrgetter(
@@ -53,7 +54,7 @@ _transfer_flags: Final = cache(TransferFlags)
 
 
 def account_rows(accounts: Sequence[Account] | Rows) -> Rows:
-    """``ACCOUNT[n]`` of a list of accounts, or a checked array of that dtype as it is.
+    """``ACCOUNT[n]`` of a list of accounts, or a copy of an array of that dtype.
 
     Raises:
         InvalidField: a field is no integer or does not fit; names the row and the field.
@@ -63,13 +64,26 @@ def account_rows(accounts: Sequence[Account] | Rows) -> Rows:
 
 
 def transfer_rows(transfers: Sequence[Transfer] | Rows) -> Rows:
-    """``TRANSFER[n]`` of a list of transfers, or a checked array of that dtype as it is.
+    """``TRANSFER[n]`` of a list of transfers, or a copy of an array of that dtype.
 
     Raises:
         InvalidField: a field is no integer or does not fit; names the row and the field.
         BatchTooLarge: more than BATCH_EVENTS_MAX.
     """
     return _rows(transfers, TRANSFER, Transfer, pack_transfer, _TRANSFER_FIELDS)
+
+
+def owned(events: Sequence[Any] | Rows) -> Sequence[Any] | Rows:
+    """The events of a request in memory that no caller can change: a copy of a list or an array.
+
+    A request may wait for others, or be carried out after its caller has given up and has filled
+    the array anew.
+    """
+    if isinstance(events, list):
+        return [*events]
+    if isinstance(events, np.ndarray) and events.ndim == 1 and events.dtype in _ROW_TYPES:
+        return _owned_rows(events)
+    return events
 
 
 def accounts_from_rows(rows: Rows) -> list[Account]:
@@ -227,12 +241,20 @@ def _rows(
                 value=str(items.dtype),
                 reason=f"must be nostro.{item_type.__name__.upper()}",
             )
-        return items
+        return _owned_rows(items)
     try:
         packed = b"".join([pack(fields(item)) for item in items])
     except (AttributeError, TypeError, OverflowError, struct.error):
         packed = _pack_carefully(items, dtype, item_type, pack, fields)
     return np.frombuffer(packed, dtype)
+
+
+def _owned_rows(rows: Rows) -> Rows:
+    owner: object = rows.base
+    if isinstance(owner, bytes):  # They cannot change.
+        return rows
+    # As bytes: numpy would copy rows of fields field by field, which takes 60 times as long.
+    return np.frombuffer(rows.tobytes(), rows.dtype)
 
 
 def _pack_carefully(

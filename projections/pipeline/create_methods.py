@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import Account, CreateAccountResult, CreateTransferResult, Rows, Transfer
+from nostro.journal.rows import owned
 from nostro.projections.pipeline.answers import TransferWithBalances
 
 
@@ -25,7 +26,8 @@ class CreateMethods:
         """Create accounts; returns one result for each, in order, once they are durable.
 
         Args:
-            accounts: a list, or ``ACCOUNT[n]``, which returns ``CREATE_RESULT[n]``.
+            accounts: a list, or ``ACCOUNT[n]``, which returns ``CREATE_RESULT[n]``. It is copied
+                at once.
 
         Raises:
             As :meth:`create_transfers`.
@@ -48,8 +50,13 @@ class CreateMethods:
         A journal keeps a request as one atomic record. A request that exceeds one message goes to a
         cluster in several, one after another, no chain cut; other requests may come in between.
 
+        A caller that stops waiting (Ctrl-C, a cancelled task, a timeout) does not stop the request:
+        it may still take effect. To find out, send the same request with the same ids again. It
+        creates what is missing, and answers EXISTS for what is there.
+
         Args:
-            transfers: a list, or ``TRANSFER[n]``, which returns ``CREATE_RESULT[n]``.
+            transfers: a list, or ``TRANSFER[n]``, which returns ``CREATE_RESULT[n]``. It is copied
+                at once.
             balances: return :class:`TransferWithBalances` for each of a list of transfers: the
                 balances of both accounts just after it. A cluster reads them afterwards, from the
                 change events of the transfers.
@@ -71,29 +78,37 @@ class CreateMethods:
 
 
 class AsyncCreateMethods:
-    """The same as coroutines."""
+    """The same as coroutines. A request is copied when the method is called, before the await.
+
+    A task that is cancelled or times out does not cancel its request: see
+    :meth:`CreateMethods.create_transfers`.
+    """
 
     @overload
-    async def create_accounts(self, accounts: Sequence[Account]) -> list[CreateAccountResult]: ...
+    def create_accounts(
+        self, accounts: Sequence[Account]
+    ) -> Coroutine[Any, Any, list[CreateAccountResult]]: ...
     @overload
-    async def create_accounts(self, accounts: Rows) -> npt.NDArray[np.void]: ...
-    async def create_accounts(self, accounts: Any) -> Any:
-        """See :meth:`CreateMethods.create_accounts`."""
-        return await self._create(RecordKind.ACCOUNTS, accounts, balances=False)
+    def create_accounts(self, accounts: Rows) -> Coroutine[Any, Any, npt.NDArray[np.void]]: ...
+    def create_accounts(self, accounts: Any) -> Coroutine[Any, Any, Any]:
+        """See :meth:`CreateMethods.create_accounts`. Cancelling does not stop it."""
+        return self._create(RecordKind.ACCOUNTS, owned(accounts), balances=False)
 
     @overload
-    async def create_transfers(
+    def create_transfers(
         self, transfers: Sequence[Transfer], *, balances: Literal[False] = False
-    ) -> list[CreateTransferResult]: ...
+    ) -> Coroutine[Any, Any, list[CreateTransferResult]]: ...
     @overload
-    async def create_transfers(
+    def create_transfers(
         self, transfers: Sequence[Transfer], *, balances: Literal[True]
-    ) -> list[TransferWithBalances]: ...
+    ) -> Coroutine[Any, Any, list[TransferWithBalances]]: ...
     @overload
-    async def create_transfers(self, transfers: Rows) -> npt.NDArray[np.void]: ...
-    async def create_transfers(self, transfers: Any, *, balances: bool = False) -> Any:
-        """See :meth:`CreateMethods.create_transfers`."""
-        return await self._create(RecordKind.TRANSFERS, transfers, balances=balances)
+    def create_transfers(self, transfers: Rows) -> Coroutine[Any, Any, npt.NDArray[np.void]]: ...
+    def create_transfers(
+        self, transfers: Any, *, balances: bool = False
+    ) -> Coroutine[Any, Any, Any]:
+        """See :meth:`CreateMethods.create_transfers`. Cancelling does not stop it."""
+        return self._create(RecordKind.TRANSFERS, owned(transfers), balances=balances)
 
     @abstractmethod
     async def _create(self, kind: RecordKind, events: Any, *, balances: bool) -> Any:

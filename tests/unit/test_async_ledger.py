@@ -28,6 +28,7 @@ from nostro import (
     NotALedger,
     QueryFilter,
     Reader,
+    Rows,
     Transfer,
     TransferFlags,
 )
@@ -149,6 +150,59 @@ def test_a_cancelled_caller_leaves_the_ledger_sound(tmp_path: Path) -> None:
                 await task
             disk.release()
             assert (await ledger.create_transfers([ONE]))[0].status is S.EXISTS
+
+    asyncio.run(use())
+
+
+def row(id_: int, amount: int) -> Rows:
+    rows = np.zeros(1, TRANSFER)
+    rows["id"][:, 0], rows["amount"][:, 0] = id_, amount
+    rows["debit_account_id"][:, 0], rows["credit_account_id"][:, 0] = 1, 2
+    rows["ledger"] = rows["code"] = 1
+    return rows
+
+
+def test_a_request_is_copied_when_it_is_made(tmp_path: Path) -> None:
+    """One array or list, filled anew before the requests are awaited, makes different requests."""
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path / "ledger") as ledger:
+            accounts = ACCOUNTS[:1]
+            first = asyncio.create_task(ledger.create_accounts(accounts))
+            accounts[0] = ACCOUNTS[1]
+            await asyncio.gather(first, ledger.create_accounts(accounts))
+            buffer, tasks = row(0, 0), []
+            for id_, amount in ((1, 5), (2, 7)):
+                buffer["id"][:, 0], buffer["amount"][:, 0] = id_, amount
+                tasks.append(asyncio.create_task(ledger.create_transfers(buffer)))
+            buffer["amount"][:, 0] = 999
+            results = await asyncio.gather(*tasks)
+            assert [S(int(it["status"][0])) for it in results] == [S.CREATED, S.CREATED]
+            assert [it.amount for it in await ledger.lookup_transfers([1, 2])] == [5, 7]
+
+    asyncio.run(use())
+
+
+@pytest.mark.parametrize("flags", [0, int(TransferFlags.PENDING), int(TransferFlags.LINKED)])
+def test_an_array_may_be_filled_anew_after_a_timeout(tmp_path: Path, flags: int) -> None:
+    """The request that was given up is carried out with the rows that it was made with."""
+    disk = HeldDisk()
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path / "ledger", storage=disk) as ledger:
+            await ledger.create_accounts(ACCOUNTS)
+            disk.hold()
+            first = asyncio.create_task(ledger.create_transfers([ONE]))
+            assert await asyncio.to_thread(disk.arrived.wait, TIMEOUT_SECONDS)
+            buffer = np.concatenate([row(2, 5), row(3, 6)])
+            buffer["flags"][0] = flags
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(ledger.create_transfers(buffer), 0.001)
+            buffer["amount"][:, 0] = 999
+            disk.release()
+            await first
+            await ledger.create_transfers([attrs.evolve(ONE, id=4)])  # The others are done by then.
+            assert [it.amount for it in await ledger.lookup_transfers([2, 3])] == [5, 6]
 
     asyncio.run(use())
 

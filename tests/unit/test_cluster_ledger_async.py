@@ -68,6 +68,22 @@ def test_every_method_answers_as_the_ledger_does(cluster: SimulatedCluster) -> N
     assert cluster.sessions_open == 0
 
 
+def test_a_request_is_copied_when_it_is_made(cluster: SimulatedCluster) -> None:
+    """An array that is filled anew before the request is awaited changes nothing of it."""
+
+    async def use() -> list[int]:
+        async with await connected(cluster) as ledger:
+            buffer, tasks = transfer_rows([move(0)]).copy(), []
+            for id_ in (11, 12):
+                buffer["id"][:, 0] = buffer["amount"][:, 0] = id_
+                tasks.append(asyncio.create_task(ledger.create_transfers(buffer)))
+            buffer["amount"][:, 0] = 999
+            await asyncio.gather(*tasks)
+            return [it.amount for it in await ledger.lookup_transfers([11, 12])]
+
+    assert asyncio.run(use()) == [11, 12]
+
+
 def test_many_tasks_at_once_lose_nothing(cluster: SimulatedCluster) -> None:
     """Whatever is lost on the way."""
     losses = [Fault.LOSE_REQUEST, Fault.LOSE_REPLY, Fault.EVICT_AFTER, Fault.NONE] * 5
