@@ -232,6 +232,21 @@ class WriterPoisoned(JournalError):
     reason: str
 
 
+@attrs.define(eq=False)
+class LedgerReplaced(WriterPoisoned):
+    """The files at the ledger's path are no longer those that this writer opened.
+
+    Somebody removed, renamed or replaced them while it was open. Nothing more is acknowledged. The
+    requests in flight may be lost; everything acknowledged before is in the files that were opened.
+    """
+
+    MESSAGE = (
+        "{0.path}: {0.reason} while this ledger was open for writing; nothing more is written."
+        " Close it, find out which files hold the acknowledged events, put them at this path and"
+        " verify them"
+    )
+
+
 # --- evidence: roots, proofs and keys -------------------------------------------------------------
 
 
@@ -409,6 +424,14 @@ class CorruptHead(Damage):
 
 class JournalTruncated(Damage):
     """The journal ends before a position that was acknowledged."""
+
+
+class SplitHistory(Damage):
+    """Files of two lives of one ledger: each went on from the same events, without the other.
+
+    That happens when a copy or a restored backup is written to beside the ledger itself. A file
+    that was altered together with its checksums looks the same.
+    """
 
 
 class CorruptCheckpoint(Damage):

@@ -95,12 +95,18 @@ class FrameHeader(NamedTuple):
 
 
 class BadFrame(Exception):
-    """Bytes that are not a frame. ``frame_end`` is where it would end, if its header is sound."""
+    """Bytes that are not a frame. ``frame_end`` is where it would end, if its header is sound.
 
-    def __init__(self, cause: str, *, frame_bytes: int | None = None) -> None:
+    ``is_split``: its header is sound, but it follows on another frame than the one before it.
+    """
+
+    def __init__(
+        self, cause: str, *, frame_bytes: int | None = None, is_split: bool = False
+    ) -> None:
         super().__init__(cause)
         self.cause = cause
         self.frame_bytes = frame_bytes
+        self.is_split = is_split
 
 
 def frame_bytes(payload_bytes: int) -> int:

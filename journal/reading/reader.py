@@ -26,6 +26,7 @@ from nostro.journal.errors import (
     ForeignSegment,
     InvalidField,
     MissingSegment,
+    SplitHistory,
 )
 from nostro.journal.format import codec
 from nostro.journal.format.codec import RecordKind
@@ -40,7 +41,14 @@ from nostro.journal.format.segment import (
     segment_name,
 )
 from nostro.journal.model import Rows
-from nostro.journal.reading.scan import Place, check_follows, reading_frames, scan, segment_start
+from nostro.journal.reading.scan import (
+    OTHER,
+    Place,
+    check_follows,
+    reading_frames,
+    scan,
+    segment_start,
+)
 from nostro.journal.reading.segment_index import SegmentIndex
 from nostro.journal.storage.directory import Directory, durable_end, read_head, require_ledger
 from nostro.journal.storage.files import Storage
@@ -218,14 +226,24 @@ class Reader:
         """The records from ``cursor`` on, and then each new one as it becomes durable.
 
         Ends when ``stop`` is set, or when nothing new came for ``timeout_seconds``.
+
+        Raises:
+            Damage: as :meth:`records`.
+            SplitHistory: the journal no longer holds the last record that this yielded.
         """
         stop = stop or threading.Event()
         watcher = HeadWatcher(self.directory.head, stop=stop)
         heard_at = time.monotonic()
+        last: Record | None = None
         try:
             while not stop.is_set():
+                if last is not None and self.head().position < last.position_last:
+                    raise self._split(last)
                 for record in self.records(cursor):
+                    if last is not None and record.header.previous_sha256 != last.sha256:
+                        raise self._split(last)
                     yield record
+                    last = record
                     cursor = Cursor(position=record.position_last + 1)
                     heard_at = time.monotonic()
                     if stop.is_set():
@@ -235,6 +253,11 @@ class Reader:
                 watcher.wait()
         finally:
             watcher.close()
+
+    def _split(self, last: Record) -> SplitHistory:
+        """What to raise when another directory was put in place of the one that was followed."""
+        cause = f"the record that was read last, up to position {last.position_last}, {OTHER}"
+        return SplitHistory(self.directory.head, 0, cause, last.position_first)
 
     # --- where to start ---
 

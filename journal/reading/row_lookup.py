@@ -21,7 +21,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from nostro.journal.errors import CorruptFrame, DecodeError, MissingSegment
+from nostro.journal.errors import CorruptFrame, DecodeError, JournalTruncated, MissingSegment
 from nostro.journal.format import codec, frame
 from nostro.journal.format.codec import BLOCK_ROWS, OpenBlock, Payload, RecordKind
 from nostro.journal.format.frame import HEADER_BYTES, BadFrame, FrameHeader
@@ -162,7 +162,8 @@ class TransferLookup:
         if self._head is None or self._head.position < position:
             self._head = self._reader.head()
         if self._head.position < position:
-            raise AssertionError(f"position {position} is indexed, but not in the journal")
+            cause = f"an index holds position {position}, which the journal does not reach"
+            raise JournalTruncated(self._reader.directory.head, 0, cause, position)
         path, place, end_bytes = self._reader.place_before(position, self._head)
         fd = self._segment(path, segments)
         window = Window(self._storage, fd, end_bytes, chunk_bytes=_CHUNK_BYTES)

@@ -9,13 +9,23 @@ from typing import Final
 
 import attrs
 
-from nostro.journal.errors import CorruptFrame, CorruptSegment
+from nostro.journal.errors import CorruptFrame, CorruptSegment, Damage, SplitHistory
 from nostro.journal.format import frame
 from nostro.journal.format.frame import BadFrame, FrameHeader, frame_sha256
+from nostro.journal.format.head import Head
 from nostro.journal.format.segment import SEGMENT_HEADER_BYTES, SegmentHeader
+from nostro.journal.storage.directory import SegmentFile
 from nostro.journal.storage.files import Storage, reading
 
+OTHER: Final = (
+    "is not the one that stands there: two copies of this ledger were written to and their files"
+    " mixed, or a file was rewritten"
+)
+SPLIT: Final = f"follows on another one: what it names as the one before it {OTHER}"
+
 _CHUNK_BYTES: Final = 1024 * 1024
+_LAST_FRAME_BYTES: Final = (64 * 1024, 1024 * 1024, 2 * frame.PAYLOAD_BYTES_MAX)
+"""How far before the end of the last frame its beginning is looked for: most are small."""
 
 
 @attrs.frozen
@@ -51,14 +61,18 @@ class ScannedFrame:
 class FrameBreak(Exception):
     """No sound frame at ``place``. ``frame_bytes`` is its size if at least its header is sound."""
 
-    def __init__(self, place: Place, cause: str, frame_bytes: int | None) -> None:
+    def __init__(
+        self, place: Place, cause: str, frame_bytes: int | None, *, is_split: bool = False
+    ) -> None:
         super().__init__(cause)
         self.place = place
         self.cause = cause
         self.frame_bytes = frame_bytes
+        self.is_split = is_split
 
-    def damage(self, path: Path) -> CorruptFrame:
-        return CorruptFrame(path, self.place.offset_bytes, self.cause, self.place.position)
+    def damage(self, path: Path) -> Damage:
+        kind = SplitHistory if self.is_split else CorruptFrame
+        return kind(path, self.place.offset_bytes, self.cause, self.place.position)
 
 
 @contextlib.contextmanager
@@ -75,19 +89,43 @@ def segment_start(header: SegmentHeader) -> Place:
     return Place(SEGMENT_HEADER_BYTES, header.position_first, header.previous_frame_sha256)
 
 
+def check_last_frame(storage: Storage, fd: int, file: SegmentFile, head: Head) -> None:
+    """Check that the frame which HEAD names as the last one ends where HEAD says.
+
+    Raises:
+        SplitHistory: another sound frame ends there.
+        CorruptFrame: no sound frame does.
+    """
+    end = head.offset_bytes
+    found = file.header.previous_frame_sha256 if end == SEGMENT_HEADER_BYTES else None
+    for size_bytes in _LAST_FRAME_BYTES if found is None else ():
+        start = max(SEGMENT_HEADER_BYTES, end - size_bytes)
+        for at, header in headers_between(storage, fd, start, end):
+            if at + header.frame_bytes == end and header.position_last == head.position:
+                data = storage.read(fd, end - at, at)
+                with contextlib.suppress(BadFrame):
+                    frame.decode_payload(memoryview(data), header)
+                    found = frame_sha256(data)
+        if found is not None or start == SEGMENT_HEADER_BYTES:
+            break
+    if found is None:
+        raise CorruptFrame(file.path, end, "no sound frame ends where HEAD says", head.position)
+    if found != head.frame_sha256:
+        raise SplitHistory(file.path, end, f"the frame that HEAD names {OTHER}", head.position)
+
+
 def check_follows(path: Path, header: SegmentHeader, place: Place) -> None:
     """Check that a segment goes on at ``place``, where the one before it ends.
 
     Raises:
-        CorruptSegment: it goes on from somewhere else.
+        CorruptSegment: it begins at another position.
+        SplitHistory: it follows on another frame.
     """
     if header.position_first != place.position:
         cause = f"it starts at position {header.position_first}, not {place.position}"
-    elif place.previous_sha256 not in (None, header.previous_frame_sha256):
-        cause = "it does not follow on the segment before it: the hash chain is broken"
-    else:
-        return
-    raise CorruptSegment(path, 0, cause, place.position)
+        raise CorruptSegment(path, 0, cause, place.position)
+    if place.previous_sha256 not in (None, header.previous_frame_sha256):
+        raise SplitHistory(path, 0, f"the segment {SPLIT}", place.position)
 
 
 def scan(
@@ -109,7 +147,7 @@ def scan(
             data = window.view(place.offset_bytes, size)
             payload = frame.decode_payload(data, header)
         except BadFrame as bad:
-            raise FrameBreak(place, bad.cause, size) from None
+            raise FrameBreak(place, bad.cause, size, is_split=bad.is_split) from None
         scanned = ScannedFrame(header, data, payload, place, frame_sha256(data))
         yield scanned
         place = scanned.next_place
@@ -149,7 +187,7 @@ def _check_succession(header: FrameHeader, place: Place, ledger_id: bytes) -> No
             f"the frame starts at position {header.position_first}, not {place.position}"
         )
     if place.previous_sha256 is not None and header.previous_sha256 != place.previous_sha256:
-        raise BadFrame("the frame does not follow on the one before it: the hash chain is broken")
+        raise BadFrame(f"the frame {SPLIT}", is_split=True)
     if header.position_durable >= header.position_first:
         raise BadFrame("the frame claims to be durable before it was written")
 

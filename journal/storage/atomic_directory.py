@@ -9,7 +9,7 @@ from typing import Final
 
 from nostro.journal.errors import DestinationTaken, LedgerLocked
 from nostro.journal.storage.copying import as_copy_failed
-from nostro.journal.storage.files import Storage, is_at, make_directories
+from nostro.journal.storage.files import Storage, make_directories
 
 _UNFINISHED: Final = ".unfinished"
 
@@ -36,7 +36,7 @@ def atomic_directory(storage: Storage, destination: Path) -> Iterator[Path]:
             storage.make_directory(temporary)
         fd = storage.open_directory(temporary)
     try:
-        if not storage.try_lock(fd) or not is_at(fd, temporary):
+        if not storage.try_lock(fd) or storage.identity(fd) != storage.identity_at(temporary):
             raise LedgerLocked(temporary)
         with as_copy_failed(temporary):
             clear_directory(storage, temporary)

@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from functools import cached_property
 from itertools import pairwise
@@ -39,6 +40,7 @@ from nostro.journal.storage.file_lock import FileLock
 from nostro.journal.storage.files import Storage, check_directory, read_file, reading
 
 _HEAD_READS_MAX: Final = 5
+_CANNOT_LOCK_ERRNOS: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP})
 
 
 def _inside(name: str) -> cached_property[Path]:
@@ -227,12 +229,55 @@ def _check_neighbours(before: SegmentFile, after: SegmentFile) -> None:
         )
 
 
-class Lock(FileLock):
+class Lock:
     """The right to write to a ledger, held while this object is open.
+
+    It is two locks: one on LOCK, and one on the folder of the segments, which keeps a second writer
+    out even if LOCK was removed or replaced. Some network file systems cannot lock a folder; there
+    LOCK stands alone.
 
     Raises:
         LedgerLocked: another writer holds it; nothing was written.
     """
 
     def __init__(self, storage: Storage, directory: Directory) -> None:
-        super().__init__(storage, directory.lock, LedgerLocked(path=directory.path))
+        self._storage = storage
+        self._directory = directory
+        self._refusal = LedgerLocked(path=directory.path)
+        self._file = FileLock(storage, directory.lock, self._refusal)
+        self._folder: FileLock | None = None
+        self.lock_segments()
+
+    @property
+    def fd(self) -> int:
+        """Of LOCK."""
+        return self._file.fd
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether this is a forked child's copy of it: the lock is the parent's."""
+        return self._file.is_abandoned
+
+    def lock_segments(self) -> None:
+        """Lock the folder of the segments too, if it exists by now and is not locked yet."""
+        if self._folder is not None or not self._storage.exists(self._directory.segments):
+            return
+        try:
+            self._folder = FileLock(
+                self._storage, self._directory.segments, self._refusal, is_directory=True
+            )
+        except OSError as failure:
+            if failure.errno not in _CANNOT_LOCK_ERRNOS:
+                self.release()
+                raise
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """May be repeated; in a forked child it does nothing."""
+        try:
+            if self._folder is not None:
+                self._folder.release()
+        finally:
+            self._file.release()

@@ -22,14 +22,23 @@ class FileLock:
     """
 
     def __init__(
-        self, storage: Storage, path: Path, refusal: JournalError, *, attempts: int = 1
+        self,
+        storage: Storage,
+        path: Path,
+        refusal: JournalError,
+        *,
+        attempts: int = 1,
+        is_directory: bool = False,
     ) -> None:
         self._storage = storage
-        self._fd = storage.open_write(path) if storage.exists(path) else storage.create(path)
+        if is_directory:
+            self.fd = storage.open_directory(path)
+        else:
+            self.fd = storage.open_write(path) if storage.exists(path) else storage.create(path)
         try:
             self._take(attempts, refusal)
         except BaseException:
-            storage.close(self._fd)
+            storage.close(self.fd)
             raise
         self.is_abandoned = False
         """Whether this is a forked child's copy of it: the lock is the parent's."""
@@ -39,15 +48,15 @@ class FileLock:
         """May be repeated; in a forked child it does nothing."""
         if self in _held:
             _held.discard(self)
-            self._storage.close(self._fd)
+            self._storage.close(self.fd)
 
     def abandon_in_child(self) -> None:
         self.is_abandoned = True
-        os.close(self._fd)  # the parent's lock stays; the child must not prolong it
+        os.close(self.fd)  # the parent's lock stays; the child must not prolong it
 
     def _take(self, attempts: int, refusal: JournalError) -> None:
         for left in reversed(range(attempts)):
-            if self._storage.try_lock(self._fd):
+            if self._storage.try_lock(self.fd):
                 return
             if left:
                 time.sleep(_PAUSE_SECONDS)

@@ -36,6 +36,11 @@ _SYNC_FILE_RANGE_WRITE: Final = 2
 _OPEN_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW
 _TEMPORARY_SUFFIX: Final = ".tmp"
 
+FileIdentity = tuple[int, int]
+"""Device and inode."""
+DirectoryState = tuple[int, int, int]
+"""Device, inode, and the time of its last change, ns."""
+
 
 class Storage:
     """File operations of one machine. Stateless; file descriptors are plain ints.
@@ -68,6 +73,27 @@ class Storage:
 
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size
+
+    def identity(self, fd: int) -> FileIdentity:
+        """Which file is open, whatever its name."""
+        status = os.fstat(fd)
+        return status.st_dev, status.st_ino
+
+    def identity_at(self, path: Path | str) -> FileIdentity | None:
+        """Which file has this name now; None if there is none. Links are not followed."""
+        try:
+            status = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return status.st_dev, status.st_ino
+
+    def directory_state(self, path: Path | str) -> DirectoryState | None:
+        """Which directory has this name now, and when an entry of it last changed."""
+        try:
+            status = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return status.st_dev, status.st_ino, status.st_ctime_ns
 
     def mode(self, fd: int) -> int:
         """Type and permissions, as in stat(2)."""
@@ -216,14 +242,6 @@ def lies_within(path: Path, directory: Path) -> bool:
         except (FileNotFoundError, NotADirectoryError):
             continue
     return False
-
-
-def is_at(fd: int, path: Path) -> bool:
-    """Whether ``path`` still names the open file."""
-    try:
-        return os.path.samestat(os.fstat(fd), os.lstat(path))
-    except FileNotFoundError:
-        return False
 
 
 def make_directories(storage: Storage, path: Path) -> None:

@@ -125,6 +125,10 @@ def backup(
         lock = Lock(storage, target)
     try:
         before = _survey(storage, origin, target, head, files)
+        with copying.as_copy_failed(target.path):
+            make_folders(storage, target)
+            storage.sync_directory(target.path)
+            lock.lock_segments()
         run = _Backup(
             storage,
             target,
@@ -172,9 +176,6 @@ class _Backup:
 
     def run(self) -> None:
         storage, target = self._storage, self._target
-        with copying.as_copy_failed(target.path):
-            make_folders(storage, target)
-            storage.sync_directory(target.path)
         for file, sealed in zip(self._files, sealed_segments(self._files), strict=False):
             self._place(FilePrefix(file.path, sealed.size_bytes, sealed.sha256), link=self._link)
         self._place(

@@ -18,12 +18,14 @@ from nostro.journal.errors import (
     Damage,
     DecodeError,
     InvalidField,
+    SplitHistory,
 )
 from nostro.journal.format import codec
 from nostro.journal.format.events import events_of
 from nostro.journal.format.head import Head
 from nostro.journal.reading.bulk_scan import FrameChunk, scan_chunks
 from nostro.journal.reading.scan import (
+    OTHER,
     Place,
     ScannedFrame,
     check_follows,
@@ -158,8 +160,10 @@ def _report(
     storage: Storage, directory: Directory, head: Head, checks: list[_SegmentCheck]
 ) -> VerifyReport:
     last = checks[-1]
-    if last.place.position != head.position + 1 or last.place.previous_sha256 != head.frame_sha256:
+    if last.place.position != head.position + 1:
         raise CorruptHead(directory.head, 0, "it contradicts the last durable frame", head.position)
+    if last.place.previous_sha256 != head.frame_sha256:
+        raise SplitHistory(directory.head, 0, f"the frame that HEAD names {OTHER}", head.position)
     with reading(storage, last.file.path) as fd:
         written = last_written(storage, fd, head.offset_bytes, last.file.size_bytes)
     return VerifyReport(
@@ -205,6 +209,7 @@ class _SegmentCheck:
             digest = self._scan(fd, end)
         successor = self._successor
         if successor is not None and digest != successor.header.previous_file_sha256:
+            check_follows(successor.path, successor.header, self.place)
             raise CorruptSegment(
                 file.path, 0, f"its SHA-256 is not the one that {successor.path.name} names"
             )

@@ -36,11 +36,11 @@ class ActiveFile:
         self.header = active.header
         self.operation = "opening"
         """What was last asked of the system: names the culprit when it fails."""
-        self._fd = storage.open_write(active.path)
+        self.fd = storage.open_write(active.path)
         try:
-            self._allocated_bytes = storage.size(self._fd)
+            self._allocated_bytes = storage.size(self.fd)
         except BaseException:
-            storage.close(self._fd)
+            storage.close(self.fd)
             raise
         self.end_bytes = self._written_bytes = recovered.place.offset_bytes
         self._begun: bytes | None = None
@@ -84,7 +84,7 @@ class ActiveFile:
     def sync(self) -> None:
         """Return once what was written is on disk. Only now does ``end_bytes`` move."""
         self.operation = "fdatasync"
-        self._storage.sync_data(self._fd)
+        self._storage.sync_data(self.fd)
         self.end_bytes = self._written_bytes
 
     def _write(self, data: bytes, ahead_bytes: int, size_bytes_max: int) -> None:
@@ -94,10 +94,10 @@ class ActiveFile:
             self._reserve(start + len(data), size_bytes_max)
         self.operation = "write"
         try:
-            self._storage.write(self._fd, data, start)
+            self._storage.write(self.fd, data, start)
         except OSError as failure:
             raise _no_room_or(failure) from None
-        self._storage.begin_sync(self._fd, start, len(data))
+        self._storage.begin_sync(self.fd, start, len(data))
 
     def _reserve(self, end_bytes: int, size_bytes_max: int) -> None:
         """Reserve room up to ``end_bytes``, and ahead of it if the disk has that much."""
@@ -115,7 +115,7 @@ class ActiveFile:
     def _allocate(self, size_bytes: int) -> None:
         start = self._allocated_bytes
         try:
-            self._storage.allocate(self._fd, start, size_bytes - start)
+            self._storage.allocate(self.fd, start, size_bytes - start)
         except OSError as failure:
             raise _no_room_or(failure) from None
         self._allocated_bytes = size_bytes
@@ -131,10 +131,10 @@ class ActiveFile:
     def cut(self) -> None:
         """Cut off the reserved room."""
         self.operation = "truncate"
-        self._storage.truncate(self._fd, self.end_bytes)
+        self._storage.truncate(self.fd, self.end_bytes)
         self._allocated_bytes = self.end_bytes
         self.operation = "fsync"
-        self._storage.sync(self._fd)
+        self._storage.sync(self.fd)
 
     def seal(self) -> SealedSegment:
         """Cut, sync and hash the file, which never changes again."""
@@ -142,7 +142,7 @@ class ActiveFile:
         self.operation = "read"
         while self._hashed_bytes < self.end_bytes:
             chunk = self._storage.read(
-                self._fd, min(_HASH_CHUNK_BYTES, self.end_bytes - self._hashed_bytes),
+                self.fd, min(_HASH_CHUNK_BYTES, self.end_bytes - self._hashed_bytes),
                 self._hashed_bytes,
             )  # fmt: skip
             self._hash.update(chunk)
@@ -151,7 +151,7 @@ class ActiveFile:
 
     def replace(self, path: Path, header: SegmentHeader) -> None:
         """Go on in the segment at ``path``, which holds only its header."""
-        sealed, self._fd = self._fd, self._storage.open_write(path)
+        sealed, self.fd = self.fd, self._storage.open_write(path)
         self.path, self.header = path, header
         self.end_bytes = self._allocated_bytes = SEGMENT_HEADER_BYTES
         self._hash = hashlib.sha256(encode_segment_header(header))
@@ -159,7 +159,7 @@ class ActiveFile:
         self._storage.close(sealed)
 
     def close(self) -> None:
-        self._storage.close(self._fd)
+        self._storage.close(self.fd)
 
 
 def _no_room_or(failure: OSError) -> OSError:

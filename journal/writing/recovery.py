@@ -26,6 +26,7 @@ from nostro.journal.reading.scan import (
     FrameBreak,
     Place,
     check_follows,
+    check_last_frame,
     headers_between,
     last_written,
     scan,
@@ -195,6 +196,8 @@ def _read_tail(
             place = segment_start(file.header)
         else:
             durable_end(file.path, file.header.position_first, file.size_bytes, head)
+            with reading(storage, file.path) as fd:
+                check_last_frame(storage, fd, file, head)
         tail = _scan_segment(storage, file, place, head.ledger_id, sealed=number < len(files) - 1)
         place = tail.place
         timestamp = max(timestamp, tail.timestamp)

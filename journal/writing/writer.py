@@ -26,6 +26,7 @@ from nostro.journal.errors import (
     JournalError,
     JournalFull,
     LedgerClosed,
+    LedgerReplaced,
     NotALedger,
     WriterPoisoned,
 )
@@ -40,10 +41,11 @@ from nostro.journal.format.segment import (
     encode_segment_header,
 )
 from nostro.journal.storage.directory import Directory, Lock, require_ledger
-from nostro.journal.storage.files import NO_SPACE_ERRNOS, Storage, replace_file
+from nostro.journal.storage.files import NO_SPACE_ERRNOS, Storage, replacing
 from nostro.journal.writing.active_file import ActiveFile, NoRoom
 from nostro.journal.writing.creation import create_journal, is_initialised, prepare_directory
 from nostro.journal.writing.manifest import SealedSegment, refresh_manifest, sealed_segments
+from nostro.journal.writing.own_files import OwnFiles
 from nostro.journal.writing.recovery import Recovered, RecoveryReport, Witness, recover
 
 SyncMode = Literal["group", "strict"]
@@ -113,6 +115,7 @@ class Writer:
                 create_journal(storage, directory)
             found = witnesses(storage, directory) if witnesses is not None else ()
             recovered = recover(storage, directory, found)
+            lock.lock_segments()
             return cls(storage, directory, lock, recovered, segment_bytes_max, sync)
         except BaseException:
             lock.release()
@@ -163,6 +166,11 @@ class Writer:
             opened.callback(self._file.close)
             self._head_fd = storage.open_write(directory.head)
             opened.callback(storage.close, self._head_fd)
+            self._own = OwnFiles(storage, directory)
+            self._own.add(directory.lock, lock.fd)
+            self._own.add(directory.head, self._head_fd)
+            self._own.add(self._file.path, self._file.fd)
+            self._own.check_each()
             self._write_head(self._head, encode_slot(self._head), sync=True)
             opened.pop_all()
 
@@ -272,6 +280,7 @@ class Writer:
         try:
             self._drain_queue()
             if self._failure is None:
+                self._check_own()
                 self._file.cut()
                 head = self._head._replace(sequence=self._head.sequence + 1, closed=True)
                 self._write_head(head, encode_slot(head), sync=True)
@@ -303,7 +312,7 @@ class Writer:
         Raises:
             WriterPoisoned: it failed, and is not tried again.
         """
-        self.check_usable()
+        self.check_files()
         try:
             self._sync_head()
         except OSError as failure:
@@ -320,7 +329,7 @@ class Writer:
         error: JournalError | None = None
         try:
             self._write_group(group)
-        except OSError as failure:
+        except (OSError, LedgerReplaced) as failure:
             error = self._fail_group(failure, group)
         except BaseException as failure:
             error = WriterPoisoned(self._file.path, "writing", f"interrupted by {failure!r}")
@@ -375,6 +384,7 @@ class Writer:
             closed=False,
         )
         slot = encode_slot(head)  # while the disk is at work
+        self._own.check()
         self._file.sync()
         self._write_head(head, slot, sync=self._strict)
         with self._mutex:
@@ -398,12 +408,16 @@ class Writer:
         path = self.directory.segment(header.position_first)
         self._file.operation = "beginning the next segment"
         try:
-            replace_file(self._storage, path, encode_segment_header(header))
+            with replacing(self._storage, path) as fd:
+                self._storage.write(fd, encode_segment_header(header), 0)
+                self._own.check_each()  # or the new segment would get its name in another directory
         except OSError as failure:
             if failure.errno in NO_SPACE_ERRNOS and not self._storage.exists(path):
                 raise NoRoom(failure.errno, failure.strerror) from None
             raise  # the successor may be there: the sealed segment must not grow any more
+        sealed_path = self._file.path
         self._file.replace(path, header)
+        self._own.add(path, self._file.fd, instead_of=sealed_path)
         self._sealed.append(sealed)
         self._file.operation = "writing the manifest"
         refresh_manifest(
@@ -445,11 +459,27 @@ class Writer:
 
     # --- failure ---
 
+    def check_files(self) -> None:
+        """Raise what keeps this writer from appending; look at its files again.
+
+        Raises:
+            LedgerReplaced: the files at the ledger's path are others than those it opened.
+        """
+        self.check_usable()
+        self._check_own()
+
     def check_usable(self) -> None:
         """Raise what keeps this writer from appending, if anything does."""
         self._check_accepting()
         if self.is_in_child:
             raise LedgerClosed(self.directory.path)
+
+    def _check_own(self) -> None:
+        try:
+            self._own.check_each()
+        except LedgerReplaced as error:
+            self._poison(error)
+            raise
 
     def _check_accepting(self) -> None:
         if self._failure is not None:
@@ -457,14 +487,18 @@ class Writer:
         if self._closing.is_set():
             raise LedgerClosed(self.directory.path)
 
-    def _fail_group(self, failure: OSError, group: list[QueuedRecord]) -> JournalError:
+    def _fail_group(
+        self, failure: OSError | LedgerReplaced, group: list[QueuedRecord]
+    ) -> JournalError:
         """No room is a refusal, if the file can be put back as it was; all else poisons."""
         if isinstance(failure, NoRoom) and self._file.put_back():
             waiting = sum(len(queued.frame) for queued in group if not queued.durable)
             return JournalFull(self.directory.path, waiting)
-        error = WriterPoisoned(
-            self._file.path, self._file.operation, failure.strerror or str(failure)
-        )
+        if isinstance(failure, LedgerReplaced):
+            error: WriterPoisoned = failure
+        else:
+            reason = failure.strerror or str(failure)
+            error = WriterPoisoned(self._file.path, self._file.operation, reason)
         self._poison(error)
         return error
 

@@ -141,7 +141,10 @@ def newest_checkpoint(
             if checkpoint.projection_version != version:
                 continue
             if not holds_frame(reader, checkpoint.position, checkpoint.frame_sha256):
-                refused.append(f"{path}: the journal holds another frame at its position")
+                refused.append(
+                    f"{path}: the journal holds another frame at its position: this checkpoint is"
+                    " of another copy of the ledger, which went on by itself"
+                )
                 continue
             if position_max is not None and checkpoint.position > position_max:
                 continue

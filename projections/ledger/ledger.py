@@ -410,12 +410,12 @@ class Ledger(CreateMethods):
         """Return if the ledger accepts writes now.
 
         Raises:
-            LedgerClosed, ReadOnly, WriterPoisoned: it does not.
+            LedgerClosed, ReadOnly, WriterPoisoned, LedgerReplaced: it does not.
         """
         self._check_open()
         if self._writer is None:
             raise ReadOnly(self.path)
-        self._writer.check_usable()
+        self._writer.check_files()
 
     def get_change_events(
         self,

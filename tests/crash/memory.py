@@ -15,7 +15,7 @@ from typing import Final
 
 import attrs
 
-from nostro.journal.storage.files import Storage
+from nostro.journal.storage.files import DirectoryState, FileIdentity, Storage
 
 Tree = dict[str, "bytes | Tree"]
 """Files by content and folders, by name."""
@@ -83,6 +83,16 @@ class MemoryStorage(Storage):
     def size(self, fd: int) -> int:
         return len(self._open[fd].data)
 
+    def identity(self, fd: int) -> FileIdentity:
+        return 0, id(self._open[fd])
+
+    def identity_at(self, path: Path | str) -> FileIdentity | None:
+        content = self._files.get(str(path))
+        return None if content is None else (0, id(content))
+
+    def directory_state(self, path: Path | str) -> DirectoryState | None:
+        return 0, id(self._folders[str(path)]), 0
+
     def read(self, fd: int, count: int, offset_bytes: int) -> bytes:
         return bytes(self._open[fd].data[offset_bytes : offset_bytes + count])
 
@@ -115,6 +125,10 @@ class MemoryStorage(Storage):
         pass
 
     # directories
+
+    def open_directory(self, path: Path) -> int:
+        self.names(path)
+        return self._opened_as(Content(b""))
 
     def make_directory(self, path: Path) -> None:
         if self.exists(path):

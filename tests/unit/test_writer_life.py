@@ -60,7 +60,7 @@ def test_opening_and_closing_sync_head(path: Path) -> None:
     assert storage.story()[-2:] == [("write", "HEAD"), ("sync_data", "HEAD")]
     assert not Reader(path).head().closed
     writer.close()
-    assert storage.story()[-5:-3] == [("write", "HEAD"), ("sync_data", "HEAD")]
+    assert storage.story()[-6:-4] == [("write", "HEAD"), ("sync_data", "HEAD")]
     assert Reader(path).head().closed
 
 

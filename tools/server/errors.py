@@ -16,6 +16,7 @@ from nostro.journal import (
     InvalidField,
     JournalFull,
     LedgerClosed,
+    LedgerReplaced,
     OutOfRange,
     ReadOnly,
     WriterPoisoned,
@@ -66,6 +67,13 @@ def api_error(error: Exception) -> ApiError:
         case JournalFull():
             message = "the disk is full; nothing was written; try again once there is room"
             return ApiError(507, "journal_full", message)
+        case LedgerReplaced(reason=reason):
+            message = (
+                f"the ledger's files are not its own any more ({reason}); the server writes nothing"
+                " until they are put back and it is restarted; the outcome of this request is"
+                f" unknown: after the restart, {_RETRY}"
+            )
+            return ApiError(503, "ledger_replaced", message, outcome=UNKNOWN)
         case WriterPoisoned(operation=operation, reason=reason):
             message = (
                 f"the disk failed ({operation}: {reason}); the server writes nothing until it is"

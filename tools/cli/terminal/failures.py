@@ -122,6 +122,11 @@ FAILURES: Final = (  # the first that matches counts, so a subclass stands befor
         CHECK_FAILED,
         f"free space on the disk; {_AGAIN}",
     ),
+    Failure(
+        journal.LedgerReplaced,
+        CHECK_FAILED,
+        "docs/guides/backup.md explains what to do when a ledger's files were replaced",
+    ),
     Failure(journal.WriterPoisoned, CHECK_FAILED, f"check the disk; {_AGAIN}"),
     Failure(journal.LedgerClosed, CHECK_FAILED, _AGAIN),
     Failure(ClientMissing, WRONG_USE, "nothing was changed"),
