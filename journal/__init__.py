@@ -118,6 +118,7 @@ __all__ = [
     "VerifyReport",
     "Writer",
     "WriterPoisoned",
+    "WrongClock",
     "backup",
     "decode_proof",
     "id",

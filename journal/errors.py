@@ -7,6 +7,7 @@ them, and says what is wrong, where, and what to do.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
@@ -181,6 +182,38 @@ class OtherLoss(JournalError):
     path: Path
     events_lost: int
     events_agreed: int
+
+
+@attrs.define(eq=False)
+class WrongClock(JournalError):
+    """The clock contradicts the ledger. Nothing was written.
+
+    Either it is far behind the newest event, which a wrong clock recorded, or it is past 2200.
+    """
+
+    clock: int
+    """ns since 1970."""
+    timestamp_newest: int
+    """Of all events, ns; 0 if there is none."""
+
+    def __str__(self) -> str:
+        if self.timestamp_newest <= self.clock:
+            return f"the clock says {_moment(self.clock)}; nothing was written; set it right"
+        return (
+            f"the newest event is of {_moment(self.timestamp_newest)}, but the clock says"
+            f" {_moment(self.clock)}; nothing was written. If the clock is wrong, set it right."
+            " Otherwise a wrong clock recorded the events after that: wait, leave them out with"
+            f" `nostro restore LEDGER NEW --until-time {_moment(self.clock)}`, or keep them and"
+            " raise clock_lead_seconds_max"
+        )
+
+
+def _moment(timestamp: int) -> str:
+    """RFC 3339, without a fraction; the number where there is no such date."""
+    try:
+        return f"{datetime.fromtimestamp(timestamp // 10**9, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return f"{timestamp} ns"
 
 
 # --- the machine failed: what was acknowledged is safe --------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import attrs
 
-from nostro.journal.errors import JournalFull, LedgerClosed, WriterPoisoned
+from nostro.journal.errors import JournalFull, LedgerClosed, WriterPoisoned, WrongClock
 from nostro.journal.format.events import PendingExpired, encode_domain_event
 from nostro.projections.rules.posting import AppliedTransfer
 from nostro.projections.state.ledger_state import LedgerState
@@ -71,7 +71,7 @@ class ExpiryTimer:
         while not self._closing.wait(self._seconds):
             try:
                 self._expire()
-            except JournalFull as error:
-                _log.warning("pending transfers wait for room to expire: %s", error)
+            except (JournalFull, WrongClock) as error:
+                _log.warning("pending transfers wait to expire: %s", error)
             except (WriterPoisoned, LedgerClosed):
                 return  # the next caller gets the error

@@ -52,6 +52,7 @@ from nostro.projections.checkpoints.checkpointer import (
 from nostro.projections.checkpoints.index_set import Indexes
 from nostro.projections.checkpoints.restore import Restored, restore_indexed
 from nostro.projections.deciding.expiry import EXPIRY_SECONDS, ExpiryTimer
+from nostro.projections.deciding.timestamps import CLOCK_LEAD_SECONDS_MAX, lead_ns
 from nostro.projections.indexes.posting_index import PostingView
 from nostro.projections.indexes.reservation_index import ReservationView
 from nostro.projections.ledger.mirroring import backend, start_mirror
@@ -113,6 +114,7 @@ class Ledger(CreateMethods):
         fast_paths: bool = True,
         sync: SyncMode = "group",
         clock: Callable[[], int] = time.time_ns,
+        clock_lead_seconds_max: float = CLOCK_LEAD_SECONDS_MAX,
         mirror: ClusterConfiguration | None = None,
         storage: Storage | None = None,
     ) -> Ledger:
@@ -133,6 +135,9 @@ class Ledger(CreateMethods):
             sync: "group" syncs HEAD at most a second late, "strict" with every group. Either way,
                 every acknowledged request is on disk.
             clock: the time in ns since the epoch.
+            clock_lead_seconds_max: refuse to write while the newest event is further ahead of the
+                clock than this (:class:`WrongClock`). More lets a ledger go on after events that a
+                wrong clock recorded: each new event is then 1 ns later than the one before it.
             mirror: the TigerBeetle cluster that mirrors the ledger while it is open for writing.
                 A process of its own does the work. :func:`open_ledger` takes the cluster from the
                 environment; this method never does. See docs/guides/tigerbeetle.md.
@@ -151,6 +156,7 @@ class Ledger(CreateMethods):
             raise InvalidField("checkpoint_seconds", checkpoint_seconds, "must be positive")
         if not expiry_seconds > 0:
             raise InvalidField("expiry_seconds", expiry_seconds, "must be positive")
+        lead = lead_ns(clock_lead_seconds_max)
         cluster = None if read_only else mirror
         if cluster is not None:
             cluster.require_client()
@@ -171,8 +177,9 @@ class Ledger(CreateMethods):
         try:
             restored, indexes = restore_indexed(storage, directory)
             ledger = cls(
-                storage, directory, writer, restored, indexes, clock, expiry_seconds, fast_paths
-            )
+                storage, directory, writer, restored, indexes, clock, lead, expiry_seconds,
+                fast_paths,
+            )  # fmt: skip
         except BaseException:
             if indexes is not None:
                 indexes.release()
@@ -198,6 +205,7 @@ class Ledger(CreateMethods):
         restored: Restored,
         indexes: Indexes,
         clock: Callable[[], int],
+        lead_ns_max: float,
         expiry_seconds: float,
         fast_paths: bool,
     ) -> None:
@@ -233,7 +241,8 @@ class Ledger(CreateMethods):
             self._pipeline = Pipeline(
                 writer, restored.state, indexes, self._state_lock,
                 archive=Archive(directory.path, storage),  # nobody who decides waits for a query
-                clock=clock, checkpointer=self._checkpointer, fast_paths=fast_paths,
+                clock=clock, lead_ns_max=lead_ns_max, checkpointer=self._checkpointer,
+                fast_paths=fast_paths,
             )  # fmt: skip
             self._queue = CombiningQueue(self._pipeline)
             self._timer = ExpiryTimer(self._pipeline.expire, expiry_seconds)
@@ -410,12 +419,13 @@ class Ledger(CreateMethods):
         """Return if the ledger accepts writes now.
 
         Raises:
-            LedgerClosed, ReadOnly, WriterPoisoned, LedgerReplaced: it does not.
+            LedgerClosed, ReadOnly, WriterPoisoned, LedgerReplaced, WrongClock: it does not.
         """
         self._check_open()
-        if self._writer is None:
+        if self._writer is None or self._pipeline is None:
             raise ReadOnly(self.path)
         self._writer.check_files()
+        self._pipeline.check_clock()
 
     def get_change_events(
         self,

@@ -31,6 +31,11 @@ from nostro.projections.deciding.decision import Decision, decide_accounts, deci
 from nostro.projections.deciding.expiry import Expiry
 from nostro.projections.deciding.fast_path_columns import ROWS_MIN, decide_by_columns
 from nostro.projections.deciding.frontier import Draft, Frontier
+from nostro.projections.deciding.timestamps import (
+    CLOCK_LEAD_SECONDS_MAX,
+    lead_ns,
+    next_timestamp,
+)
 from nostro.projections.indexes.transfer_index import TransferIndex
 from nostro.projections.rules.values import TransferRow
 from nostro.projections.state.archive import Archive
@@ -52,6 +57,7 @@ class LedgerPreview:
         path: Path | str | None = None,
         *,
         clock: Callable[[], int] = time.time_ns,
+        clock_lead_seconds_max: float = CLOCK_LEAD_SECONDS_MAX,
         storage: Storage | None = None,
         in_memory_bytes_max: int = _IN_MEMORY_BYTES_MAX,
     ) -> None:
@@ -59,6 +65,7 @@ class LedgerPreview:
 
         Args:
             clock: the time in ns since the epoch.
+            clock_lead_seconds_max: as in :meth:`Ledger.open`.
             in_memory_bytes_max: transfers that need more than this move to a temporary file.
 
         Raises:
@@ -66,6 +73,7 @@ class LedgerPreview:
             Damage: the journal cannot be read.
         """
         self._clock = clock
+        self._lead_ns_max = lead_ns(clock_lead_seconds_max)
         self._indexes: Indexes | None = None
         archive = None
         self._state, ids = LedgerState(), TransferIndex()
@@ -112,7 +120,7 @@ class LedgerPreview:
 
     def _create(self, kind: RecordKind, rows: Rows) -> Rows:
         self._expire_due()
-        first = self._now()
+        first = next_timestamp(self._clock(), self._frontier.timestamp, self._lead_ns_max)
         if first + len(rows) > TIMESTAMP_MAX:
             raise OutOfRange("timestamp", first + len(rows), TIMESTAMP_MAX)
         decision = self._decide(kind, rows, first)

@@ -37,6 +37,7 @@ from nostro.projections.deciding.expiry import Expiry
 from nostro.projections.deciding.fast_path_columns import ROWS_MIN, decide_by_columns
 from nostro.projections.deciding.fast_path_rows import decide_by_rows
 from nostro.projections.deciding.frontier import Draft, Frontier
+from nostro.projections.deciding.timestamps import next_timestamp
 from nostro.projections.rules.posting import AccountSlots, AppliedTransfer
 from nostro.projections.state.archive import Archive
 from nostro.projections.state.ledger_state import LedgerState
@@ -69,6 +70,7 @@ class Pipeline:
         *,
         archive: Archive,
         clock: Callable[[], int],
+        lead_ns_max: float,
         checkpointer: Checkpointer,
         fast_paths: bool,
     ) -> None:
@@ -78,6 +80,7 @@ class Pipeline:
             state_lock: held while ``state`` and ``indexes`` change.
             archive: where transfers are found that are asked for again.
             clock: the time in ns since the epoch.
+            lead_ns_max: how far the newest event may be ahead of the clock.
             checkpointer: learns of each frame folded in.
             fast_paths: decide what is sure to be created without the rules.
         """
@@ -86,6 +89,7 @@ class Pipeline:
         self._indexes = indexes
         self._state_lock = state_lock
         self._clock = clock
+        self._lead_ns_max = lead_ns_max
         self._checkpointer = checkpointer
         self._fast_paths = fast_paths
         self._deciding = threading.Lock()
@@ -126,6 +130,7 @@ class Pipeline:
 
         Raises:
             LedgerClosed, WriterPoisoned: nothing was decided.
+            WrongClock: the clock contradicts the ledger; nothing was decided.
             OutOfRange: there are no timestamps left.
         """
         if not len(rows):
@@ -136,10 +141,10 @@ class Pipeline:
             while True:
                 if self._generation != writer.generation:
                     self._retreat()
-                first = self._now()
+                first = self._next_timestamp()
                 if 0 < self._state.pending_transfers.next_expiry <= first:
                     self._expire_due()
-                    first = self._now()
+                    first = self._next_timestamp()
                 if first + len(rows) > TIMESTAMP_MAX:
                     raise OutOfRange("timestamp", first + len(rows), TIMESTAMP_MAX)
                 try:
@@ -220,15 +225,22 @@ class Pipeline:
             self._writer.poison(cause)  # in line for the journal, but not for the state
             raise
 
-    def _now(self) -> int:
-        """The time for the next event, ns: the clock's, or just after the last event."""
-        return max(self._clock(), self._frontier.timestamp + 1)
+    def _next_timestamp(self) -> int:
+        return next_timestamp(self._clock(), self._frontier.timestamp, self._lead_ns_max)
+
+    def check_clock(self) -> None:
+        """Return if an event could be recorded by this clock.
+
+        Raises:
+            WrongClock: it contradicts the ledger.
+        """
+        self._next_timestamp()
 
     @property
     def is_expiry_due(self) -> bool:
         """Whether a pending transfer has run out of time that has not expired yet."""
         next_expiry = self._state.pending_transfers.next_expiry
-        return next_expiry != 0 and next_expiry <= self._now()
+        return next_expiry != 0 and next_expiry <= max(self._clock(), self._frontier.timestamp + 1)
 
     def _expire_due(self) -> None:
         """Put in line that pending transfers have run out of time.
@@ -242,7 +254,7 @@ class Pipeline:
                 self._wait_for_all()
             except _InFlightRefused:
                 self._retreat()
-            now = self._now()
+            now = self._next_timestamp()
             with self._state_lock:
                 ids = self._state.pending_transfers.due(now, BATCH_EVENTS_MAX)
             if not ids:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ def test_bounds_choose_by_position_and_by_time(books: Path, tmp_path: Path) -> N
 
 def test_bounds_may_lie_inside_a_request(books: Path, tmp_path: Path) -> None:
     """A part of it is written; that part can be imported when nothing is missing before it."""
-    clock = HandClock(2 * 10**18)
+    clock = HandClock(11 * 10**17)
     with Ledger.open(books, clock=clock, expiry_seconds=10_000) as ledger:
         ledger.create_transfers(
             [pay(n, flags=TransferFlags.PENDING, timeout=1) for n in (40, 41, 42)]
@@ -308,3 +309,16 @@ def test_a_number_of_events_that_is_none_is_damage(
     out.write_text(re.sub(r'"events": \d+', f'"events": {events}', out.read_text("utf-8")), "utf-8")
     result = run("import", tmp_path / "new", out)
     assert result.exit_code == 3, result.output
+
+
+def test_an_export_with_events_of_a_wrong_clock_is_not_imported(tmp_path: Path) -> None:
+    """The new ledger would refuse to write until the clock has caught up."""
+    hour_ns = 3600 * 10**9
+    with Ledger.open(tmp_path / "ahead", clock=lambda: time.time_ns() + hour_ns) as ledger:
+        ledger.create_accounts([Account(id=1, ledger=1, code=1)])
+    out = tmp_path / "ahead.jsonl"
+    good("export", tmp_path / "ahead", "--out", out)
+    before = contents(tmp_path)
+    result = run("import", tmp_path / "new", out)
+    assert (result.exit_code, "later than this machine's clock" in result.stderr) == (2, True)
+    assert contents(tmp_path) == before

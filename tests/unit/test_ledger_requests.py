@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +26,12 @@ from nostro import (
     Ledger,
     OutOfRange,
     Transfer,
+    TransferFlags,
+    WrongClock,
+    restore,
 )
 from nostro.journal.rows import account_rows, transfer_rows
+from nostro.projections.deciding import timestamps
 from tests.clocks import HandClock
 
 S: Final = CreateTransferStatus
@@ -135,11 +140,12 @@ def test_a_request_of_the_wrong_type_is_refused_by_name(
 def test_order_survives_any_clock(path: Path, clock: HandClock, ledger: Ledger) -> None:
     """Timestamps rise strictly while the clock jumps years either way, and across reopening."""
     times = []
-    for id_, now in enumerate([2_000, 10 * YEAR, 0, -YEAR, 10 * YEAR, 5, 20 * YEAR, 1], 1):
-        clock.now = now
-        times.append(ledger.create_transfers([attrs.evolve(ONE, id=id_)])[0].timestamp)
     ledger.close()
-    with Ledger.open(path, clock=clock) as again:
+    with Ledger.open(path, clock=clock, clock_lead_seconds_max=math.inf) as any_clock:
+        for id_, now in enumerate([2_000, 10 * YEAR, 0, -YEAR, 10 * YEAR, 5, 20 * YEAR, 1], 1):
+            clock.now = now
+            times.append(any_clock.create_transfers([attrs.evolve(ONE, id=id_)])[0].timestamp)
+    with Ledger.open(path, clock=clock, clock_lead_seconds_max=math.inf) as again:
         times.append(again.create_transfers([attrs.evolve(ONE, id=99)])[0].timestamp)
         assert [t.timestamp for t in again.lookup_transfers([1, 4, 99])] == [
             times[0], times[3], times[-1],
@@ -149,8 +155,84 @@ def test_order_survives_any_clock(path: Path, clock: HandClock, ledger: Ledger) 
     assert times[2] == times[1] + 1
 
 
-def test_time_comes_to_an_end(clock: HandClock, ledger: Ledger) -> None:
+def test_a_clock_far_behind_the_newest_event_is_refused(
+    path: Path, clock: HandClock, ledger: Ledger
+) -> None:
+    """It, or the one that recorded that event, is wrong. Up to a minute is no reason to stop."""
+    clock.now = YEAR
+    assert ledger.create_transfers([ONE])[0].timestamp == YEAR
+    clock.now = YEAR - 60 * 10**9
+    assert ledger.create_transfers([attrs.evolve(ONE, id=2)])[0].timestamp == YEAR + 1
+    clock.now -= 1
+    position = ledger.position
+    for _ in range(2):
+        with pytest.raises(WrongClock, match=r"1971-01-01T00:00:00Z.*restore.*--until-time"):
+            ledger.create_transfers([attrs.evolve(ONE, id=3)])
+        with pytest.raises(WrongClock):
+            ledger.create_accounts([Account(id=77, ledger=1, code=1)])
+        with pytest.raises(WrongClock):
+            ledger.check_writable()
+    assert ledger.position == position
+    assert len(ledger.lookup_transfers([1, 2, 3])) == 2
+    clock.now = YEAR
+    ledger.check_writable()
+    assert ledger.create_transfers([attrs.evolve(ONE, id=3)])[0].status.name == "CREATED"
+
+
+def test_reading_goes_on_while_the_clock_is_wrong(clock: HandClock, ledger: Ledger) -> None:
+    """What is durable is shown, though pendings cannot expire."""
+    pending = attrs.evolve(ONE, id=7, flags=TransferFlags.PENDING, timeout=1)
+    ledger.create_transfers([pending])
+    clock.now = YEAR
+    ledger.create_transfers([ONE])
+    ledger.create_transfers([attrs.evolve(pending, id=8)])
+    clock.now = 5
+    assert ledger.lookup_accounts([1])[0].debits_pending == ONE.amount
+    clock.now = YEAR + 10**10
+    assert ledger.lookup_accounts([1])[0].debits_pending == 0
+
+
+def test_a_ledger_with_events_of_a_wrong_clock_has_ways_out(
+    path: Path, clock: HandClock, ledger: Ledger, tmp_path: Path
+) -> None:
+    """Leave those events out, or keep them and let the new ones follow."""
+    ledger.create_transfers([ONE])
+    clock.now = 30 * YEAR
+    ledger.create_transfers([attrs.evolve(ONE, id=2)])
+    ledger.close()
+    clock.now = 10**9
+    with Ledger.open(path, clock=clock) as stuck, pytest.raises(WrongClock):
+        stuck.create_transfers([attrs.evolve(ONE, id=3)])
+    restore(path, tmp_path / "without", until_timestamp=clock.now)
+    with Ledger.open(tmp_path / "without") as without:
+        assert [found.id for found in without.lookup_transfers([1, 2])] == [1]
+        assert without.create_transfers([attrs.evolve(ONE, id=3)])[0].status.name == "CREATED"
+    with Ledger.open(path, clock=clock, clock_lead_seconds_max=40 * YEAR / 10**9) as kept:
+        assert kept.create_transfers([attrs.evolve(ONE, id=3)])[0].timestamp == 30 * YEAR + 1
+
+
+@pytest.mark.parametrize("seconds", [-1, math.nan])
+def test_a_bound_that_is_none_is_refused(path: Path, seconds: float) -> None:
+    """Before anything is opened."""
+    with pytest.raises(InvalidField, match="clock_lead_seconds_max"):
+        Ledger.open(path, clock_lead_seconds_max=seconds)
+
+
+@pytest.mark.parametrize("now", [231 * YEAR, TIMESTAMP_MAX - 2, 2**64])
+def test_a_clock_past_2200_is_refused(clock: HandClock, ledger: Ledger, now: int) -> None:
+    """So no event can use up the time that there is, and the ledger goes on once it is right."""
+    clock.now = now
+    with pytest.raises(WrongClock, match="set it right"):
+        ledger.create_transfers([ONE])
+    clock.now = 2_000_000
+    assert ledger.create_transfers([ONE])[0].status.name == "CREATED"
+
+
+def test_time_comes_to_an_end(
+    clock: HandClock, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A request that would need a timestamp beyond the last is refused, and nothing changes."""
+    monkeypatch.setattr(timestamps, "CLOCK_MAX", TIMESTAMP_MAX)
     clock.now = TIMESTAMP_MAX - 2
     with pytest.raises(OutOfRange, match="timestamp"):
         ledger.create_transfers([attrs.evolve(ONE, id=id_) for id_ in (1, 2, 3)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +38,7 @@ from nostro.journal.storage.directory import Directory
 from nostro.journal.storage.files import Storage
 from nostro.journal.upkeep.rewriting import rewrite_journal
 from nostro.projections.checkpoints.restore import restore_state
+from nostro.projections.deciding.timestamps import CLOCK_LEAD_SECONDS_MAX, lead_ns
 from nostro.tools.exporting.errors import ExportDamaged, ExportUnfit
 from nostro.tools.exporting.json_lines import VERSION
 from nostro.tools.exporting.naming import Fact, from_json
@@ -168,11 +170,18 @@ class _Reading:
             if request != position or places != list(range(position, position + len(found))):
                 raise self._damaged("positions do not follow on each other")
             try:
-                yield _record(found)
+                header, payload = _record(found)
             except (
                 AttributeError, KeyError, TypeError, ValueError, OverflowError, DecodeError
             ) as error:  # fmt: skip
                 raise self._damaged(f"a field is missing or malformed: {error}") from None
+            if header.timestamp_max > time.time_ns() + lead_ns(CLOCK_LEAD_SECONDS_MAX):
+                raise ExportUnfit(
+                    self._path,
+                    f"line {self.line}: an event is later than this machine's clock, so nothing"
+                    " could be written to the ledger; export the ledger with an earlier --to",
+                )
+            yield header, payload
             position += len(found)
             self.requests += 1
         if position != self._events + 1:

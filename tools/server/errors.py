@@ -20,6 +20,7 @@ from nostro.journal import (
     OutOfRange,
     ReadOnly,
     WriterPoisoned,
+    WrongClock,
 )
 from nostro.tools.server.strict_json import InvalidJson
 
@@ -67,6 +68,9 @@ def api_error(error: Exception) -> ApiError:
         case JournalFull():
             message = "the disk is full; nothing was written; try again once there is room"
             return ApiError(507, "journal_full", message)
+        case WrongClock():
+            message = "the server's clock contradicts the ledger; nothing was written; try again"
+            return ApiError(503, "wrong_clock", f"{message} later")
         case LedgerReplaced(reason=reason):
             message = (
                 f"the ledger's files are not its own any more ({reason}); the server writes nothing"

@@ -16,6 +16,7 @@ from typing import Final
 import uvicorn
 
 from nostro.projections import AsyncLedger
+from nostro.projections.deciding.timestamps import CLOCK_LEAD_SECONDS_MAX
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
 from nostro.tools.server.application import Access, application, host_name
 from nostro.tools.server.heads import HEADER_BYTES_MAX, HeadProtocol
@@ -83,6 +84,7 @@ async def serve(
     access: Access,
     *,
     mirror: ClusterConfiguration | None,
+    clock_lead_seconds_max: float = CLOCK_LEAD_SECONDS_MAX,
     access_log: bool,
     ready: Callable[[AsyncLedger], None],
 ) -> None:
@@ -94,7 +96,9 @@ async def serve(
     Raises:
         JournalError, OSError: what opening or closing the ledger raises.
     """
-    async with await AsyncLedger.open(directory, create=False, mirror=mirror) as ledger:
+    async with await AsyncLedger.open(
+        directory, create=False, mirror=mirror, clock_lead_seconds_max=clock_lead_seconds_max
+    ) as ledger:
         server = Server(ledger, access, access_log=access_log)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):  # to the end, so that closing is finished

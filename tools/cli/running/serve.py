@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from nostro.journal.storage.directory import Directory, require_ledger
+from nostro.projections.deciding.timestamps import CLOCK_LEAD_SECONDS_MAX
 from nostro.projections.ledger.mirroring import backend, cluster_from_environment
 from nostro.tools.cli.evidence import files as evidence
 from nostro.tools.cli.terminal import parameters, screen
@@ -72,6 +73,14 @@ def allowed_host(text: str) -> str:
     help="Also answer requests with NAME in the Host header, for example from a proxy. You can give"
     " this option several times.",
 )
+@click.option(
+    "--clock-lead",
+    type=click.FloatRange(0),
+    default=CLOCK_LEAD_SECONDS_MAX,
+    show_default=True,
+    metavar="SECONDS",
+    help="Refuse to write while the newest event is further ahead of the clock.",
+)
 @click.option("--access-log", is_flag=True, help="Write a line to standard error for each request.")
 @parameters.as_json
 def serve(
@@ -81,6 +90,7 @@ def serve(
     port: int,
     keys_file: Path | None,
     allowed_hosts: tuple[str, ...],
+    clock_lead: float,
     access_log: bool,
     as_json: bool,
 ) -> None:
@@ -119,7 +129,8 @@ def serve(
         asyncio.run(
             running.serve(
                 directory, listening, running.access_to(listening, host, known, allowed_hosts),
-                mirror=cluster, access_log=access_log, ready=ready,
+                mirror=cluster, clock_lead_seconds_max=clock_lead, access_log=access_log,
+                ready=ready,
             )
         )  # fmt: skip
 

@@ -123,6 +123,11 @@ FAILURES: Final = (  # the first that matches counts, so a subclass stands befor
         f"free space on the disk; {_AGAIN}",
     ),
     Failure(
+        journal.WrongClock,
+        CHECK_FAILED,
+        "docs/guides/backup.md explains what to do after a clock was wrong",
+    ),
+    Failure(
         journal.LedgerReplaced,
         CHECK_FAILED,
         "docs/guides/backup.md explains what to do when a ledger's files were replaced",
