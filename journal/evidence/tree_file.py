@@ -8,7 +8,7 @@ ignored, like one that is missing or damaged.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from nostro.journal.errors import DecodeError
 from nostro.journal.evidence.merkle import HASH_BYTES
@@ -29,17 +29,31 @@ def read_subtrees(storage: Storage, directory: Directory, reader: Reader) -> byt
         Damage: the journal cannot be read where the roots end.
     """
     try:
-        body = container.unpack(read_file(storage, directory.subtrees), file_type=FILE_TYPE)
-        if body.get("version") != VERSION or body["ledger"] != reader.head().ledger_id:
-            raise DecodeError("the tree is another ledger's")
-        subtrees: object = body["subtrees"]
-        if not isinstance(subtrees, bytes) or not subtrees or len(subtrees) % HASH_BYTES:
-            raise DecodeError("the tree holds no hashes")
-        frame_sha256 = _frame_sha256(reader, subtrees)
-        is_bound = frame_sha256 is not None and body["frame_sha256"] == frame_sha256
+        body = _read_body(storage, directory, reader.head().ledger_id)
+        frame_sha256 = _frame_sha256(reader, body["subtrees"])
     except (OSError, DecodeError, KeyError):
         return b""
-    return subtrees if is_bound else b""
+    is_bound = frame_sha256 is not None and body.get("frame_sha256") == frame_sha256
+    return body["subtrees"] if is_bound else b""
+
+
+def kept_position(storage: Storage, directory: Directory, ledger_id: bytes) -> int:
+    """The last event under the kept roots, whatever the journal holds; 0 without a sound file."""
+    try:
+        subtrees = _read_body(storage, directory, ledger_id)["subtrees"]
+    except (OSError, DecodeError, KeyError):
+        return 0
+    return len(subtrees) // HASH_BYTES * SUBTREE_EVENTS
+
+
+def _read_body(storage: Storage, directory: Directory, ledger_id: bytes) -> dict[str, Any]:
+    body = container.unpack(read_file(storage, directory.subtrees), file_type=FILE_TYPE)
+    if body.get("version") != VERSION or body["ledger"] != ledger_id:
+        raise DecodeError("the tree is another ledger's")
+    subtrees: object = body["subtrees"]
+    if not isinstance(subtrees, bytes) or not subtrees or len(subtrees) % HASH_BYTES:
+        raise DecodeError("the tree holds no hashes")
+    return body
 
 
 def write_subtrees(

@@ -17,10 +17,18 @@ from typing import Final
 
 import attrs
 
-from nostro.journal.errors import CorruptHead, Damage, DecodeError, NothingToRepair, OtherLoss
+from nostro.journal.errors import (
+    CorruptManifest,
+    Damage,
+    DecodeError,
+    NothingToRepair,
+    OtherLoss,
+    UnsupportedFormat,
+)
 from nostro.journal.format import frame
 from nostro.journal.format.events import LedgerRepaired
 from nostro.journal.format.frame import GENESIS_SHA256, HEADER_BYTES, BadFrame
+from nostro.journal.format.head import decode_slots
 from nostro.journal.format.segment import SEGMENT_HEADER_BYTES, SUFFIX
 from nostro.journal.reading.scan import (
     FrameBreak,
@@ -39,13 +47,15 @@ from nostro.journal.storage.directory import (
     read_segment_header,
     require_ledger,
 )
-from nostro.journal.storage.files import Storage, reading
+from nostro.journal.storage.files import Storage, read_file, reading
 from nostro.journal.upkeep.backup import check_apart
 from nostro.journal.upkeep.rewriting import rewrite_journal
 from nostro.journal.upkeep.verification import Progress, check_payload, verify
+from nostro.journal.writing.manifest import read_manifest
 from nostro.journal.writing.recovery import Witness, examine
 
-Witnesses = Callable[[Storage, Directory], Sequence[Witness]]
+Witnesses = Callable[[Storage, Directory, bytes], Sequence[Witness]]
+"""Names the files that prove how far the journal of a ledger, given by identity, reached."""
 
 _NO_LEDGER: Final = bytes(16)
 
@@ -186,13 +196,11 @@ def _locked(storage: Storage, directory: Directory) -> Iterator[None]:
 
 
 def _plan(storage: Storage, directory: Directory, witnesses: Witnesses | None) -> RepairPlan:
-    found: Sequence[Witness] = ()
-    with contextlib.suppress(CorruptHead):  # without HEAD the ledger of a checkpoint is unknown
-        found = witnesses(storage, directory) if witnesses is not None else ()
+    ledger_id = _identity(storage, directory)
+    found = witnesses(storage, directory, ledger_id) if witnesses is not None else ()
     damage = _damage(storage, directory, found)
     if damage is None:
         raise NothingToRepair(directory.path)
-    ledger_id = _identity(storage, directory)
     walk = _Walk(storage, directory, ledger_id)
     records = size_bytes = 0
     for scanned in walk.frames():
@@ -201,10 +209,7 @@ def _plan(storage: Storage, directory: Directory, witnesses: Witnesses | None) -
     place = walk.place
     dropped = tuple(_dropped(storage, directory, walk))
     reached = [place.position - 1, *(one.position for one in found)]
-    with contextlib.suppress(Damage):
-        head = read_head(storage, directory)
-        if head.ledger_id == ledger_id:
-            reached.append(head.position)
+    reached += _vouched_positions(storage, directory, ledger_id)
     for one in dropped:
         reached += _positions_in(storage, one, ledger_id)
     return RepairPlan(
@@ -229,8 +234,30 @@ def _damage(storage: Storage, directory: Directory, witnesses: Sequence[Witness]
     return None
 
 
+def _vouched_positions(storage: Storage, directory: Directory, ledger_id: bytes) -> Iterator[int]:
+    """The positions that HEAD, the manifest and the names of segments vouch for."""
+    with contextlib.suppress(OSError, UnsupportedFormat):
+        for head in decode_slots(read_file(storage, directory.head), path=directory.head):
+            if head is not None and head.ledger_id == ledger_id:
+                yield head.position
+    with contextlib.suppress(OSError, CorruptManifest):
+        for sealed in read_manifest(storage, directory, ledger_id=ledger_id):
+            yield sealed.position_first  # a sealed segment has at least one event
+    for name in storage.names(directory.segments):
+        digits = name.removesuffix(SUFFIX)
+        if not name.endswith(SUFFIX) or not digits.isdecimal():
+            continue
+        with contextlib.suppress(Damage):
+            if (
+                read_segment_header(storage, directory.segments / name).header.ledger_id
+                != ledger_id
+            ):
+                continue
+        yield int(digits) - 1  # a segment begins once everything before it is durable
+
+
 def _identity(storage: Storage, directory: Directory) -> bytes:
-    """The ledger's identity, from the first segment, its first frame, or HEAD."""
+    """The ledger's identity, from the first segment, its first frame, HEAD, or another segment."""
     path = directory.segment(1)
     if storage.exists(path):
         with contextlib.suppress(Damage):
@@ -240,6 +267,10 @@ def _identity(storage: Storage, directory: Directory) -> bytes:
             return frame.decode_header(memoryview(data)).ledger_id
     with contextlib.suppress(Damage):
         return read_head(storage, directory).ledger_id
+    for name in storage.names(directory.segments):
+        if name.endswith(SUFFIX):
+            with contextlib.suppress(Damage):
+                return read_segment_header(storage, directory.segments / name).header.ledger_id
     return _NO_LEDGER
 
 

@@ -40,7 +40,7 @@ from nostro.journal.format.segment import (
     SegmentHeader,
     encode_segment_header,
 )
-from nostro.journal.storage.directory import Directory, Lock, require_ledger
+from nostro.journal.storage.directory import Directory, Lock, read_head, require_ledger
 from nostro.journal.storage.files import NO_SPACE_ERRNOS, Storage, replacing
 from nostro.journal.writing.active_file import ActiveFile, NoRoom
 from nostro.journal.writing.creation import create_journal, is_initialised, prepare_directory
@@ -84,14 +84,15 @@ class Writer:
         segment_bytes_max: int = SEGMENT_BYTES_MAX,
         sync: SyncMode = "group",
         storage: Storage | None = None,
-        witnesses: Callable[[Storage, Directory], Sequence[Witness]] | None = None,
+        witnesses: Callable[[Storage, Directory, bytes], Sequence[Witness]] | None = None,
     ) -> Writer:
         """Lock the journal at ``path``, recover it and get ready to append.
 
         Args:
             create: make a new journal if there is none.
             segment_bytes_max: size at which a segment is sealed, 4 KiB to 1 GiB.
-            witnesses: called under the lock; names files that prove how far the journal reached.
+            witnesses: called under the lock with the identity; names files that prove how far the
+                journal reached.
 
         Raises:
             InvalidField, NotALedger, NotOwner, LedgerLocked, UnsupportedFormat: nothing was done.
@@ -113,7 +114,9 @@ class Writer:
                 if not create:
                     raise NotALedger(directory.path, "its making was never finished")
                 create_journal(storage, directory)
-            found = witnesses(storage, directory) if witnesses is not None else ()
+            found: Sequence[Witness] = ()
+            if witnesses is not None:
+                found = witnesses(storage, directory, read_head(storage, directory).ledger_id)
             recovered = recover(storage, directory, found)
             lock.lock_segments()
             return cls(storage, directory, lock, recovered, segment_bytes_max, sync)

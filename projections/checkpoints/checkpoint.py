@@ -20,7 +20,7 @@ import attrs
 from nostro.journal.errors import CorruptCheckpoint, DecodeError
 from nostro.journal.format import codec, container
 from nostro.journal.reading.reader import Reader
-from nostro.journal.storage.directory import Directory, read_head
+from nostro.journal.storage.directory import Directory
 from nostro.journal.storage.files import Storage, read_file, replace_file
 from nostro.journal.writing.recovery import Witness
 
@@ -178,9 +178,8 @@ def checkpoint_paths(
     ]
 
 
-def checkpoint_witnesses(storage: Storage, directory: Directory) -> list[Witness]:
+def checkpoint_witnesses(storage: Storage, directory: Directory, ledger_id: bytes) -> list[Witness]:
     """What the sound checkpoints of any projection of this ledger prove about the journal."""
-    ledger_id = read_head(storage, directory).ledger_id
     witnesses: list[Witness] = []
     for path in checkpoint_paths(storage, directory):
         with contextlib.suppress(CorruptCheckpoint):

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nostro.journal.errors import CorruptCheckpoint
-from nostro.journal.storage.files import Storage, replacing
+from nostro.journal.storage.files import Storage, reading, replacing
 
 Column = npt.NDArray[Any]
 Pieces = Iterable[tuple[int, Column]]
@@ -33,6 +33,7 @@ _HEADER: Final = struct.Struct("<8s32sII16s32sQQ")
 _COLUMN: Final = struct.Struct("<Q32s")
 _ALIGNMENT_BYTES: Final = 8
 _CHUNK_BYTES: Final = 1 << 20
+_COLUMNS_MAX: Final = 64
 _POSITION_END: Final = 2**63
 """Positions are signed where columns are searched."""
 FAN_OUT: Final = 4
@@ -174,19 +175,25 @@ def open_run(files: RunFiles, path: Path, kind: Kind) -> tuple[Span, list[Column
     ]  # fmt: skip
 
 
+def read_span(files: RunFiles, path: Path) -> Span:
+    """The span that a sound header names, whatever its columns hold.
+
+    Raises:
+        CorruptCheckpoint: the header is damaged or another ledger's.
+        OSError: it cannot be read.
+    """
+    with reading(files.storage, path) as fd:
+        header = files.storage.read(fd, _HEADER.size, 0)
+        width = _HEADER.unpack(header)[3] if len(header) == _HEADER.size else 0
+        if not 1 <= width <= _COLUMNS_MAX:
+            raise CorruptCheckpoint(path, 0, "the file is cut short, or not a run of an index")
+        return _check_header(files.storage, fd, path, width, files.ledger_id)[0]
+
+
 def _check(
     storage: Storage, fd: int, path: Path, kind: Kind, ledger_id: bytes
 ) -> tuple[Span, list[int]]:
-    size = _HEADER.size + _COLUMN.size * len(kind.dtypes)
-    header = storage.read(fd, size, 0)
-    if len(header) < size:
-        raise CorruptCheckpoint(path, 0, "the file is cut short")
-    magic, sha256, version, width, owner, frame_sha256, first, last = _HEADER.unpack_from(header)
-    if (magic, version, width, owner) != (_MAGIC, _VERSION, len(kind.dtypes), ledger_id):
-        raise CorruptCheckpoint(path, 0, "the file is not a run of this ledger's index")
-    if hashlib.sha256(header[40:]).digest() != sha256:
-        raise CorruptCheckpoint(path, 0, "the header fails its SHA-256")
-    columns = list(_COLUMN.iter_unpack(header[_HEADER.size :]))
+    span, columns = _check_header(storage, fd, path, len(kind.dtypes), ledger_id)
     counts = [count for count, _ in columns]
     offsets, end = _offsets(kind, counts)
     if storage.size(fd) != end:
@@ -194,9 +201,25 @@ def _check(
     for dtype, offset, (count, wanted) in zip(kind.dtypes, offsets, columns, strict=True):
         if _sha256(storage, fd, offset, dtype.itemsize * count) != wanted:
             raise CorruptCheckpoint(path, offset, "a column fails its SHA-256")
+    return span, counts
+
+
+def _check_header(
+    storage: Storage, fd: int, path: Path, width: int, ledger_id: bytes
+) -> tuple[Span, list[tuple[int, bytes]]]:
+    """The span, and of each column the count and the SHA-256."""
+    size = _HEADER.size + _COLUMN.size * width
+    header = storage.read(fd, size, 0)
+    if len(header) < size:
+        raise CorruptCheckpoint(path, 0, "the file is cut short")
+    magic, sha256, version, columns, owner, frame_sha256, first, last = _HEADER.unpack_from(header)
+    if (magic, version, columns, owner) != (_MAGIC, _VERSION, width, ledger_id):
+        raise CorruptCheckpoint(path, 0, "the file is not a run of this ledger's index")
+    if hashlib.sha256(header[40:]).digest() != sha256:
+        raise CorruptCheckpoint(path, 0, "the header fails its SHA-256")
     if not 1 <= first <= last < _POSITION_END:
         raise CorruptCheckpoint(path, 0, "there are no such positions")
-    return Span(first, last, frame_sha256), counts
+    return Span(first, last, frame_sha256), list(_COLUMN.iter_unpack(header[_HEADER.size :]))
 
 
 def _offsets(kind: Kind, counts: Sequence[int]) -> tuple[list[int], int]:

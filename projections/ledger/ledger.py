@@ -43,7 +43,7 @@ from nostro.journal.storage.directory import Directory, require_ledger
 from nostro.journal.storage.files import Storage
 from nostro.journal.writing.recovery import RecoveryReport
 from nostro.journal.writing.writer import SyncMode, Writer
-from nostro.projections.checkpoints.checkpoint import Checkpoint, checkpoint_witnesses
+from nostro.projections.checkpoints.checkpoint import Checkpoint
 from nostro.projections.checkpoints.checkpointer import (
     CHECKPOINT_EVENTS,
     CHECKPOINT_SECONDS,
@@ -51,6 +51,7 @@ from nostro.projections.checkpoints.checkpointer import (
 )
 from nostro.projections.checkpoints.index_set import Indexes
 from nostro.projections.checkpoints.restore import Restored, restore_indexed
+from nostro.projections.checkpoints.witnesses import derived_witnesses
 from nostro.projections.deciding.expiry import EXPIRY_SECONDS, ExpiryTimer
 from nostro.projections.deciding.timestamps import CLOCK_LEAD_SECONDS_MAX, lead_ns
 from nostro.projections.indexes.posting_index import PostingView
@@ -172,7 +173,7 @@ class Ledger(CreateMethods):
                 segment_bytes_max=segment_bytes_max,
                 sync=sync,
                 storage=storage,
-                witnesses=checkpoint_witnesses,
+                witnesses=derived_witnesses,
             )
         try:
             restored, indexes = restore_indexed(storage, directory)

@@ -23,7 +23,7 @@ from nostro.journal.format.head import newest
 from nostro.journal.storage.directory import Directory
 from nostro.journal.upkeep.verification import verify
 from nostro.journal.writing.writer import Writer
-from nostro.projections.checkpoints.checkpoint import checkpoint_witnesses
+from nostro.projections.checkpoints.witnesses import derived_witnesses
 from tests.crash.choices import Choices, Every, Sampled
 from tests.crash.memory import MemoryStorage, Tree, put
 from tests.crash.power_cut import Disk, Tape, fresh_directory
@@ -218,7 +218,7 @@ class Trial:
             path,
             segment_bytes_max=SEGMENT_BYTES_MAX,
             storage=storage,
-            witnesses=checkpoint_witnesses,
+            witnesses=derived_witnesses,
         )
         head = writer.head
         assert head.position >= promised, f"{promised - head.position} acknowledged events lost"

@@ -84,7 +84,7 @@ def _checkpoint_decoder(corpus: Corpus) -> Callable[[bytes], object]:
         storage = MemoryStorage()
         storage.load(corpus.path, {"HEAD": head, "checkpoints": {name: data}})
         directory = Directory(corpus.path)
-        for witness in checkpoint_witnesses(storage, directory):
+        for witness in checkpoint_witnesses(storage, directory, LEDGER_ID):
             assert witness.position >= 0
         path = directory.checkpoints / name
         bytes_max = LedgerState.dump_bytes_max(_POSITION)

@@ -11,12 +11,13 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from nostro import LedgerRepaired, Reader, audit, plan_repair, repair, verify
+from nostro import EventTree, LedgerRepaired, Reader, audit, plan_repair, repair, verify
 from nostro.journal.errors import (
     CopyFailed,
     DestinationInside,
     DestinationTaken,
     JournalFull,
+    JournalTruncated,
     LedgerLocked,
     NothingToRepair,
     OtherLoss,
@@ -27,7 +28,7 @@ from nostro.journal.format.events import Event
 from nostro.journal.format.frame import FrameHeader, encode_frame
 from nostro.journal.format.head import Head, encode_slots, newest
 from nostro.journal.format.segment import SEGMENT_HEADER_BYTES
-from nostro.projections.checkpoints.checkpoint import checkpoint_witnesses
+from nostro.projections.checkpoints.witnesses import derived_witnesses
 from tests.journals import (
     append,
     commit,
@@ -80,10 +81,10 @@ def damaged(sound: Sound, tmp_path: Path) -> Path:
 def check_repair(sound: Sound, damaged: Path, new: Path, kept: int, lost: int) -> LedgerRepaired:
     """Plan, apply, and hold the result against what there was."""
     before = files_under(damaged)
-    plan = plan_repair(damaged, witnesses=checkpoint_witnesses)
+    plan = plan_repair(damaged, witnesses=derived_witnesses)
     assert (plan.position_kept, plan.events_lost) == (kept, lost)
     assert not new.exists()
-    report = repair(damaged, new, lose=lost, witnesses=checkpoint_witnesses)
+    report = repair(damaged, new, lose=lost, witnesses=derived_witnesses)
     assert report.plan == attrs.evolve(plan, damage=report.plan.damage)
     assert files_under(damaged) == before
     events = events_in(new)
@@ -230,9 +231,83 @@ def test_without_head_later_frames_and_checkpoints_say_what_was_lost(
     (damaged / "HEAD").unlink()
     path = damaged / "segments" / segment_names(damaged)[-1]
     flip(path, 700)
-    plan = plan_repair(damaged, witnesses=checkpoint_witnesses)
+    plan = plan_repair(damaged, witnesses=derived_witnesses)
     assert plan.position_kept + plan.events_lost == sound.head.position
     assert plan.events_lost > 0
+
+
+def _keep_only(path: Path, *kept: str) -> None:
+    """Remove HEAD, the last segments, and every other file that tells how far the journal went."""
+    for name in segment_names(path)[2:]:
+        (path / "segments" / name).unlink()
+    for name in ("HEAD", "MANIFEST"):
+        if name not in kept:
+            (path / name).unlink()
+    for folder in ("checkpoints", "indexes", "tree"):
+        if folder not in kept:
+            shutil.rmtree(path / folder)
+
+
+@pytest.mark.parametrize("witness", ["HEAD", "MANIFEST", "checkpoints", "indexes"])
+def test_every_witness_of_lost_events_counts(
+    sound: Sound, damaged: Path, tmp_path: Path, witness: str
+) -> None:
+    """With HEAD or without: each of them alone says how many events are lost, at the least."""
+    _keep_only(damaged, witness)
+    kept = int(segment_names(sound.path)[2][:20]) - 1
+    plan = plan_repair(damaged, witnesses=derived_witnesses)
+    best = {
+        "MANIFEST": int(segment_names(sound.path)[-2][:20]),  # of the last sealed segment
+    }.get(witness, sound.head.position)
+    assert (plan.position_kept, plan.position_kept + plan.events_lost) == (kept, best)
+    with pytest.raises(OtherLoss):
+        repair(damaged, tmp_path / "new", lose=0, witnesses=derived_witnesses)
+
+
+def test_the_tree_is_a_witness_too(tmp_path: Path) -> None:
+    """It was made of events that were durable."""
+    path = tmp_path / "ledger"
+    writer = open_writer(path)
+    for first in range(1, 9_001, 1_000):
+        commit(writer, first, 1_000)
+    writer.close()
+    EventTree(path).root()
+    _keep_only(path, "tree")
+    plan = plan_repair(path, witnesses=derived_witnesses)
+    assert plan.position_kept < 8_192 == plan.position_kept + plan.events_lost
+
+
+def test_one_slot_of_head_and_the_name_of_a_segment_count(sound: Sound, damaged: Path) -> None:
+    """HEAD is cut in half, or a segment is there and holds nothing."""
+    head = (damaged / "HEAD").read_bytes()
+    _keep_only(damaged)
+    (damaged / "HEAD").write_bytes(head[:512])
+    plan = plan_repair(damaged)
+    assert sound.head.position - plan.position_kept - plan.events_lost in (0, 1, 2, 3)
+    assert plan.events_lost > 0
+    (damaged / "HEAD").unlink()
+    last = segment_names(sound.path)[-1]
+    (damaged / "segments" / last).write_bytes(b"")
+    plan = plan_repair(damaged)
+    assert plan.position_kept + plan.events_lost == int(last[:20]) - 1
+
+
+@pytest.mark.parametrize("witness", ["checkpoints", "indexes"])
+def test_opening_is_refused_while_a_derived_file_knows_of_more(
+    sound: Sound, damaged: Path, witness: str
+) -> None:
+    """As after an older copy of HEAD and segments was put over newer files."""
+    _keep_only(damaged, witness, "HEAD")
+    end, position = sound.ends[segment_names(damaged)[-1]][-1]
+    record = Reader(sound.path).record_at(position)
+    assert record is not None
+    segment = int(segment_names(damaged)[-1][:20])
+    head = sound.head._replace(
+        position=position, offset_bytes=end, frame_sha256=record.sha256, segment_position=segment
+    )
+    (damaged / "HEAD").write_bytes(encode_slots(head))
+    with pytest.raises(JournalTruncated, match=witness):
+        open_ledger(damaged)
 
 
 def test_a_checkpoint_past_the_end_is_damage(sound: Sound, damaged: Path) -> None:
@@ -247,7 +322,7 @@ def test_a_checkpoint_past_the_end_is_damage(sound: Sound, damaged: Path) -> Non
     (damaged / "HEAD").write_bytes(encode_slots(head))
     with pytest.raises(NothingToRepair):
         plan_repair(damaged)
-    plan = plan_repair(damaged, witnesses=checkpoint_witnesses)
+    plan = plan_repair(damaged, witnesses=derived_witnesses)
     assert (plan.position_kept, plan.events_lost) == (position, sound.head.position - position)
     assert plan.damage.path == path
 

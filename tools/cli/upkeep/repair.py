@@ -9,7 +9,7 @@ import click
 
 from nostro import journal
 from nostro.journal import RepairPlan, RepairReport
-from nostro.projections.checkpoints.checkpoint import checkpoint_witnesses
+from nostro.projections.checkpoints.witnesses import derived_witnesses
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
 from nostro.tools.cli.terminal.interruption import Interruption
@@ -57,7 +57,7 @@ def repair(
         raise click.UsageError("--apply needs --lose N, and --lose N needs --apply")
     if lose is None:
         with Interruption().listening():
-            plan = journal.plan_repair(directory, witnesses=checkpoint_witnesses)
+            plan = journal.plan_repair(directory, witnesses=derived_witnesses)
         if as_json:
             screen.json_line({"applied": False, **_plan_json(plan)})
         else:
@@ -72,7 +72,7 @@ def repair(
             directory,
             destination,
             lose=lose,
-            witnesses=checkpoint_witnesses,
+            witnesses=derived_witnesses,
             progress=progress.update,
         )
     if as_json:
