@@ -16,6 +16,7 @@ from nostro.projections.ledger.protocol import LedgerClient
 from nostro.projections.ledger.refusals import (
     AccountFailed,
     AccountNotFound,
+    ChainNotChecked,
     InsufficientBalance,
     Refused,
     TransferFailed,
@@ -35,6 +36,7 @@ __all__ = [
     "AsyncClusterLedger",
     "AsyncLedger",
     "AuditReport",
+    "ChainNotChecked",
     "ChangeEvent",
     "ChangeEventType",
     "Checkpoint",

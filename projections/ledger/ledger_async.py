@@ -17,6 +17,7 @@ from nostro.journal.model import Account
 from nostro.journal.rows import check_ids
 from nostro.projections.ledger.ledger import Ledger, OpenReport
 from nostro.projections.ledger.past import PastLedger
+from nostro.projections.ledger.refusals import Events, Results, raise_for_status
 from nostro.projections.ledger.request_thread import RequestThread
 from nostro.projections.pipeline.create_methods import AsyncCreateMethods
 from nostro.projections.pipeline.create_request import create_request
@@ -44,6 +45,13 @@ def _in_pool(
         return answer
 
     return coroutine
+
+
+def _raise_for_status(
+    ledger: Ledger, results: Results, events: Events, *, allow_exists: bool = False
+) -> None:
+    """See :func:`~nostro.raise_for_status`; it looks up chains in this ledger."""
+    raise_for_status(results, events, allow_exists=allow_exists, ledger=ledger)
 
 
 class AsyncLedger(AsyncCreateMethods):
@@ -90,6 +98,7 @@ class AsyncLedger(AsyncCreateMethods):
     accounts = _in_pool(Ledger.accounts)
     checkpoint = _in_pool(Ledger.checkpoint)
     state_sha256 = _in_pool(Ledger.state_sha256)
+    raise_for_status = _in_pool(_raise_for_status)
 
     async def get_change_events(
         self,

@@ -26,11 +26,14 @@ from nostro.journal.model import (
     Transfer,
 )
 from nostro.journal.rows import accounts_from_rows, transfers_from_rows
+from nostro.projections.ledger.chains import broken_by_exists, chains_that_exist, rows_of
+from nostro.projections.ledger.protocol import LedgerClient
 
 Status: TypeAlias = CreateAccountStatus | CreateTransferStatus
 Results: TypeAlias = (
     Sequence[CreateAccountResult] | Sequence[CreateTransferResult] | npt.NDArray[np.void]
 )
+Events: TypeAlias = Sequence[Account] | Sequence[Transfer] | Rows
 
 _CREATED: Final = int(CreateTransferStatus.CREATED)
 _CHAIN_FAILED: Final = int(CreateTransferStatus.LINKED_EVENT_FAILED)
@@ -82,11 +85,30 @@ class AccountNotFound(TransferFailed):
     _what = "transfer {self.id}, account {self.account_id}"
 
 
+@attrs.define(eq=False)
+class ChainNotChecked(JournalError):
+    """A linked chain broke at an event that exists; perhaps the whole chain happened before.
+
+    It says neither that the chain failed nor that it happened. Do not send the events with new ids.
+    """
+
+    index: int
+    """The index in the request of the event that exists, from 0."""
+    id: int
+
+    def __str__(self) -> str:
+        return (
+            f"row {self.index}: {self.id} exists, and its chain may have happened before; "
+            "call raise_for_status with ledger= to find out"
+        )
+
+
 def raise_for_status(
     results: Results,
-    events: Sequence[Account] | Sequence[Transfer] | Rows,
+    events: Events,
     *,
     allow_exists: bool = False,
+    ledger: LedgerClient | None = None,
 ) -> None:
     """Return if every event was created; otherwise raise for the first that was refused.
 
@@ -96,11 +118,15 @@ def raise_for_status(
         results: the answer to creating ``events``, as objects or as ``CREATE_RESULT[n]``.
         events: the request, as objects or as ``ACCOUNT[n]`` or ``TRANSFER[n]``.
         allow_exists: an event created before with equal fields counts as created.
+        ledger: looks up a linked chain that broke at an event that exists. The chain counts as
+            created if all of its events exist with equal fields. Needed only with ``allow_exists``.
 
     Raises:
         InsufficientBalance: the status is ``exceeds_credits`` or ``exceeds_debits``.
         AccountNotFound: it is ``debit_account_not_found`` or ``credit_account_not_found``.
         TransferFailed, AccountFailed: it is any other.
+        ChainNotChecked: only a chain that may have happened before stands in doubt, and ``ledger``
+            is not given.
         InvalidField: there are more or fewer results than events.
     """
     if len(results) != len(events):
@@ -112,12 +138,38 @@ def raise_for_status(
     else:
         numbers = [int(result.status) for result in results]
     statuses = _statuses(events)
-    good = {_CREATED, int(statuses.EXISTS)} if allow_exists else {_CREATED}
+    exists = int(statuses.EXISTS)
+    good = {_CREATED, exists} if allow_exists else {_CREATED}
     refused = [index for index, number in enumerate(numbers) if number not in good]
     if not refused:
         return
+    if allow_exists:
+        refused = _without_chains_that_exist(refused, numbers, events, statuses, ledger)
+        if not refused:
+            return
     index = next((index for index in refused if numbers[index] != _CHAIN_FAILED), refused[0])
     raise _refusal(index, statuses(numbers[index]), _event(events, index), len(refused))
+
+
+def _without_chains_that_exist(
+    refused: list[int], numbers: list[int], events: Any, statuses: Any, ledger: LedgerClient | None
+) -> list[int]:
+    """The refused indexes, less those of chains that happened before; plus what broke others."""
+    exists = int(statuses.EXISTS)
+    rows = rows_of(events, are_accounts=statuses is CreateAccountStatus)
+    chains = broken_by_exists(numbers, rows["flags"].tolist(), exists)
+    if ledger is not None:
+        whole = chains_that_exist(rows, chains, ledger) if chains else []
+        broken = [chain for chain in chains if chain not in whole]
+    else:
+        whole, broken = chains, []
+    excused = {index for chain in whole for index in chain}
+    breaking = [index for chain in broken for index in chain if numbers[index] == exists]
+    refused = sorted({*refused} - excused | {*breaking})
+    if chains and ledger is None and not refused:
+        index = next(index for index in chains[0] if numbers[index] == exists)
+        raise ChainNotChecked(index, _event(events, index).id)
+    return refused
 
 
 def _statuses(events: Any) -> type[CreateAccountStatus | CreateTransferStatus]:

@@ -6,7 +6,16 @@ from typing import Final
 
 import pytest
 
-from nostro import AMOUNT_MAX, AccountFlags, LedgerClient, Transfer, TransferFlags, id
+from nostro import (
+    AMOUNT_MAX,
+    AccountFlags,
+    LedgerClient,
+    Transfer,
+    TransferFailed,
+    TransferFlags,
+    id,
+    raise_for_status,
+)
 from tests.contract.books import Books
 from tests.waiting import until
 
@@ -139,6 +148,17 @@ def test_a_chain_breaks_on_what_exists(ledger: LedgerClient) -> None:
     assert books.post(old, books.move(1)) == ["CREATED", "CREATED"]
     assert books.post(old, new) == ["EXISTS", "LINKED_EVENT_FAILED"]
     assert ledger.lookup_transfers([new.id]) == []
+
+
+def test_a_chain_that_is_sent_again_is_told_from_one_that_failed(ledger: LedgerClient) -> None:
+    """By looking it up: both are answered alike."""
+    books = Books(ledger)
+    chain = [books.move(1, flags=F.LINKED), books.move(1)]
+    for _ in range(2):
+        raise_for_status(ledger.create_transfers(chain), chain, allow_exists=True, ledger=ledger)
+    other = [chain[0], books.move(1)]
+    with pytest.raises(TransferFailed, match="exists"):
+        raise_for_status(ledger.create_transfers(other), other, allow_exists=True, ledger=ledger)
 
 
 def test_what_does_not_fit_overflows(ledger: LedgerClient) -> None:

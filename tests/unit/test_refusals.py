@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any, Final
 
+import attrs
 import pytest
 
 from nostro import (
+    AMOUNT_MAX,
     Account,
     AccountFailed,
     AccountFlags,
     AccountNotFound,
+    AsyncLedger,
+    ChainNotChecked,
     CreateAccountStatus,
     CreateTransferStatus,
     InsufficientBalance,
@@ -90,6 +95,93 @@ def test_of_a_chain_the_member_that_broke_it_is_told(tmp_path: Path) -> None:
     with pytest.raises(AccountNotFound, match=r"row 1: .*3 of the request were refused") as caught:
         raise_for_status(results, chain)
     assert (caught.value.index, caught.value.refused) == (1, 3)
+
+
+LINKED: Final = TransferFlags.LINKED
+CHAIN: Final = [move(21, FREE, POOR, flags=LINKED), move(22, POOR, FREE, amount=3)]
+RESERVED: Final = move(20, FREE, POOR, flags=TransferFlags.PENDING)
+POSTING: Final = [
+    Transfer(id=31, pending_id=20, amount=AMOUNT_MAX,
+             flags=LINKED | TransferFlags.POST_PENDING_TRANSFER),
+    move(32, FREE, POOR),
+]  # fmt: skip
+
+
+def send_again(path: Path, first: list[Transfer], again: list[Transfer], **how: Any) -> None:  # noqa: ANN401
+    """Create ``first``, then ``again``, and raise for the second answer."""
+    with Ledger.open(path) as ledger:
+        ledger.create_accounts(ACCOUNTS)
+        raise_for_status(ledger.create_transfers([RESERVED]), [RESERVED])
+        raise_for_status(ledger.create_transfers(first), first)
+        how = {"ledger": ledger, "allow_exists": True, **how}
+        for events in (again, transfer_rows(again)):
+            results: Any = ledger.create_transfers(events)
+            raise_for_status(results, events, **how)
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        (CHAIN, CHAIN),
+        (POSTING, POSTING),
+        ([*CHAIN, *POSTING], [GOOD, *CHAIN, *POSTING]),
+    ],
+)
+def test_a_chain_that_happened_before_counts_as_created(
+    tmp_path: Path, first: list[Transfer], again: list[Transfer]
+) -> None:
+    """A program that takes it for a failure pays twice."""
+    send_again(tmp_path, first, again)
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        ([attrs.evolve(CHAIN[0], flags=LINKED), GOOD], CHAIN),
+        (CHAIN, [CHAIN[0], attrs.evolve(CHAIN[1], amount=4)]),
+        (CHAIN, [CHAIN[0], attrs.evolve(CHAIN[1], flags=LINKED), move(23, FREE, POOR)]),
+        (
+            [CHAIN[0], attrs.evolve(CHAIN[0], id=24, flags=TransferFlags.NONE)],
+            [CHAIN[0], CHAIN[0], CHAIN[1]],
+        ),
+    ],
+)
+def test_a_chain_that_only_begins_with_what_exists_has_failed(
+    tmp_path: Path, first: list[Transfer], again: list[Transfer]
+) -> None:
+    """An event of it is missing, differs, or comes twice: the member that broke it is named."""
+    with pytest.raises(TransferFailed, match="row 0: transfer 21: exists"):
+        send_again(tmp_path, first, again)
+
+
+def test_without_the_ledger_a_chain_is_in_doubt(tmp_path: Path) -> None:
+    """That is no refusal; a true refusal beside it comes first."""
+    with pytest.raises(ChainNotChecked, match=r"row 0: 21 exists.* ledger=") as caught:
+        send_again(tmp_path / "doubt", CHAIN, CHAIN, ledger=None)
+    assert not isinstance(caught.value, Refused)
+    with pytest.raises(AccountNotFound, match="row 2"):
+        send_again(tmp_path / "refused", CHAIN, [*CHAIN, move(33, 404, FREE)], ledger=None)
+    with pytest.raises(TransferFailed, match="row 0: transfer 21: exists"):
+        send_again(tmp_path / "strict", CHAIN, CHAIN, allow_exists=False)
+
+
+def test_a_chain_of_accounts_may_have_happened_before(tmp_path: Path) -> None:
+    """As with transfers, and for asyncio."""
+    chain = [Account(id=7, ledger=1, code=1, flags=AccountFlags.LINKED),
+             Account(id=8, ledger=1, code=1)]  # fmt: skip
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path) as ledger:
+            for _ in range(2):
+                results = await ledger.create_accounts(chain)
+                await ledger.raise_for_status(results, chain, allow_exists=True)
+            other = [chain[0], Account(id=9, ledger=1, code=1)]
+            with pytest.raises(AccountFailed, match="row 0: account 7: exists"):
+                await ledger.raise_for_status(
+                    await ledger.create_accounts(other), other, allow_exists=True
+                )
+
+    asyncio.run(use())
 
 
 @pytest.mark.parametrize("as_rows", [False, True])
