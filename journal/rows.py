@@ -157,15 +157,28 @@ def check_ids(ids: Iterable[int]) -> list[int]:
     return wanted
 
 
+def integer(
+    field: str, value: object, *, row: int | None = None, reason: str = "must be an integer"
+) -> int:
+    """The value of anything with ``__index__``, such as numpy's integers, as a Python int.
+
+    Raises:
+        InvalidField: it is not an integer.
+    """
+    try:
+        return index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidField(field, value, reason, row) from None
+
+
 def _check_carefully(wanted: list[int]) -> list[int]:
-    for row, id_ in enumerate(wanted):
-        if not isinstance(id_, int | np.integer):
-            raise InvalidField("id", id_, "must be an integer", row)
+    ids = [integer("id", id_, row=row) for row, id_ in enumerate(wanted)]
+    for row, id_ in enumerate(ids):
         if id_ < 0:
             raise InvalidField("id", id_, "cannot be negative", row)
         if id_ > AMOUNT_MAX:
             raise InvalidField("id", id_, "does not fit in 128 bits", row)
-    return wanted
+    return ids
 
 
 def columns(rows: Rows) -> Iterable[tuple[int, ...]]:
@@ -269,6 +282,8 @@ def _pack_carefully(
     Raises:
         InvalidField: names the first field that is none, or does not fit.
     """
+    if any(isinstance(getattr(item, "amount", 0), bool) for item in items):
+        raise _first_invalid(items, dtype, item_type)
     try:
         return b"".join([pack(tuple(map(index, fields(item)))) for item in items])
     except (AttributeError, TypeError, OverflowError, struct.error):
@@ -284,6 +299,8 @@ def pack_transfer(values: tuple[Any, ...]) -> bytes:
     """The 128 bytes of one transfer, given as its thirteen fields in order."""
     (id_, debit_account_id, credit_account_id, amount, pending_id, data_128,
      data_64, data_32, timeout, ledger, code, flags, timestamp) = values  # fmt: skip
+    if amount is True or amount is False:
+        raise TypeError("an amount must be an integer, not bool")
     return _ROW.pack(
         id_.to_bytes(16, "little"),
         debit_account_id.to_bytes(16, "little"),
@@ -310,13 +327,13 @@ def _first_invalid(items: Sequence[Any], dtype: np.dtype[np.void], item_type: ty
         for name in dtype.names or ():
             value = getattr(item, name, 0)
             bits = dtype[name].itemsize * 8
-            if not isinstance(value, int | np.integer):
-                reason = "must be an integer"
+            if not hasattr(value, "__index__") or (name == "amount" and isinstance(value, bool)):
+                reason = f"must be an integer, not {type(value).__name__}"
                 if name == "amount":
                     reason += " (amounts are whole minor units)"
-            elif value < 0:
+            elif index(value) < 0:
                 reason = "cannot be negative"
-            elif value >= 2**bits:
+            elif index(value) >= 2**bits:
                 reason = f"does not fit in {bits} bits"
             else:
                 continue

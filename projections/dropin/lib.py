@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from operator import index
 from typing import Final, Self
 
 __all__ = ["IntegerOverflowError", "NativeError", "c_uint128", "validate_uint"]
@@ -25,6 +26,8 @@ def validate_uint(*, bits: int, name: str, number: int) -> None:
         IntegerOverflowError: it is not.
         TypeError: it cannot be compared with an integer.
     """
+    if hasattr(number, "__index__"):  # Also numpy's, which do not compare with every integer.
+        number = index(number)
     if number > 2**bits - 1:
         raise IntegerOverflowError(f"{name}={number} does not fit in {bits} bits")
     if number < 0:

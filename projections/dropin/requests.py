@@ -68,7 +68,7 @@ class CheckedRequest:
             return _EVENTS[operation].request(argument)
         method, in_objects, filter_ = _QUERIES[operation]
         if filter_ is None:
-            asked: Any = [id_ & _MASK_128 for id_ in argument]
+            asked: Any = [index(id_) & _MASK_128 for id_ in argument]
             size = len(argument)
         else:
             asked = _checked(argument, filter_, flags_bits=32)

@@ -37,6 +37,7 @@ from nostro.journal.rows import (
     accounts_from_rows,
     check_ids,
     copy_rows,
+    integer,
     transfers_from_rows,
 )
 from nostro.journal.storage.directory import Directory, require_ledger
@@ -350,9 +351,11 @@ class Ledger(CreateMethods):
         self._prepare_to_read()
         if (timestamp is None) == (position is None):
             raise InvalidField("position", position, "must be given, or a timestamp, but not both")
-        for field, value in (("timestamp", timestamp), ("position", position)):
-            if value is not None and not isinstance(value, int):
-                raise InvalidField(field, value, "must be an integer (a timestamp in ns)")
+        reason = "must be an integer (a timestamp in ns)"
+        if timestamp is not None:
+            timestamp = integer("timestamp", timestamp, reason=reason)
+        if position is not None:
+            position = integer("position", position, reason=reason)
         if timestamp is not None and not 0 <= timestamp <= TIMESTAMP_MAX:
             raise OutOfRange("timestamp", timestamp, TIMESTAMP_MAX)
         if position is not None and not 0 <= position <= self._state.position:

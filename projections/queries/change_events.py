@@ -22,6 +22,7 @@ import attrs
 from nostro.journal.errors import InvalidField, OutOfRange
 from nostro.journal.model import TIMESTAMP_MAX, Account, AccountFlags, Transfer, TransferFlags
 from nostro.journal.reading.reader import Cursor, Reader, Record
+from nostro.journal.rows import integer
 from nostro.journal.storage.directory import Directory, require_ledger
 from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.restore import apply_record, restore_state
@@ -91,8 +92,8 @@ def change_events(
         NotALedger, NotOwner: there is no ledger to read.
         Damage: the journal cannot be read further; the events before were sound.
     """
-    _check_within("position_min", position_min, 2**64 - 1)
-    check_reading(timestamp_min, timeout_seconds, stop)
+    position_min = _check_within("position_min", position_min, 2**64 - 1)
+    timestamp_min = check_reading(timestamp_min, timeout_seconds, stop)
     storage = storage or Storage()
     directory = Directory(Path(path))
     require_ledger(directory)
@@ -116,26 +117,27 @@ def change_events(
     )
 
 
-def check_reading(timestamp_min: object, timeout_seconds: object, stop: object) -> None:
-    """Check the arguments of a request for change events.
+def check_reading(timestamp_min: object, timeout_seconds: object, stop: object) -> int:
+    """Check the arguments of a request for change events; ``timestamp_min`` as a Python int.
 
     Raises:
         InvalidField, OutOfRange: an argument is invalid.
     """
-    _check_within("timestamp_min", timestamp_min, TIMESTAMP_MAX)
+    earliest = _check_within("timestamp_min", timestamp_min, TIMESTAMP_MAX)
     if timeout_seconds is not None and not (
         isinstance(timeout_seconds, int | float) and timeout_seconds >= 0
     ):
         raise InvalidField("timeout_seconds", timeout_seconds, "must be a number, 0 or more")
     if stop is not None and not isinstance(stop, threading.Event):
         raise InvalidField("stop", stop, "must be a threading.Event")
+    return earliest
 
 
-def _check_within(field: str, value: object, greatest: int) -> None:
-    if not isinstance(value, int):
-        raise InvalidField(field, value, "must be an integer")
-    if not 0 <= value <= greatest:
-        raise OutOfRange(field, value, greatest)
+def _check_within(field: str, value: object, greatest: int) -> int:
+    number = integer(field, value)
+    if not 0 <= number <= greatest:
+        raise OutOfRange(field, number, greatest)
+    return number
 
 
 def _record_start(reader: Reader, position_min: int, timestamp_min: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
 import numpy as np
@@ -21,12 +21,17 @@ from nostro.journal.model import (
     QueryFilterFlags,
     Rows,
 )
-from nostro.journal.rows import u128_words
+from nostro.journal.rows import integer, u128_words
 from nostro.projections.indexes.posting_index import COARSE, SIDES
 
 RESULTS_MAX: Final = BATCH_EVENTS_MAX
 """The most results of one query, for any greater limit. TigerBeetle's is 8,189."""
 
+F = TypeVar("F", AccountFilter, QueryFilter)
+
+_FIELDS: Final = {
+    kind: tuple(field.name for field in attrs.fields(kind)) for kind in (AccountFilter, QueryFilter)
+}
 _BITS: Final = {**FIELD_BITS, "flags": 32}
 _ACCOUNT_FLAGS: Final = int(
     AccountFilterFlags.DEBITS | AccountFilterFlags.CREDITS | AccountFilterFlags.REVERSED
@@ -73,7 +78,7 @@ def account_selection(filter: AccountFilter) -> Selection | None:
     Raises:
         InvalidField: a field is not an integer or does not fit.
     """
-    _check(filter, AccountFilter)
+    filter = _checked(filter, AccountFilter)
     flags = int(filter.flags)
     sides = tuple(field for flag, field in _SIDES.items() if flags & flag)
     if not sides or flags & ~_ACCOUNT_FLAGS or filter.account_id in (0, AMOUNT_MAX):
@@ -87,7 +92,7 @@ def query_selection(filter: QueryFilter) -> Selection | None:
     Raises:
         InvalidField: a field is not an integer or does not fit.
     """
-    _check(filter, QueryFilter)
+    filter = _checked(filter, QueryFilter)
     if int(filter.flags) & ~int(QueryFilterFlags.REVERSED):
         return None
     return _selection(filter, (), 0, bool(filter.flags & QueryFilterFlags.REVERSED))
@@ -111,18 +116,18 @@ def _selection(
     )
 
 
-def _check(filter: object, kind: type[AccountFilter | QueryFilter]) -> None:
+def _checked(filter: F, kind: type[F]) -> F:
+    """The filter, its fields as Python ints."""
     if not isinstance(filter, kind):
         reason = f"must be an instance of {kind.__name__}, not {type(filter).__name__}"
         raise InvalidField("filter", filter, reason)
-    for name in kind.__match_args__:
-        value = getattr(filter, name)
-        if not isinstance(value, int):
-            raise InvalidField(name, value, "must be an integer")
+    values = {name: integer(name, getattr(filter, name)) for name in _FIELDS[kind]}
+    for name, value in values.items():
         if value < 0:
             raise InvalidField(name, value, "cannot be negative")
         if value >= 1 << _BITS[name]:
             raise InvalidField(name, value, f"does not fit in {_BITS[name]} bits")
+    return kind(**values)  # type: ignore[arg-type]  # The flags stay a plain int.
 
 
 def _equals(column: npt.NDArray[Any], value: int) -> npt.NDArray[np.bool_]:

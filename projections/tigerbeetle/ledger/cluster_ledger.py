@@ -128,7 +128,7 @@ class ClusterLedger(CreateMethods):
             InvalidField, OutOfRange: an argument is not valid.
             ConnectionFailed: raised by the iterator, when it gets no answer; continue as above.
         """
-        check_reading(timestamp_min, timeout_seconds, stop)
+        timestamp_min = check_reading(timestamp_min, timeout_seconds, stop)
         self.pool.check_open()
         reading = self.requests.read_changes(
             timestamp_min=timestamp_min, follow=follow, timeout_seconds=timeout_seconds

@@ -67,7 +67,7 @@ class AsyncClusterLedger(AsyncCreateMethods):
         timeout_seconds: float | None = None,
     ) -> AsyncGenerator[ChangeEvent, None]:
         """See :meth:`ClusterLedger.get_change_events`."""
-        check_reading(timestamp_min, timeout_seconds, None)
+        timestamp_min = check_reading(timestamp_min, timeout_seconds, None)
         reading = self._ledger.requests.read_changes(
             timestamp_min=timestamp_min, follow=follow, timeout_seconds=timeout_seconds
         )
