@@ -18,10 +18,10 @@ from nostro.journal.storage.directory import SegmentFile
 from nostro.journal.storage.files import Storage, reading
 
 OTHER: Final = (
-    "is not the one that stands there: two copies of this ledger were written to and their files"
+    "is not in the journal: either two copies of this ledger were both written to and their files"
     " mixed, or a file was rewritten"
 )
-SPLIT: Final = f"follows on another one: what it names as the one before it {OTHER}"
+SPLIT: Final = f"names a predecessor that {OTHER}"
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _LAST_FRAME_BYTES: Final = (64 * 1024, 1024 * 1024, 2 * frame.PAYLOAD_BYTES_MAX)

@@ -161,7 +161,7 @@ def test_every_truncation_is_told_as_a_walk_tells_it() -> None:
     [
         ({"ledger_id": bytes(16)}, "belongs to ledger"),
         ({"position_first": 99}, "starts at position 99"),
-        ({"previous_sha256": bytes(32)}, "chain is broken"),
+        ({"previous_sha256": bytes(32)}, "names a predecessor that is not in the journal"),
         ({"position_durable": 98}, "durable before it was written"),
     ],
 )

@@ -238,6 +238,6 @@ def test_a_frame_of_another_history_is_refused(path: Path, is_past_head: bool) -
     if not is_past_head:
         calls = [lambda: verify(path), lambda: ids_in(path)]
     for call in calls:
-        with pytest.raises(Damage, match="follows on another one") as caught:
+        with pytest.raises(Damage, match="names a predecessor") as caught:
             call()
         assert (caught.value.path.name, caught.value.position) == (SEGMENT, 3)

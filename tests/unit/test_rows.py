@@ -115,10 +115,13 @@ def test_an_object_lies_in_a_row_as_in_tigerbeetles() -> None:
     )  # fmt: skip
 
 
-def test_an_array_is_taken_as_it_is() -> None:
-    """Rows that already have the dtype are not copied; an empty list is an empty array."""
+def test_an_array_is_copied_once() -> None:
+    """What becomes of it later changes no request; an empty list is an empty array."""
     rows = np.zeros(2, TRANSFER)
-    assert transfer_rows(rows) is rows
+    copied = transfer_rows(rows)
+    rows["code"] = 7
+    assert copied["code"].tolist() == [0, 0]
+    assert transfer_rows(copied) is copied
     assert len(transfer_rows([])) == len(account_rows([])) == 0
 
 
