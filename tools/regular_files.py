@@ -9,6 +9,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+def open_at_once(path: str, flags: int) -> int:
+    """An opener for :func:`open`: a FIFO that nobody reads is an error, and no reason to wait."""
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    os.set_blocking(fd, True)
+    return fd
+
+
 def open_regular(path: Path, *, or_pipe: bool = False) -> BinaryIO:
     """Return the regular file at ``path``, open for reading; with ``or_pipe``, a pipe too.
 

@@ -24,7 +24,7 @@ from nostro.journal.errors import (
     SigningUnavailable,
 )
 from nostro.journal.storage.directory import Directory
-from nostro.journal.storage.files import Storage, reading, write_new_file
+from nostro.journal.storage.files import NotRegular, Storage, write_new_file
 
 _KEY_FILE_BYTES_MAX: Final = 4096
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -87,10 +87,12 @@ def read_private(path: Path, storage: Storage, *, bytes_max: int) -> bytes:
             ``bytes_max``.
         OSError: it cannot be read; a symbolic link is not followed.
     """
-    with reading(storage, path) as fd:
+    try:
+        fd = storage.open_read(path)
+    except NotRegular:
+        raise InvalidKey(str(path), "must be a regular file") from None
+    try:
         mode = storage.mode(fd)
-        if not stat.S_ISREG(mode):
-            raise InvalidKey(str(path), "must be a regular file")
         owner, user = storage.owner(fd), os.geteuid()
         if owner != user:  # root could read it, but its owner may change it
             raise InvalidKey(
@@ -101,6 +103,8 @@ def read_private(path: Path, storage: Storage, *, bytes_max: int) -> bytes:
         if mode & _OTHERS:
             raise KeyExposed(path, stat.S_IMODE(mode))
         data = storage.read(fd, bytes_max + 1, 0)
+    finally:
+        storage.close(fd)
     if len(data) > bytes_max:
         raise InvalidKey(str(path), f"must have at most {bytes_max:,} bytes")
     return data
@@ -125,7 +129,7 @@ def _ed25519() -> ModuleType:
 
 
 def _refuse_beside_ledger(path: Path) -> None:
-    for parent in path.resolve().parents:
+    for parent in Path(os.path.realpath(path)).parents:
         directory = Directory(parent)
         if directory.segments.is_dir() and directory.head.exists():
             raise KeyBesideLedger(path, parent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -27,7 +28,7 @@ def atomic_directory(storage: Storage, destination: Path) -> Iterator[Path]:
         CopyFailed: the system refuses.
     """
     check_free(storage, destination)
-    destination = destination.resolve()
+    destination = Path(os.path.realpath(destination))
     temporary = destination.with_name(destination.name + _UNFINISHED)
     with as_copy_failed(destination):
         if not storage.exists(destination.parent):

@@ -42,6 +42,13 @@ DirectoryState = tuple[int, int, int]
 """Device, inode, and the time of its last change, ns."""
 
 
+class NotRegular(OSError):
+    """A directory, a FIFO or a device stands where a file should be."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(errno.EINVAL, "it is not a regular file", str(path))
+
+
 class Storage:
     """File operations of one machine. Stateless; file descriptors are plain ints.
 
@@ -62,11 +69,12 @@ class Storage:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS, 0o600)
 
     def open_read(self, path: Path) -> int:
-        """Open a file for reading; a FIFO too opens at once, and then cannot be read."""
-        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | _OPEN_FLAGS)
+        """Open a file for reading; :class:`NotRegular` for a directory, a FIFO or a device."""
+        return _regular(path, os.open(path, os.O_RDONLY | os.O_NONBLOCK | _OPEN_FLAGS))
 
     def open_write(self, path: Path) -> int:
-        return os.open(path, os.O_RDWR | _OPEN_FLAGS)
+        """The same for reading and writing."""
+        return _regular(path, os.open(path, os.O_RDWR | os.O_NONBLOCK | _OPEN_FLAGS))
 
     def close(self, fd: int) -> None:
         os.close(fd)
@@ -337,3 +345,10 @@ def sweep_temporaries(storage: Storage, directory: Path) -> None:
         if name.endswith(_TEMPORARY_SUFFIX):
             with contextlib.suppress(FileNotFoundError):  # its writer renamed or removed it
                 storage.unlink(directory / name)
+
+
+def _regular(path: Path, fd: int) -> int:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise NotRegular(path)
+    return fd

@@ -158,7 +158,7 @@ def host_and_port(address: str) -> tuple[str, int]:
         port = rest if colon else port
     if not host or set(host) - _HOST_CHARACTERS:
         raise InvalidField("replicas", address, "is not an address of the form host:port")
-    if not (port.isascii() and port.isdecimal() and 0 < int(port) <= _PORT_MAX):
+    if not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) <= _PORT_MAX):
         raise InvalidField("replicas", address, f"needs a port from 1 to {_PORT_MAX}")
     return host, int(port)
 

@@ -629,6 +629,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused(
                 file.write("2,2024-01-01,1.00")
         return real(reader, row)
 
+    # private: the file must grow at a chosen row
     monkeypatch.setattr(rows_module.RowReader, "read", read)
     result = bank.load(HEAD + "1,2024-01-01,1.00,a\n")
     assert result.exit_code == 2

@@ -120,6 +120,7 @@ def test_nothing_is_acknowledged_into_files_that_were_replaced(
     """Neither the next record nor any later one; and the error says what happened."""
     writer = open_writer(path, segment_bytes_max=1024 * 1024)
     number = commit_until_settled(writer, path)
+    # private: the time between checks decides what is tested
     monkeypatch.setattr(own_files, "CHECK_SECONDS_MAX", 0.0)  # as if a tenth of a second had passed
     before = writer.head
     change(path)
@@ -137,6 +138,7 @@ def test_events_that_would_be_lost_are_never_acknowledged(
     path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even at once: the folder of the segments is looked at before each acknowledgement."""
+    # private: the time between checks decides what is tested
     monkeypatch.setattr(own_files, "CHECK_SECONDS_MAX", 3_600.0)
     writer = open_writer(path, segment_bytes_max=1024 * 1024)
     number = commit_until_settled(writer, path)
@@ -179,6 +181,7 @@ def test_a_second_writer_is_kept_out_without_lock(
         change(path)
         with pytest.raises(LedgerLocked):
             open_writer(path)
+    # private: the time between checks decides what is tested
     monkeypatch.setattr(own_files, "CHECK_SECONDS_MAX", 0.0)
     with pytest.raises(WriterPoisoned, match="LOCK was replaced"):
         commit(writer, 2)

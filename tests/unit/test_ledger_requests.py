@@ -232,6 +232,7 @@ def test_time_comes_to_an_end(
     clock: HandClock, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request that would need a timestamp beyond the last is refused, and nothing changes."""
+    # private: no clock goes so far otherwise
     monkeypatch.setattr(timestamps, "CLOCK_MAX", TIMESTAMP_MAX)
     clock.now = TIMESTAMP_MAX - 2
     with pytest.raises(OutOfRange, match="timestamp"):

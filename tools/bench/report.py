@@ -9,8 +9,10 @@ from typing import Any, Final
 import attrs
 
 from nostro.tools.bench.measure import Figure
+from nostro.tools.regular_files import open_regular
 
 VERSION: Final = 1
+_BYTES_MAX: Final = 1 << 20
 
 
 class BadResults(ValueError):
@@ -35,11 +37,12 @@ def read_results(path: Path) -> dict[str, Figure]:
         OSError: it cannot be read.
     """
     try:
-        body: Any = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            body: Any = json.loads(file.read(_BYTES_MAX + 1)[:_BYTES_MAX].decode())
         if body["version"] != VERSION:
             raise BadResults(f"{path}: results of version {body['version']}, not {VERSION}")
         return {entry["name"]: Figure(**entry) for entry in body["figures"]}
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise BadResults(f"{path}: not the results of a benchmark ({error})") from None
 
 

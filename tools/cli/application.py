@@ -6,7 +6,6 @@ A command is one line in :data:`COMMANDS`; its module is imported only when it i
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
@@ -14,7 +13,8 @@ from typing import Any, Final, NoReturn
 import attrs
 import click
 
-from nostro.tools.cli.terminal.failures import report_failure
+from nostro.tools.cli.terminal import streams
+from nostro.tools.cli.terminal.failures import CommandFailed, report_failure
 from nostro.tools.cli.terminal.help_examples import write_examples
 from nostro.tools.nearest_name import nearest
 
@@ -64,6 +64,9 @@ COMMANDS: Final[dict[str, Entry]] = {
     "bench": Entry("nostro.tools.cli.running.bench:bench", "Check"),
 }
 
+END_WITH_READER: Final = {"accounts", "balance", "statement", "log", "export"}
+"""They only show events: once nobody reads them any more, they stop, with exit code 0."""
+
 
 class Application(click.Group):
     """Loads commands on demand, groups them in the help, and turns exceptions into exit codes."""
@@ -87,7 +90,10 @@ class Application(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             ctx.fail(f"there is no command {args[0]!r}{nearest(args[0], COMMANDS)}")
-        return super().resolve_command(ctx, args)
+        found = super().resolve_command(ctx, args)
+        if found[0] is not None:
+            streams.set_ends_with_reader(found[0] in END_WITH_READER)
+        return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section in dict.fromkeys(entry.section for entry in COMMANDS.values()):
@@ -104,12 +110,8 @@ class Application(click.Group):
         super().format_epilog(ctx, formatter)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own
-        try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's last breath
-        except BrokenPipeError:
-            _silence_stdout()
-            return 0  # the reader has closed the pipe: it has seen enough
+        result = super().invoke(ctx)
+        sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's last breath
         return result
 
     def main(  # type: ignore[override]
@@ -121,6 +123,8 @@ class Application(click.Group):
         extra["prog_name"] = "nostro"
         try:
             code = super().main(args=list(args) if args is not None else None, **extra)
+        except streams.ReaderGone:
+            sys.exit(0)  # it has seen enough
         except (click.Abort, KeyboardInterrupt):
             click.echo("nostro: interrupted", err=True)
             sys.exit(EXIT_INTERRUPTED)
@@ -149,15 +153,8 @@ def application(context: click.Context) -> None:
 
 def main() -> None:
     """Run the command line; never returns."""
-    application.main()
-
-
-def _silence_stdout() -> None:
-    """Let the interpreter's final flush go nowhere, so that it cannot fail again."""
     try:
-        number = sys.stdout.fileno()
-    except (OSError, ValueError):
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, number)
-    os.close(nowhere)
+        streams.take_over()
+    except CommandFailed as error:
+        sys.exit(report_failure(error))
+    application.main()

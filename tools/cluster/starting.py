@@ -96,7 +96,7 @@ def start_detached(directory: Path, server: Path) -> None:
     """
     path = os.pathsep.join(filter(None, [str(_PACKAGE_PATH), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, "-m", "nostro.tools.cluster", str(directory.resolve()), str(server)],
+        [sys.executable, "-m", "nostro.tools.cluster", os.path.realpath(directory), str(server)],
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -42,6 +42,10 @@ from nostro.tools.regular_files import open_regular
 
 INSTANT_FORMATS: Final = ("rfc3339", "unix_s", "unix_ms", "unix_ns")
 _BYTES_MAX: Final = 1 << 20
+_DEEP_KEY: Final = re.compile(
+    r"""(?<![\w"'-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){64}"""
+)
+"""A dotted key of more than 64 parts. The parser's memory grows with the square of their number."""
 _NAMES_SHOWN: Final = 50
 _NAME_SHOWN: Final = 60
 
@@ -55,6 +59,8 @@ def read_mapping(path: Path) -> Mapping:
         MappingError: unreadable, not TOML, or anything in it is unknown, missing or wrong.
     """
     text = _text_of(path)
+    if _DEEP_KEY.search(text):
+        raise MappingError((Problem(path, None, "a key in it has more than 64 parts"),))
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:

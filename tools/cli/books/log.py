@@ -55,7 +55,7 @@ class _Range:
 @parameters.from_place
 @parameters.to_place
 @click.option("--account", type=parameters.account_id, help="Only what touches this account.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many events.")
+@click.option("--limit", type=parameters.count, help="At most so many events.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with new events as they become durable.")
 @parameters.as_json
 def log(

@@ -68,7 +68,7 @@ def cluster_options(command: Callable[..., None]) -> Command:
     )
     @click.option(
         "--timeout",
-        type=click.FloatRange(0, min_open=True),
+        type=click.FloatRange(0, 86_400, min_open=True),
         metavar="SECONDS",
         help="How long to wait for an answer from the cluster.",
     )

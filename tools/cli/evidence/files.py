@@ -16,6 +16,7 @@ from nostro.journal.evidence.proofs import FILE_BYTES_MAX as PROOF_BYTES_MAX
 from nostro.journal.evidence.root import FILE_BYTES_MAX as ROOT_BYTES_MAX
 from nostro.journal.storage.files import Storage, write_new_file
 from nostro.tools.cli.terminal.progress import show_progress
+from nostro.tools.regular_files import open_regular
 
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
@@ -47,7 +48,7 @@ def read_proof(text: str) -> Proof:
 
 def _read(text: str, decode: Callable[[bytes], T], size_bytes_max: int) -> T:
     path = Path(FILE.convert(text, None, None))
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         data = file.read(size_bytes_max + 1)
     try:
         return decode(data)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import attrs
 import click
@@ -28,6 +29,7 @@ from nostro.tools.importing.report import Outcome, Report
 from nostro.tools.importing.rows import BadRow, RowReader
 from nostro.tools.importing.source import RawRow, Source
 from nostro.tools.importing.survey import Survey
+from nostro.tools.regular_files import open_at_once
 
 _METER_ROWS = 2_048
 BATCHES_KEPT = 16
@@ -110,7 +112,9 @@ def import_file(
             imported = import_export(file, directory, progress=progress.update)
         import_report.tell_export(file, directory, imported, as_json=as_json)
         return
-    if errors_to is not None and errors_to.resolve() in {file.resolve(), mapping_path.resolve()}:
+    if errors_to is not None and os.path.realpath(errors_to) in map(
+        os.path.realpath, (file, mapping_path)
+    ):
         raise click.UsageError("--errors-to names a file that is read")
     mapping = read_mapping(mapping_path)
     interruption = Interruption()
@@ -202,9 +206,14 @@ def _rejects(path: Path | None, columns: tuple[str, ...]) -> Iterator[Callable[[
             if path is None:
                 return
             if writer is None:
-                file = path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
-                writer = csv.writer(stack.enter_context(file))
+                writer = csv.writer(stack.enter_context(_open_new(path)))
                 writer.writerow(["line", "reason", "detail", *columns])
             writer.writerow([bad.line, bad.reason, bad.detail, *bad.cells])
 
         yield write
+
+
+def _open_new(path: Path) -> TextIO:
+    return open(
+        path, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=open_at_once
+    )

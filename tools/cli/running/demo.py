@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -11,6 +12,7 @@ from typing import Final
 
 import click
 
+from nostro.projections import Ledger
 from nostro.tools.amounts import format_amount
 from nostro.tools.cli.terminal import screen
 from nostro.tools.cli.terminal.failures import WRONG_USE, CommandFailed
@@ -40,7 +42,11 @@ _SCALE: Final = 2
     help="The number of payments.",
 )
 @click.option(
-    "--seed", type=int, default=1, show_default=True, help="The seed of the random payments."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=1,
+    show_default=True,
+    help="The seed of the random payments.",
 )
 @click.option(
     "--keep",
@@ -54,11 +60,12 @@ def demo(*, payments: int, seed: int, keep: Path | None) -> None:
     Everything is real: a second process writes to a ledger on disk, SIGKILL ends it, and the
     ledger recovers from its files. It takes about ten seconds.
     """
-    if keep is not None and keep.exists():
+    if keep is not None and os.path.lexists(keep):
         raise CommandFailed(f"{keep} already exists", code=WRONG_USE, hint="name a new directory")
     folder = Path(tempfile.mkdtemp(prefix="nostro-demo-")) if keep is None else None
     path = keep if folder is None else folder / "books"
     assert path is not None
+    Ledger.open(path).close()  # in another process, a wrong path would end in a traceback
     began = time.perf_counter()
     try:
         midnight_ns = (time.time_ns() // DAY_NS - 1) * DAY_NS

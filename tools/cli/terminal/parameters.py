@@ -19,6 +19,8 @@ POSITION_MAX: Final = 10**14
 A journal never has this many events, and as a time it is the second day of 1970.
 """
 
+COUNT_MAX: Final = 2**63 - 1
+
 Command = Callable[..., None]
 
 
@@ -69,6 +71,7 @@ def last_place(text: str) -> Place:
 
 
 directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+count = click.IntRange(1, COUNT_MAX)
 as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON instead of text.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 scale = click.option(

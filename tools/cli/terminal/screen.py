@@ -103,10 +103,5 @@ def _plain_table(columns: Sequence[Column], rows: list[list[str]]) -> None:
         click.echo("  ".join(padded).rstrip())
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # handled once, for every command
-
-
 def _console() -> Console:
-    return _Console(file=sys.stdout, highlight=False)
+    return Console(file=sys.stdout, highlight=False)
