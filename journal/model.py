@@ -173,7 +173,7 @@ class CreateTransferStatus(enum.IntEnum):
     EXCEEDS_DEBITS = 55
 
 
-TRANSIENT_STATUSES: Final = frozenset(
+REFUSED_FOR_GOOD: Final = frozenset(
     {
         CreateTransferStatus.DEBIT_ACCOUNT_NOT_FOUND,
         CreateTransferStatus.CREDIT_ACCOUNT_NOT_FOUND,
@@ -184,8 +184,8 @@ TRANSIENT_STATUSES: Final = frozenset(
         CreateTransferStatus.CREDIT_ACCOUNT_ALREADY_CLOSED,
     }
 )
-"""Refusals that depend on the state of the moment: they use the transfer's id up for ever, so
-that a retry of the same request can never succeed later. The journal records them."""
+"""Refusals that use the transfer's id up for ever, because they depend on the state of the moment:
+a retry of the same request never succeeds later. The journal records them."""
 
 
 @attrs.frozen(weakref_slot=False)

@@ -24,6 +24,7 @@ from nostro.projections.ledger.refusals import (
 )
 from nostro.projections.pipeline.answers import TransferWithBalances
 from nostro.projections.queries.change_events import ChangeEvent, ChangeEventType, change_events
+from nostro.projections.queries.refused_transfers import RefusedTransfer
 
 if TYPE_CHECKING:
     from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
@@ -50,6 +51,7 @@ __all__ = [
     "PastLedger",
     "Projection",
     "Refused",
+    "RefusedTransfer",
     "Runner",
     "TransferFailed",
     "TransferWithBalances",

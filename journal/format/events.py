@@ -35,7 +35,7 @@ class TransferCreated:
 
 @attrs.frozen
 class TransferRefused:
-    """A transfer refused for good: its id is used up (see model.TRANSIENT_STATUSES)."""
+    """A transfer refused for good: its id is used up (see model.REFUSED_FOR_GOOD)."""
 
     position: int
     timestamp: int

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from nostro.journal.format.codec import CREATED, RecordKind
 from nostro.journal.model import (
     CREATE_RESULT,
+    REFUSED_FOR_GOOD,
     ROW_BYTES,
     TIMESTAMP_MAX,
     TRANSFER,
-    TRANSIENT_STATUSES,
     AccountFlags,
     CreateAccountStatus,
     CreateTransferStatus,
@@ -35,7 +35,7 @@ from nostro.projections.state.ledger_state import LedgerState
 LINKED: Final = int(AccountFlags.LINKED)
 _REWRITTEN: Final = RESOLVING | BALANCING
 """Transfers with one of these flags take effect with other fields than were asked for."""
-_FAILING_FOR_GOOD: Final = frozenset(int(status) for status in TRANSIENT_STATUSES)
+_FAILING_FOR_GOOD: Final = frozenset(int(status) for status in REFUSED_FOR_GOOD)
 _FAILING: Final = np.array(sorted(_FAILING_FOR_GOOD), np.uint32)
 _ACCOUNT_EXISTS: Final = int(CreateAccountStatus.EXISTS)
 _TRANSFER_EXISTS: Final = int(CreateTransferStatus.EXISTS)

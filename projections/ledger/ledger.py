@@ -32,6 +32,7 @@ from nostro.journal.model import (
     Rows,
     Transfer,
 )
+from nostro.journal.reading.reader import Reader
 from nostro.journal.rows import (
     accounts_from_bytes,
     accounts_from_rows,
@@ -72,6 +73,7 @@ from nostro.projections.queries.index_search import (
     select_transfers,
 )
 from nostro.projections.queries.past_balances import PastPoint, past_accounts
+from nostro.projections.queries.refused_transfers import RefusedTransfer, refused_transfers
 from nostro.projections.rules.values import HISTORY
 from nostro.projections.state.archive import Archive
 
@@ -322,6 +324,18 @@ class Ledger(CreateMethods):
         rows, took_effect = self._archive.rows(rising)
         places = places[took_effect[places]]
         return rows[places], rising[places].tolist()
+
+    def lookup_refusals(self, ids: Iterable[int]) -> list[RefusedTransfer]:
+        """The transfers that were refused for good, with the first answer, in the order asked for.
+
+        Sent again, such an id answers ID_ALREADY_FAILED. The reason stays in the journal.
+
+        Raises:
+            InvalidField: an id is not an integer or does not fit.
+        """
+        found = [self.transfer_position(id_) for id_ in check_ids(ids)]
+        reader = Reader(self.path, storage=self._storage)
+        return list(refused_transfers(reader, [at for at in found if at is not None]))
 
     def transfer_position(self, id_: int) -> int | None:
         """Where the transfer with this id, or its refusal, stands in the journal; None: nowhere."""

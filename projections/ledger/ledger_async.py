@@ -91,6 +91,7 @@ class AsyncLedger(AsyncCreateMethods):
         return found
 
     lookup_transfers = _in_pool(Ledger.lookup_transfers)
+    lookup_refusals = _in_pool(Ledger.lookup_refusals)
     get_account_transfers = _in_pool(Ledger.get_account_transfers)
     get_account_balances = _in_pool(Ledger.get_account_balances)
     query_accounts = _in_pool(Ledger.query_accounts)

@@ -14,7 +14,7 @@ import attrs
 import pytest
 
 from nostro import (
-    TRANSIENT_STATUSES,
+    REFUSED_FOR_GOOD,
     Account,
     AccountFlags,
     ClusterLedger,
@@ -88,7 +88,7 @@ def fits(answer: CreateTransferResult, expected: CreateTransferResult, *, lost: 
     """Why something was refused for the moment may be lost; nothing else may."""
     told = answer.status is expected.status
     return told or (
-        lost and expected.status in TRANSIENT_STATUSES and answer.status is S.ID_ALREADY_FAILED
+        lost and expected.status in REFUSED_FOR_GOOD and answer.status is S.ID_ALREADY_FAILED
     )
 
 

@@ -128,6 +128,6 @@ def test_statuses_stand_in_order_of_precedence(kind: type[enum.IntEnum]) -> None
 
 def test_transient_statuses_are_statuses_of_transfers() -> None:
     """What uses an id up is a refusal, and never a success."""
-    assert set(model.CreateTransferStatus) > model.TRANSIENT_STATUSES
-    assert model.CreateTransferStatus.CREATED not in model.TRANSIENT_STATUSES
-    assert len(model.TRANSIENT_STATUSES) == 7
+    assert set(model.CreateTransferStatus) > model.REFUSED_FOR_GOOD
+    assert model.CreateTransferStatus.CREATED not in model.REFUSED_FOR_GOOD
+    assert len(model.REFUSED_FOR_GOOD) == 7

@@ -219,6 +219,18 @@ def test_what_is_not_there_is_told_as_json(tmp_path: Path) -> None:
         assert it.good("GET", "/accounts/1/transfers?limit=0") == []
 
 
+def test_a_transfer_that_was_refused_for_good_is_told_with_its_reason(tmp_path: Path) -> None:
+    """Its id answers ID_ALREADY_FAILED from then on."""
+    with served(tmp_path / "ledger") as it:
+        it.begin()
+        wrong = transfer(7, debit_account_id="404")
+        [first] = it.good("POST", "/transfers", [wrong])
+        assert it.good("POST", "/transfers", [wrong])[0]["status"] == "ID_ALREADY_FAILED"
+        refused = json.dumps(it.refused("GET", "/transfers/7"))
+    assert "DEBIT_ACCOUNT_NOT_FOUND" in refused
+    assert first["timestamp"] in refused
+
+
 def test_metrics_count_requests_and_events(tmp_path: Path) -> None:
     """By route and not by path; what somebody makes up becomes no label."""
     with served(tmp_path / "ledger") as it:

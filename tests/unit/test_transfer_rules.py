@@ -11,7 +11,7 @@ import pytest
 
 from nostro import (
     AMOUNT_MAX,
-    TRANSIENT_STATUSES,
+    REFUSED_FOR_GOOD,
     Account,
     AccountFlags,
     CreateAccountStatus,
@@ -155,9 +155,7 @@ def test_a_refusal_of_the_moment_uses_the_id_up_for_ever(
 
 def test_the_table_of_refusals_of_the_moment_is_complete() -> None:
     """Every status that uses an id up is tried above, save the one that needs two phases."""
-    assert {status for _, status in TRANSIENT} == TRANSIENT_STATUSES - {
-        S.PENDING_TRANSFER_NOT_FOUND
-    }
+    assert {status for _, status in TRANSIENT} == REFUSED_FOR_GOOD - {S.PENDING_TRANSFER_NOT_FOUND}
 
 
 @pytest.mark.parametrize(
@@ -219,3 +217,26 @@ def test_what_is_not_imported_follows_whatever_was(ledger: Ledger, clock: HandCl
     assert statuses(ledger, imported(move(1, BANK, WALLET, 1), 8_999)) == [CREATED]
     clock.now = 10
     assert ledger.create_transfers([move(2, BANK, WALLET, 1)])[0].timestamp > 8_999
+
+
+def test_the_first_reason_of_a_refusal_for_good_stays(tmp_path: Path) -> None:
+    """Sent again the id only answers ID_ALREADY_FAILED, also after a restart."""
+    batch = [
+        Transfer(id=1, debit_account_id=1, credit_account_id=2, amount=1, ledger=1, code=1),
+        Transfer(id=2, debit_account_id=404, credit_account_id=2, amount=7, ledger=1, code=1),
+        Transfer(id=3, debit_account_id=1, credit_account_id=2, amount=1, ledger=1, code=0),
+        Transfer(id=4, debit_account_id=1, credit_account_id=405, amount=1, ledger=1, code=1),
+    ]
+    with Ledger.open(tmp_path / "books", clock=HandClock(1_000)) as ledger:
+        ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
+        first = ledger.create_transfers(batch)
+        statuses = [result.status for result in ledger.create_transfers(batch)]
+        assert statuses[1] is statuses[3] is S.ID_ALREADY_FAILED
+        found = ledger.lookup_refusals([4, 1, 2, 3, 99])
+        assert [(it.status, it.timestamp) for it in found] == [
+            (first[3].status, first[3].timestamp),
+            (first[1].status, first[1].timestamp),
+        ]
+        assert found[1].transfer == attrs.evolve(batch[1], timestamp=first[1].timestamp)
+    with Ledger.open(tmp_path / "books", read_only=True) as again:
+        assert again.lookup_refusals([4, 2]) == found

@@ -149,7 +149,12 @@ async def _account(served: Served, wanted: tuple[int, dict[str, int]]) -> Accoun
 
 
 async def _transfer(served: Served, id_: int) -> Transfer:
-    return _only_one("transfer", await served.ledger.lookup_transfers([id_]))
+    found = await served.ledger.lookup_transfers([id_])
+    if not found and (refused := await served.ledger.lookup_refusals([id_])):
+        status, timestamp = refused[0].status.name, refused[0].timestamp
+        message = f"the transfer with this id was refused for good: {status}, timestamp {timestamp}"
+        raise ApiError(404, "not_found", message)
+    return _only_one("transfer", found)
 
 
 async def _health(served: Served, _: object) -> dict[str, object]:

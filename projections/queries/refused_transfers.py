@@ -1,0 +1,45 @@
+"""Transfers that were refused for good: the first answer, which the journal keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import attrs
+
+from nostro.journal.format.codec import CREATED, RecordKind
+from nostro.journal.model import CreateTransferStatus, Transfer
+from nostro.journal.reading.reader import Cursor, Reader
+from nostro.journal.rows import transfers_from_rows
+
+
+@attrs.frozen
+class RefusedTransfer:
+    """A transfer that was refused for good. Its id is used up: it answers ID_ALREADY_FAILED."""
+
+    transfer: Transfer
+    """As it was asked for, with the time of its refusal."""
+    status: CreateTransferStatus
+    """The first answer: why it was refused."""
+    timestamp: int
+    """When it was refused, ns."""
+    position: int
+    """Where its refusal stands in the journal."""
+
+
+def refused_transfers(reader: Reader, positions: Iterable[int]) -> Iterator[RefusedTransfer]:
+    """Yield the transfers at ``positions`` that were refused for good, in that order.
+
+    Raises:
+        Damage: the journal cannot be read there.
+    """
+    for position in positions:
+        record = next(iter(reader.records(Cursor(position=position))), None)
+        if record is None or record.kind is not RecordKind.TRANSFERS or record.statuses is None:
+            continue
+        at = position - record.position_first
+        status = int(record.statuses[at])
+        if status != CREATED:
+            [transfer] = transfers_from_rows(record.rows[at : at + 1])
+            yield RefusedTransfer(
+                transfer, CreateTransferStatus(status), transfer.timestamp, position
+            )
