@@ -267,12 +267,12 @@ class StateMachineMixin:
 def _awaited(
     method: Callable[Concatenate[StateMachineMixin, P], T],
 ) -> Callable[Concatenate[AsyncStateMachineMixin, P], Coroutine[Any, Any, T]]:
-    """``method`` as a coroutine: it awaits what ``_submit`` returns."""
+    """``method`` with the coroutine that ``_submit`` returns; it packs the request at the call."""
 
     @functools.wraps(method)
-    async def coroutine(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def coroutine(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         waiting: Any = method(self, *args, **kwargs)
-        answer: T = await waiting
+        answer: Coroutine[Any, Any, T] = waiting
         return answer
 
     return coroutine
