@@ -267,12 +267,12 @@ class StateMachineMixin:
 def _awaited(
     method: Callable[Concatenate[StateMachineMixin, P], T],
 ) -> Callable[Concatenate[AsyncStateMachineMixin, P], Coroutine[Any, Any, T]]:
-    """``method`` with the coroutine that ``_submit`` returns; it packs the request at the call."""
+    """``method`` as a coroutine: it awaits what ``_submit`` returns."""
 
     @functools.wraps(method)
-    def coroutine(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+    async def coroutine(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
         waiting: Any = method(self, *args, **kwargs)
-        answer: Coroutine[Any, Any, T] = waiting
+        answer: T = await waiting
         return answer
 
     return coroutine

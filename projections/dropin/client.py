@@ -14,7 +14,7 @@ import ctypes
 import logging
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from itertools import count
 from typing import Any, ClassVar, Final, Self
 
@@ -207,18 +207,8 @@ class ClientAsync(Client, AsyncStateMachineMixin):
         super().__init__(cluster_id, replica_addresses)
         self._thread = RequestThread("nostro-client", self._ledger)
 
-    def _submit(self, operation: Operation, argument: Any) -> Coroutine[Any, Any, list[Any]]:
-        """Packs the request now: its caller may change the events before the task begins."""
-        request: CheckedRequest | Exception
-        try:
-            request = CheckedRequest.of(operation, argument)
-        except Exception as error:  # noqa: BLE001 - raised where it is awaited
-            request = error
-        return self._carry_out(request)
-
-    async def _carry_out(self, request: CheckedRequest | Exception) -> list[Any]:
-        if isinstance(request, Exception):
-            raise request
+    async def _submit(self, operation: Operation, argument: Any) -> list[Any]:
+        request = CheckedRequest.of(operation, argument)
         key = next(_numbers)
         with self._changed:
             if not self._client.is_open:

@@ -327,23 +327,3 @@ def test_both_clients_and_several_loops_share_a_ledger(data: Path) -> None:
         asyncio.run(shared.close())
         assert [it.debits_posted for it in blocking.lookup_accounts([1])] == [1_500]
     Ledger.open(data / "nostro-0").close()
-
-
-def test_events_belong_to_the_request_from_the_call_on(data: Path) -> None:
-    """They can be changed, and a program that reuses them journaled the new ones."""
-
-    async def use() -> None:
-        async with tigerbeetle.ClientAsync(0, "3000") as client:
-            await client.create_accounts(
-                [tigerbeetle.Account(id=id_, ledger=1, code=1) for id_ in (1, 2)]
-            )
-            event = tigerbeetle.Transfer(
-                id=1, debit_account_id=1, credit_account_id=2, amount=5, ledger=1, code=1
-            )
-            task = asyncio.create_task(client.create_transfers([event]))
-            event.amount = 999
-            await task
-            [found] = await client.lookup_transfers([1])
-            assert found.amount == 5
-
-    asyncio.run(use())
