@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from nostro.journal.errors import AlreadyThere, NotALedger, NotOwner, UnsupportedPlatform
+from nostro.journal.storage.mapping import map_file
 
 SUPPORTED_PLATFORMS: Final = ("linux", "darwin")
 NO_SPACE_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -123,12 +124,17 @@ class Storage:
 
     def map(self, fd: int) -> mmap.mmap:
         """The whole file as memory, read-only; it outlives ``fd`` and the file's name."""
-        return mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
+        return map_file(fd)
 
     def write(self, fd: int, data: bytes | memoryview, offset_bytes: int) -> None:
         written = os.pwrite(fd, data, offset_bytes)
         while written < len(data):  # a disk that fills up takes a part
             written += os.pwrite(fd, memoryview(data)[written:], offset_bytes + written)
+
+    def protect(self, fd: int) -> None:
+        """Let nobody open this file for writing any more; a hint on systems without permissions."""
+        with contextlib.suppress(OSError):
+            os.fchmod(fd, 0o400)
 
     def allocate(self, fd: int, offset_bytes: int, count: int) -> None:
         """Reserve ``count`` zero bytes, so that a full disk shows here and not at a sync."""

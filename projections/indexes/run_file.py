@@ -151,6 +151,7 @@ def write_run(
         size = max(written, default=offsets[0])
         if size < end:
             storage.write(fd, bytes(end - size), size)
+        storage.protect(fd)  # a mapped file that is cut short ends the process
 
 
 def open_run(files: RunFiles, path: Path, kind: Kind) -> tuple[Span, list[Column]]:

@@ -110,6 +110,9 @@ class MemoryStorage(Storage):
     def allocate(self, fd: int, offset_bytes: int, count: int) -> None:
         _grow(self._open[fd].change(), offset_bytes + count)
 
+    def protect(self, fd: int) -> None:
+        pass
+
     def truncate(self, fd: int, size_bytes: int) -> None:
         content = self._open[fd].change()
         del content[size_bytes:]

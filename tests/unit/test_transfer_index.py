@@ -355,3 +355,18 @@ def test_groups_that_do_not_add_up_are_none(
     assert are_sound(groups([1, 2], [1, 2], [0, 1], [5, 5], [0, 1]), position_max=1)
     assert are_sound(groups([], [], [], [], []), position_max=1)
     assert not are_sound(groups(keys, ends, positions, low, high), position_max=1)
+
+
+def test_a_mapped_file_is_read_only(tmp_path: Path) -> None:
+    """Nobody but the superuser can open it for writing, as `cp` and `rsync --inplace` do."""
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        ledger.create_accounts([Account(id=1, ledger=1, code=1), Account(id=2, ledger=1, code=1)])
+        for id_ in range(1, 9):
+            pay = Transfer(
+                id=id_, debit_account_id=1, credit_account_id=2, amount=5, ledger=1, code=1
+            )
+            ledger.create_transfers([pay])
+            ledger.checkpoint()
+    runs = list((tmp_path / "ledger" / "indexes").iterdir())
+    assert len(runs) >= 3
+    assert {path.stat().st_mode & 0o777 for path in runs} == {0o400}
