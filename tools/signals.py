@@ -13,12 +13,12 @@ STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def on_signal(react: Callable[[], None], signals: Sequence[signal.Signals]) -> Iterator[None]:
-    """Call ``react`` on each of these signals; restore the earlier handlers afterwards."""
+def on_signal(react: Callable[[int], None], signals: Sequence[signal.Signals]) -> Iterator[None]:
+    """Call ``react`` with the number of each of these signals; restore the handlers afterwards."""
 
     def handle(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        react()
+        del frame
+        react(number)
 
     before = {number: signal.signal(number, handle) for number in signals}
     try:
@@ -28,9 +28,20 @@ def on_signal(react: Callable[[], None], signals: Sequence[signal.Signals]) -> I
             signal.signal(number, handler)
 
 
+class Stop(threading.Event):
+    """Set by a signal."""
+
+    number = 0
+    """The signal that was received last."""
+
+    def react(self, number: int) -> None:
+        self.number = number
+        self.set()
+
+
 @contextlib.contextmanager
-def stop_on_signal(*more: signal.Signals) -> Iterator[threading.Event]:
+def stop_on_signal(*more: signal.Signals) -> Iterator[Stop]:
     """Yield an event that SIGINT, SIGTERM, or one of ``more`` sets."""
-    stop = threading.Event()
-    with on_signal(stop.set, (*STOP_SIGNALS, *more)):
+    stop = Stop()
+    with on_signal(stop.react, (*STOP_SIGNALS, *more)):
         yield stop

@@ -557,7 +557,7 @@ def test_an_interruption_while_waiting_stops_what_was_started(stand_in: StandIn)
             until(lambda: running() != [None])
             process.send_signal(signal.SIGINT)
             _, said = process.communicate()
-            assert process.returncode == 1
+            assert process.returncode == 130
         assert "nostro: interrupted" in said
         assert running() == [None]
         assert process_lock.holder(supervisor_lock(Path("tb"))) is None

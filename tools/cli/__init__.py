@@ -1,5 +1,5 @@
 """The command line ``nostro``."""
 
-from nostro.tools.cli.application import main
+from nostro.tools.cli.start import main
 
 __all__ = ["main"]

@@ -6,6 +6,7 @@ A command is one line in :data:`COMMANDS`; its module is imported only when it i
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
@@ -16,9 +17,8 @@ import click
 from nostro.tools.cli.terminal import streams
 from nostro.tools.cli.terminal.failures import CommandFailed, report_failure
 from nostro.tools.cli.terminal.help_examples import write_examples
+from nostro.tools.cli.terminal.interruption import INTERRUPTED, CommandInterrupted, exit_code
 from nostro.tools.nearest_name import nearest
-
-EXIT_INTERRUPTED: Final = 1
 
 EXAMPLES: Final = (
     "nostro init books",
@@ -125,9 +125,12 @@ class Application(click.Group):
             code = super().main(args=list(args) if args is not None else None, **extra)
         except streams.ReaderGone:
             sys.exit(0)  # it has seen enough
-        except (click.Abort, KeyboardInterrupt):
-            click.echo("nostro: interrupted", err=True)
-            sys.exit(EXIT_INTERRUPTED)
+        except CommandInterrupted as error:
+            click.echo(f"nostro: {error}", err=True)
+            sys.exit(error.exit_code)
+        except (click.Abort, KeyboardInterrupt):  # between two steps of click
+            click.echo(f"nostro: {INTERRUPTED}", err=True)
+            sys.exit(exit_code(signal.SIGINT))
         except Exception as error:  # noqa: BLE001 - told, or raised again when it is our bug
             sys.exit(report_failure(error))
         sys.exit(code if isinstance(code, int) else 0)
@@ -145,7 +148,7 @@ def application(context: click.Context) -> None:
 
     DIR is always the ledger's directory. Times are RFC 3339 (2024-05-01T12:00:00Z), bare dates
     (2024-05-01, UTC) or integer nanoseconds. Exit codes: 0 good, 1 a check failed or the work is
-    not complete, 2 wrong use, 3 damaged data.
+    not complete, 2 wrong use, 3 damaged data, 130 interrupted by Ctrl-C.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -62,16 +62,21 @@ def write_and_kill(path: Path, world: World, *, seed: int, progress: Progress) -
     began = time.perf_counter()
     acknowledged = 0
     with subprocess.Popen(
-        [*command, *map(str, numbers)], stdout=subprocess.PIPE, text=True
+        [*command, *map(str, numbers)],
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0,  # Ctrl-C is for this process, which kills the writer
     ) as process:
         if process.stdout is None:
             raise AssertionError("the writer was started without a pipe")
-        for line in process.stdout:
-            acknowledged = int(line)
-            progress(acknowledged)
-            if acknowledged >= len(world.transfers) * KILL_SHARE:
-                process.kill()
-                break
+        try:
+            for line in process.stdout:
+                acknowledged = int(line)
+                progress(acknowledged)
+                if acknowledged >= len(world.transfers) * KILL_SHARE:
+                    break
+        finally:
+            process.kill()
         # The lines that it wrote before it died count as well.
         for line in process.stdout:
             acknowledged = int(line) if line.endswith("\n") else acknowledged

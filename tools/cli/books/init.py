@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from nostro import journal
+from nostro.journal.storage.directory import Directory
+from nostro.journal.storage.files import Storage
+from nostro.journal.writing.creation import is_initialised
 from nostro.projections import Ledger
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import WRONG_USE, CommandFailed
@@ -67,9 +70,12 @@ def open_for_writing(directory: Path) -> Ledger:
 
 
 def ledger_exists(directory: Path) -> bool:
-    """Whether there is a ledger in ``directory``, sound or damaged, that this user may read."""
+    """Whether there is a ledger in ``directory``, sound or damaged, that this user may read.
+
+    What an interrupted creation left behind is none: opening it for writing finishes it.
+    """
     try:
         journal.Reader(directory)
     except journal.NotALedger:
         return False
-    return True
+    return is_initialised(Storage(), Directory(directory))

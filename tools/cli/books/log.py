@@ -18,6 +18,7 @@ from nostro.journal import AccountCreated, Event, RecordKind, TransferCreated, T
 from nostro.tools.cli.books.event_text import event_json, event_line
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
+from nostro.tools.cli.terminal.interruption import CommandInterrupted
 from nostro.tools.cli.terminal.parameters import Place
 from nostro.tools.exporting import Selection
 from nostro.tools.signals import stop_on_signal
@@ -88,6 +89,8 @@ def log(
                 click.echo(event_line(event, short=short))
             if follow:
                 sys.stdout.flush()
+    if stop.is_set() and not follow:
+        raise CommandInterrupted(stop.number)
 
 
 def _records(

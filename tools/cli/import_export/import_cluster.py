@@ -15,6 +15,7 @@ from nostro.tools.cli.clusters.report_json import report_json
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import CHECK_FAILED, GOOD, WRONG_USE, CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
+from nostro.tools.cli.terminal.interruption import exit_code
 from nostro.tools.cli.terminal.progress import show_progress
 from nostro.tools.signals import stop_on_signal
 
@@ -79,7 +80,9 @@ def import_cluster(
         screen.json_line(report_json(report) | {"complete": not stopped})
     else:
         _show(directory, report, stopped=stopped)
-    context.exit(CHECK_FAILED if report.differences or stopped else GOOD)
+    if stopped:
+        context.exit(exit_code(stop.number))
+    context.exit(CHECK_FAILED if report.differences else GOOD)
 
 
 def _show(directory: Path, report: ImportReport, *, stopped: bool) -> None:

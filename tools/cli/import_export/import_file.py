@@ -151,7 +151,8 @@ def import_file(
     if preview is not None:
         dry = "compared with the ledger as it is" if ledger_exists(directory) else "a new ledger"
     told = import_report.Told(report, mapping.amount.scale, directory, dry=dry)
-    context.exit(import_report.tell(told, as_json=as_json))
+    code = import_report.tell(told, as_json=as_json)
+    context.exit(interruption.exit_code if report.outcome is Outcome.INTERRUPTED else code)
 
 
 def _post(

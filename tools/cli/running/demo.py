@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -62,12 +64,9 @@ def demo(*, payments: int, seed: int, keep: Path | None) -> None:
     """
     if keep is not None and os.path.lexists(keep):
         raise CommandFailed(f"{keep} already exists", code=WRONG_USE, hint="name a new directory")
-    folder = Path(tempfile.mkdtemp(prefix="nostro-demo-")) if keep is None else None
-    path = keep if folder is None else folder / "books"
-    assert path is not None
-    Ledger.open(path).close()  # in another process, a wrong path would end in a traceback
     began = time.perf_counter()
-    try:
+    with _new_directory(keep) as path:
+        Ledger.open(path).close()  # in another process, a wrong path would end in a traceback
         midnight_ns = (time.time_ns() // DAY_NS - 1) * DAY_NS
         world = make_world(payments=payments, midnight_ns=midnight_ns, seed=seed)
         killed = _act_one(path, world, seed)
@@ -75,12 +74,21 @@ def demo(*, payments: int, seed: int, keep: Path | None) -> None:
         _act_three(path, world, killed)
         _act_four(path, world)
         _act_five(path)
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
     screen.line()
     screen.line(f"Done in {time.perf_counter() - began:.1f} s. What to try next:", style="bold")
     _next_steps(keep)
+
+
+@contextlib.contextmanager
+def _new_directory(keep: Path | None) -> Iterator[Path]:
+    """Yield a path for the ledger. Only a ledger that is complete and asked for is kept."""
+    with tempfile.TemporaryDirectory(prefix="nostro-demo-") as folder:
+        path = Path(folder, "books") if keep is None else keep
+        try:
+            yield path
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
 
 
 def _act_one(path: Path, world: World, seed: int) -> story.Killed:

@@ -1,4 +1,4 @@
-"""A command whose help ends with examples, shown line by line as they are."""
+"""The kind of all commands: its help ends with examples, and Ctrl-C ends its body."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from nostro.tools.cli.terminal.interruption import body
+
 
 class DocumentedCommand(click.Command):
     """A click command with ``examples``: command lines, without the leading prompt."""
@@ -14,6 +16,10 @@ class DocumentedCommand(click.Command):
     def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:  # noqa: ANN401 - click's own
         super().__init__(*args, **kwargs)
         self.examples = tuple(examples)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own
+        with body():
+            return super().invoke(ctx)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_examples(self.examples, formatter)
