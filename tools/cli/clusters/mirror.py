@@ -25,6 +25,8 @@ from nostro.tools.signals import stop_on_signal
 from nostro.tools.times import format_plain
 
 _LOOK_SECONDS = 0.25
+_STOP_SECONDS = 2.0
+"""A request that a cluster does not answer by then is left alone; nothing is lost."""
 
 
 @click.command(
@@ -117,7 +119,7 @@ def _run(running: Mirror, found: ClusterConfiguration, *, once: bool, quiet: boo
                 shown_error = error
                 click.echo(f"nostro: {error}; trying again", err=True)
             if stop.is_set():
-                worker.join(found.timeout_seconds)
+                worker.join(min(found.timeout_seconds, _STOP_SECONDS))
                 break
         if once and stop.is_set():
             raise CommandInterrupted(stop.number)
