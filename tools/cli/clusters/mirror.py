@@ -19,7 +19,7 @@ from nostro.tools.cli.clusters.cluster_options import ClusterOptions, cluster_op
 from nostro.tools.cli.terminal import parameters, screen
 from nostro.tools.cli.terminal.failures import CHECK_FAILED, WRONG_USE, CommandFailed
 from nostro.tools.cli.terminal.help_examples import DocumentedCommand
-from nostro.tools.cli.terminal.interruption import CommandInterrupted
+from nostro.tools.cli.terminal.interruption import CommandInterrupted, leave
 from nostro.tools.cli.terminal.progress import show_progress
 from nostro.tools.signals import stop_on_signal
 from nostro.tools.times import format_plain
@@ -121,10 +121,12 @@ def _run(running: Mirror, found: ClusterConfiguration, *, once: bool, quiet: boo
             if stop.is_set():
                 worker.join(min(found.timeout_seconds, _STOP_SECONDS))
                 break
-        if once and stop.is_set():
-            raise CommandInterrupted(stop.number)
         health = running.health()
         progress.update(health.position, health.position_head, health.position - begun)
+    if worker.is_alive():  # TigerBeetle's client crashes if Python ends while a request waits
+        leave(stop.number)
+    if once and stop.is_set():
+        raise CommandInterrupted(stop.number)
     if failure:
         raise failure[0]
     return health

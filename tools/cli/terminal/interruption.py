@@ -46,9 +46,7 @@ class _Handler:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         del frame
         if not self.raises:
-            with contextlib.suppress(OSError):
-                os.write(2, f"nostro: {INTERRUPTED}\n".encode())
-            os._exit(exit_code(number))
+            leave(number)
         self.received = number
         raise KeyboardInterrupt
 
@@ -59,6 +57,13 @@ _HANDLER: Final = _Handler()
 def exit_code(number: int) -> int:
     """The exit code of a command that this signal has ended."""
     return 128 + number
+
+
+def leave(number: int) -> NoReturn:
+    """End this process with one line, and clean nothing up."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"nostro: {INTERRUPTED}\n".encode())
+    os._exit(exit_code(number))
 
 
 def end_at_once() -> None:
