@@ -40,7 +40,7 @@ def lives(tmp_path: Path) -> Lives:
 
 def refuse(path: Path) -> None:
     """Verifying, reading and opening name it."""
-    with pytest.raises(SplitHistory, match="two copies of this ledger were written to"):
+    with pytest.raises(SplitHistory, match="two copies of this ledger were both written to"):
         verify(path)
     with pytest.raises(SplitHistory):
         list(Reader(path).records())
@@ -51,7 +51,7 @@ def refuse(path: Path) -> None:
 def test_head_of_the_other_life(lives: Lives) -> None:
     """As when only HEAD was copied: nothing may be appended after a frame that is not there."""
     shutil.copy(lives.other / "HEAD", lives.one)
-    with pytest.raises(SplitHistory, match="two copies of this ledger were written to"):
+    with pytest.raises(SplitHistory, match="two copies of this ledger were both written to"):
         verify(lives.one)
     with pytest.raises(SplitHistory):
         open_writer(lives.one)
