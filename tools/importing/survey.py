@@ -8,17 +8,19 @@ there are many; sorting keeps them all in memory.
 from __future__ import annotations
 
 import itertools
+import marshal
 import operator
-import pickle
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
-from typing import Final, Self
+from typing import IO, Any, Final, Self
 
+import attrs
 import numpy as np
 
 from nostro.tools.importing.errors import RowRefused
 from nostro.tools.importing.mapping import DateRule, Mapping
+from nostro.tools.importing.parties import Party
 from nostro.tools.importing.rows import BadRow, Posting, RowReader
 from nostro.tools.importing.source import RawRow
 
@@ -150,36 +152,65 @@ class Survey:
 
 
 class _Kept:
-    """Rows that can be read again: the first in memory, the others in a temporary file."""
+    """Rows that can be read again: the first in memory, the others in a temporary file.
+
+    A row is written as a plain tuple, its accounts as numbers: several times faster than as
+    objects.
+    """
 
     def __init__(self, rows_max: int | None) -> None:
         self._rows_max = rows_max
         self._memory: list[Posting | BadRow] = []
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
-        self._chunk: list[Posting | BadRow] = []
+        self._file: IO[bytes] | None = None
+        self._lengths: list[int] = []
+        self._chunk: list[tuple[Any, ...]] = []
+        self._parties: list[Party] = []
+        self._numbers: dict[Party, int] = {}
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def add(self, item: Posting | BadRow) -> None:
         if self._rows_max is None or len(self._memory) < self._rows_max:
             self._memory.append(item)
             return
-        self._chunk.append(item)
+        if isinstance(item, BadRow):
+            self._chunk.append((item.line, item.reason, item.detail, item.cells))
+        else:
+            row, date, debit, credit, *numbers = item
+            sides = (self._number(debit), self._number(credit))
+            self._chunk.append((row.line, row.cells, date, *sides, *numbers))
         if len(self._chunk) == CHUNK_ROWS:
-            pickle.dump(self._chunk, self._file, pickle.HIGHEST_PROTOCOL)
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
+            data = marshal.dumps(self._chunk)  # marshal.load would read it in tiny pieces
+            self._lengths.append(self._file.write(data))
             self._chunk = []
 
     def __iter__(self) -> Iterator[Posting | BadRow]:
         yield from self._memory
-        end = self._file.seek(0, 2)
-        place = self._file.seek(0)
-        while place < end:
-            self._file.seek(place)
-            chunk = pickle.load(self._file)  # noqa: S301 - our own file
-            place = self._file.tell()
-            yield from chunk
-        yield from self._chunk
+        if self._file is not None:
+            place = 0
+            for length in self._lengths:
+                self._file.seek(place)
+                chunk = marshal.loads(self._file.read(length))  # noqa: S302 - our own file
+                place += length
+                yield from map(self._item, chunk)
+        yield from map(self._item, self._chunk)
+
+    def _number(self, party: Party) -> int:
+        number = self._numbers.setdefault(party, len(self._parties))
+        if number == len(self._parties):
+            self._parties.append(party)
+        return number
+
+    def _item(self, kept: tuple[Any, ...]) -> Posting | BadRow:
+        if len(kept) == len(attrs.fields(BadRow)):
+            return BadRow(*kept)
+        line, cells, date, debit, credit, *numbers = kept
+        parties = self._parties
+        return Posting(RawRow(line, cells), date, parties[debit], parties[credit], *numbers)
 
 
 def _repeated(words: array[int]) -> frozenset[int]:
