@@ -26,8 +26,9 @@ S: Final = CreateTransferStatus
 F: Final = TransferFlags
 A: Final = AccountFlags
 HALF: Final = 2**127
-LATE: Final = TIMESTAMP_MAX - 10**12
-"""The time of the requests, ns: a thousand seconds before there are no more timestamps."""
+LATE: Final = TIMESTAMP_MAX - 2 * 10**18
+"""The time of the requests, ns: two billion seconds before the last timestamp. It lies before the
+year 2200, from which on a ledger refuses to write."""
 
 PENDING_FULL, POSTED_FULL, SUM_FULL, EMPTY, LIMITED = 1, 2, 3, 4, 5
 """Accounts whose debits leave no room; of credits, ten more."""
@@ -89,7 +90,7 @@ ORDER: Final = (
     Fault(S.OVERFLOWS_CREDITS_POSTED, credit=CREDITS + POSTED_FULL),
     Fault(S.OVERFLOWS_DEBITS, debit=SUM_FULL),
     Fault(S.OVERFLOWS_CREDITS, credit=CREDITS + SUM_FULL),
-    Fault(S.OVERFLOWS_TIMEOUT, timeout=1_001),
+    Fault(S.OVERFLOWS_TIMEOUT, timeout=2_000_000_001),
     Fault(S.EXCEEDS_CREDITS, debit=LIMITED),
     Fault(S.EXCEEDS_DEBITS, credit=CREDITS + LIMITED),
 )
@@ -151,7 +152,7 @@ def test_what_is_posted_at_once_reserves_nothing(
 
 def test_the_last_timeout_that_fits(ledger: Ledger) -> None:
     """It ends at the last timestamp there is, and not a nanosecond later."""
-    last = attrs.evolve(moving(50, EMPTY, CREDITS + EMPTY, 1, F.PENDING), timeout=1_000)
+    last = attrs.evolve(moving(50, EMPTY, CREDITS + EMPTY, 1, F.PENDING), timeout=2_000_000_000)
     assert status(ledger, last) is S.CREATED  # at LATE itself
     assert status(ledger, attrs.evolve(last, id=51)) is S.OVERFLOWS_TIMEOUT
 
