@@ -62,14 +62,14 @@ class _Leases:
                 self._thread.start()
         weakref.finalize(mapped, self._drop, held).atexit = False
 
-    def start_afresh(self) -> None:
-        """In a forked child: the leases are the parent's."""
-        self.__init__()  # type: ignore[misc]
+    def forget(self) -> None:
+        """In a forked child: the leases and the thread are the parent's."""
+        self._held, self._lock, self._thread = {}, threading.RLock(), None
 
     def _drop(self, held: int) -> None:
         with self._lock:
             if self._held.pop(held, None) is not None:
-                os.close(held)
+                _give_up(held)
 
     def _run(self) -> None:
         while self._give_back():
@@ -82,15 +82,21 @@ class _Leases:
                 mapped = reference()
                 if mapped is None or fcntl.fcntl(held, fcntl.F_GETLEASE) == fcntl.F_RDLCK:
                     continue
-                if mapped.closed or not _move_to_memory(mapped):
-                    continue
-                _log.warning("a mapped file of an index was opened for writing; it was copied")
+                if not mapped.closed:
+                    if not _move_to_memory(mapped):
+                        continue
+                    _log.warning("another process opened an index file for writing; it was copied")
                 del self._held[held]
-                fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-                os.close(held)
+                _give_up(held)
             if not self._held:
                 self._thread = None
             return self._thread is not None
+
+
+def _give_up(held: int) -> None:
+    """Give a lease back. Closing alone would not: a forked child may have the descriptor too."""
+    fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    os.close(held)
 
 
 def _move_to_memory(mapped: mmap.mmap) -> bool:
@@ -120,4 +126,4 @@ if sys.platform == "linux":
         ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p,
     ]  # fmt: skip
 _leases: Final = _Leases()
-os.register_at_fork(after_in_child=_leases.start_afresh)
+os.register_at_fork(after_in_child=_leases.forget)
