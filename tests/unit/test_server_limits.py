@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 
 from nostro import Ledger
+from nostro.journal.storage.files import FileIdentity
 from nostro.tools.server import strict_json, wire
 from nostro.tools.server.heads import HEADER_BYTES_MAX, HEADERS_MAX
 from nostro.tools.server.operations import OPERATIONS
@@ -206,6 +207,10 @@ class ThreadsOfTheDisk(ObservedStorage):
 
     def before(self, operation: Operation) -> None:
         self.seen.setdefault(threading.get_ident(), str(operation))
+
+    def identity_at(self, path: Path | str) -> FileIdentity | None:
+        self.seen.setdefault(threading.get_ident(), f"identity of {path}")
+        return super().identity_at(path)
 
 
 def test_the_event_loop_never_touches_the_disk(

@@ -173,7 +173,7 @@ async def _health(served: Served, _: object) -> dict[str, object]:
 
 async def _ready(served: Served, _: object) -> dict[str, bool]:
     try:
-        served.ledger.check_writable()
+        await asyncio.to_thread(served.ledger.check_writable)  # it looks at the ledger's files
     except JournalError as error:
         raise ApiError(503, "not_ready", api_error(error).message) from None
     return {"ready": True}
