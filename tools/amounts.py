@@ -1,11 +1,15 @@
-"""Amounts between decimal text and the integer minor units that the journal holds, exactly.
+"""Amounts between text and the integer minor units that the journal holds, exactly.
 
-Nothing here ever touches a float: ``12.30`` with a scale of 2 is the integer 1230.
+Nothing here touches a float: ``12.30`` with a scale of 2 is the integer 1230. Files write amounts
+with marks, currencies and signs of many countries; they are never guessed, and nothing is read that
+has two meanings. Without a group mark ``3.000`` may be three or three thousand, so it is refused. A
+power of ten is refused, because a spreadsheet that writes ``1.2E+06`` has dropped digits.
 """
 
 from __future__ import annotations
 
-import decimal
+import re
+from collections.abc import Iterable
 from typing import Final
 
 import attrs
@@ -15,8 +19,11 @@ from nostro.journal import AMOUNT_MAX
 SCALE_MAX: Final = 38
 """More decimals than this could not hold a single whole unit in 128 bits."""
 
-_DIGITS_MAX: Final = 200  # far beyond u128, small enough that no text makes a huge integer
-_ALLOWED: Final = frozenset("0123456789+-.eE")
+_SIGNS: Final = "+\\-\u2212"
+_SPACES: Final = " \u00a0\u202f"
+_APOSTROPHES: Final = "'\u2019"
+_DIGITS_MAX: Final = 200
+_GROUP: Final = 3
 
 
 @attrs.frozen
@@ -30,24 +37,96 @@ class AmountError(ValueError):
         return f"{self.reason}: {self.text!r}"
 
 
-def parse_amount(text: str, scale: int) -> int:
-    """Return the signed integer of minor units that ``text`` means with ``scale`` decimals.
+class WrittenAmounts:
+    """Reads the amounts of one column into signed minor units, and writes them in one way."""
 
-    ``"1.5"`` is 150 at scale 2. Trailing zeros beyond the scale are no loss and are accepted.
+    def __init__(
+        self,
+        scale: int,
+        *,
+        decimal_mark: str = ".",
+        group_mark: str = "",
+        currency: Iterable[str] = (),
+        positive: Iterable[str] = (),
+        negative: Iterable[str] = (),
+    ) -> None:
+        """Say how amounts look.
 
-    Raises:
-        AmountError: empty, not a number, NaN or infinite, beyond 128 bits, or more decimals
-            than ``scale`` can hold.
-    """
-    text = text.strip()
-    if not text:
-        raise AmountError("amount is empty", text)
-    number = _number(text)
-    sign, digits, exponent = number.as_tuple()
-    if not isinstance(exponent, int):
-        raise AmountError("amount is not a finite number", text)
-    units = _units(digits, exponent + scale, text, scale)
-    return -units if sign else units
+        Args:
+            group_mark: the mark between each three digits; a space means any kind of space.
+            currency: texts that may stand before or after the number.
+            positive, negative: patterns with ``#`` for the number, for example ``(#)``.
+        """
+        self._scale = scale
+        self._decimal_mark = decimal_mark
+        self._group_mark = group_mark
+        self._pattern = _pattern(decimal_mark, group_mark, tuple(currency))
+        self._shapes = [
+            (before, after, sign)
+            for sign, shapes in ((1, positive), (-1, negative))
+            for before, _, after in (shape.partition("#") for shape in shapes)
+        ]
+
+    def read(self, text: str) -> int:
+        """Return the minor units.
+
+        Raises:
+            AmountError: empty, not written as described, ambiguous, beyond 128 bits, or more
+                decimals than the scale.
+        """
+        text = text.strip()
+        match = self._pattern.fullmatch(text)
+        sign = 1
+        if match is None:
+            match, sign = self._shaped(text)
+        outer, inner, whole, part = match.group("sign", "inner", "whole", "part")
+        part, signs = part or "", outer + inner
+        if not text:
+            raise AmountError("amount is empty", text)
+        if not whole + part or len(signs) > 1:
+            raise AmountError("amount is not a number", text)
+        for mark in self._group_mark and set(whole) - set("0123456789"):
+            whole = whole.replace(mark, "")
+        if len(whole) + len(part) > _DIGITS_MAX:
+            raise AmountError("amount is beyond 128 bits", text)
+        self._check_decimals(whole, part, text)
+        scale = self._scale
+        units = int(whole + part[:scale].ljust(scale, "0") or "0")
+        if units > AMOUNT_MAX:
+            raise AmountError("amount is beyond 128 bits", text)
+        return units if (sign < 0) == (signs not in ("", "+")) else -units
+
+    def write(self, units: int) -> str:
+        """Return the amount in this column's own marks, with all decimals."""
+        whole, part = divmod(abs(units), 10**self._scale)
+        text = f"{whole:,}".replace(",", self._group_mark)
+        sign = "-" if units < 0 else ""
+        return (
+            f"{sign}{text}{self._decimal_mark}{part:0{self._scale}d}"
+            if self._scale
+            else sign + text
+        )
+
+    def _check_decimals(self, whole: str, part: str, text: str) -> None:
+        extra = part[self._scale :]
+        if extra.strip("0"):
+            raise AmountError(f"amount has more than {self._scale} decimals", text)
+        looks_grouped = len(part) == _GROUP and 0 < len(whole) <= _GROUP and whole[0] != "0"
+        if extra and looks_grouped and not self._group_mark:
+            raise AmountError(
+                "amount has two meanings, decimals or thousands: set amount.group_mark", text
+            )
+
+    def _shaped(self, text: str) -> tuple[re.Match[str], int]:
+        for before, after, sign in self._shapes:
+            if len(text) > len(before + after) and text.startswith(before) and text.endswith(after):
+                inner = text[len(before) : len(text) - len(after)].strip()
+                match = self._pattern.fullmatch(inner)
+                if match is not None and not match["sign"] and not match["inner"]:
+                    return match, sign
+        if text.lstrip("+-").lower() in {"nan", "snan", "inf", "infinity"}:
+            raise AmountError("amount is not a finite number", text)
+        raise AmountError("amount is not a number", text)
 
 
 def format_amount(units: int, scale: int, *, group: bool = False) -> str:
@@ -61,29 +140,16 @@ def format_amount(units: int, scale: int, *, group: bool = False) -> str:
     return f"{text}.{part:0{scale}d}" if scale else text
 
 
-def _number(text: str) -> decimal.Decimal:
-    # Decimal also reads "1_000" and other alphabets' digits; a ledger should not guess.
-    if not _ALLOWED.issuperset(text):
-        lowered = text.lstrip("+-").lower()
-        if lowered in {"nan", "snan", "inf", "infinity"}:
-            raise AmountError("amount is not a finite number", text)
-        raise AmountError("amount is not a number", text)
-    try:
-        return decimal.Decimal(text)
-    except decimal.InvalidOperation:
-        raise AmountError("amount is not a number", text) from None
-
-
-def _units(digits: tuple[int, ...], exponent: int, text: str, scale: int) -> int:
-    if not any(digits):
-        return 0
-    if len(digits) > _DIGITS_MAX or exponent > _DIGITS_MAX:
-        raise AmountError("amount is beyond 128 bits", text)
-    value = int("".join(map(str, digits)))
-    power: int = 10 ** min(abs(exponent), _DIGITS_MAX + 1)
-    units, rest = (value * power, 0) if exponent >= 0 else divmod(value, power)
-    if rest:
-        raise AmountError(f"amount has more than {scale} decimals", text)
-    if units > AMOUNT_MAX:
-        raise AmountError("amount is beyond 128 bits", text)
-    return units
+def _pattern(decimal_mark: str, group_mark: str, currency: tuple[str, ...]) -> re.Pattern[str]:
+    mark = re.escape(decimal_mark)
+    alike = next((marks for marks in (_SPACES, _APOSTROPHES) if group_mark in marks), group_mark)
+    group = rf"[{re.escape(alike)}]"
+    grouped = rf"\d{{1,3}}(?:{group}\d{{3}})+|" if group_mark else ""
+    names = "|".join(re.escape(name) for name in sorted(currency, key=len, reverse=True))
+    before = rf"(?:(?:{names})[{_SPACES}]?)?" if currency else ""
+    after = rf"(?:[{_SPACES}]?(?:{names}))?" if currency else ""
+    return re.compile(
+        rf"(?P<sign>[{_SIGNS}]?){before}(?P<inner>[{_SIGNS}]?)"
+        rf"(?P<whole>{grouped}\d*)(?:{mark}(?P<part>\d*))?{after}",
+        re.ASCII,
+    )

@@ -10,6 +10,7 @@ import csv
 import datetime
 import os
 from collections import defaultdict
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,6 @@ import attrs
 import pytest
 
 from nostro import Ledger
-from nostro.tools.amounts import parse_amount
 from nostro.tools.importing.importer import Importer, Options
 from nostro.tools.importing.mapping_file import read_mapping
 from nostro.tools.importing.report import Outcome, Report
@@ -68,7 +68,7 @@ def berka_import(ledger: Ledger, *, interrupt_at: int | None = None) -> Report:
 
 
 def bank_days() -> list[BankDay]:
-    """Read the bank's own balances, with nothing of the importer but the reading of amounts."""
+    """Read the bank's own balances, with nothing of the importer."""
     interest: defaultdict[int, int] = defaultdict(int)
     balances: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
     interest_by_day: dict[tuple[int, int], int] = {}
@@ -78,7 +78,7 @@ def bank_days() -> list[BankDay]:
             date = datetime.datetime.strptime(row["date"] + "+0000", "%y%m%d%z")
             key = (account, nanoseconds(date))
             interest[account] += row["k_symbol"] == "UROK"
-            balances[key].append(parse_amount(row["balance"], 2))
+            balances[key].append(int(Decimal(row["balance"]).scaleb(2)))
             interest_by_day[key] = interest[account]
     return [
         BankDay(*key, tuple(recorded), interest_by_day[key]) for key, recorded in balances.items()

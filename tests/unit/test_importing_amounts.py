@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nostro import AMOUNT_MAX
-from nostro.tools.amounts import SCALE_MAX, AmountError, format_amount, parse_amount
+from nostro.tools.amounts import SCALE_MAX, AmountError, WrittenAmounts, format_amount
 
 
 @pytest.mark.parametrize(
@@ -24,10 +24,7 @@ from nostro.tools.amounts import SCALE_MAX, AmountError, format_amount, parse_am
         ("5.", 1, 50),
         ("0", 0, 0),
         ("-0.00", 2, 0),
-        ("1.500", 1, 15),  # zeros beyond the scale are no loss
-        ("1e3", 2, 100000),
-        ("1E-2", 2, 1),
-        ("0e999999", 2, 0),
+        ("1.50", 1, 15),  # zeros beyond the scale are no loss
         ("0.1", 1, 1),
         (str(AMOUNT_MAX), 0, AMOUNT_MAX),
         ("3402823669209384634633746074317682114.55", 2, AMOUNT_MAX),
@@ -35,7 +32,7 @@ from nostro.tools.amounts import SCALE_MAX, AmountError, format_amount, parse_am
 )
 def test_decimal_text_becomes_its_exact_minor_units(text: str, scale: int, units: int) -> None:
     """No digit is lost and none is made up, up to the last of 128 bits."""
-    assert parse_amount(text, scale) == units
+    assert WrittenAmounts(scale).read(text) == units
 
 
 @pytest.mark.parametrize(
@@ -48,11 +45,9 @@ def test_decimal_text_becomes_its_exact_minor_units(text: str, scale: int, units
         ("Infinity", "amount is not a finite number"),
         ("sNaN", "amount is not a finite number"),
         ("1.005", "amount has more than 2 decimals"),
-        ("1e-3", "amount has more than 2 decimals"),
-        ("1e-999999999", "amount has more than 2 decimals"),
         (str(AMOUNT_MAX), "amount is beyond 128 bits"),
-        ("1e38", "amount is beyond 128 bits"),
-        ("1e999999999", "amount is beyond 128 bits"),
+        ("1e3", "amount is not a number"),
+        ("1e999999999", "amount is not a number"),
         ("9" * 10_000, "amount is beyond 128 bits"),
         ("1_000", "amount is not a number"),
         ("1,000", "amount is not a number"),
@@ -67,14 +62,14 @@ def test_decimal_text_becomes_its_exact_minor_units(text: str, scale: int, units
 def test_what_is_no_amount_is_refused_with_its_reason(text: str, reason: str) -> None:
     """Every way to be wrong is told apart."""
     with pytest.raises(AmountError) as caught:
-        parse_amount(text, 2)
+        WrittenAmounts(2).read(text)
     assert caught.value.reason == reason
 
 
 @given(st.integers(-AMOUNT_MAX, AMOUNT_MAX), st.integers(0, SCALE_MAX))
 def test_what_is_written_is_read_back(units: int, scale: int) -> None:
     """Formatting and parsing undo each other for every amount and scale."""
-    assert parse_amount(format_amount(units, scale), scale) == units
+    assert WrittenAmounts(scale).read(format_amount(units, scale)) == units
 
 
 @given(
@@ -84,7 +79,7 @@ def test_what_is_written_is_read_back(units: int, scale: int) -> None:
 )
 def test_a_decimal_is_read_as_what_it_is(number: Decimal) -> None:
     """The text of a decimal with four places is that many ten-thousandths."""
-    assert parse_amount(format(number, "f"), 4) == int(number.scaleb(4))
+    assert WrittenAmounts(4).read(format(number, "f")) == int(number.scaleb(4))
 
 
 @pytest.mark.parametrize(

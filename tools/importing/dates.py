@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Final
 
 from nostro.journal import TIMESTAMP_MAX
-from nostro.tools.amounts import AmountError, format_amount, parse_amount
+from nostro.tools.amounts import AmountError, WrittenAmounts, format_amount
 from nostro.tools.importing.errors import RowRefused
 from nostro.tools.importing.mapping import DateRule
 from nostro.tools.times import (
@@ -126,7 +126,7 @@ def _parser(rule: DateRule) -> Callable[[str], tuple[int, str]]:
         return _rfc3339
     if form in _UNIX_DECIMALS:
         decimals = _UNIX_DECIMALS[form]
-        return lambda text: _unix(text, decimals)
+        return functools.partial(_unix, WrittenAmounts(decimals), decimals)
     if rule.zone is None:
         exact = bool(_ADJACENT.search(form))
         return lambda text: _strptime(text, form, exact=exact)
@@ -141,9 +141,9 @@ def _rfc3339(text: str) -> tuple[int, str]:
     return date, format_rfc3339(date).rstrip("0Z").rstrip(".") + "Z"
 
 
-def _unix(text: str, decimals: int) -> tuple[int, str]:
+def _unix(seconds: WrittenAmounts, decimals: int, text: str) -> tuple[int, str]:
     try:
-        date = parse_amount(text, decimals)
+        date = seconds.read(text)
     except AmountError:
         raise ValueError(text) from None
     written = format_amount(date, decimals)

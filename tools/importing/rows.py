@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
-from nostro.tools.amounts import AmountError
+from nostro.tools.amounts import AmountError, WrittenAmounts
 from nostro.tools.importing.dates import DateReader
 from nostro.tools.importing.errors import RowRefused
 from nostro.tools.importing.ids import derived_id
@@ -16,7 +16,6 @@ from nostro.tools.importing.mapping import AccountRule, Mapping, NumberRule
 from nostro.tools.importing.parties import ColumnParties, Party, RuledParties
 from nostro.tools.importing.source import BELOW, RawRow
 from nostro.tools.importing.user_data import user_data_reader
-from nostro.tools.written_amounts import WrittenAmounts
 
 
 class Posting(NamedTuple):
