@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 
 def open_at_once(path: str, flags: int) -> int:
-    """An opener for :func:`open`: a FIFO that nobody reads is an error, and no reason to wait."""
+    """An opener for :func:`open` that does not wait: a FIFO without a reader is an error."""
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     os.set_blocking(fd, True)
     return fd
@@ -19,7 +19,7 @@ def open_at_once(path: str, flags: int) -> int:
 def open_regular(path: Path, *, or_pipe: bool = False) -> BinaryIO:
     """Return the regular file at ``path``, open for reading; with ``or_pipe``, a pipe too.
 
-    A pipe that nobody writes to is empty.
+    A pipe without a writer is empty.
 
     Raises:
         OSError: it cannot be opened, or it is a device, a directory, a socket or a pipe.

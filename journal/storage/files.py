@@ -132,7 +132,7 @@ class Storage:
             written += os.pwrite(fd, memoryview(data)[written:], offset_bytes + written)
 
     def protect(self, fd: int) -> None:
-        """Let nobody open this file for writing any more; a hint on systems without permissions."""
+        """Make the file read-only, on file systems that have permissions."""
         with contextlib.suppress(OSError):
             os.fchmod(fd, 0o400)
 

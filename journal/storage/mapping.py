@@ -1,10 +1,10 @@
-"""Mapped files that stay readable when somebody cuts them short.
+"""Mapped files that stay readable when another program cuts them short.
 
-To read a page behind the end of a mapped file ends the process (SIGBUS). On Linux each mapped file
-therefore has a read lease: who opens it for writing or truncates it waits until the lease is given
-back. A thread looks for that, copies the file's pages to memory while it is still whole, puts them
-at the same address, and gives the lease back. Elsewhere, and where a file system has no leases, a
-file is only mapped.
+Reading a page behind the end of a mapped file ends the process (SIGBUS). On Linux each mapped file
+therefore has a read lease. A program that opens the file for writing, or truncates it, waits until
+the lease is given back. A thread looks for such programs. It copies the pages to memory while the
+file is whole, puts them at the same address, and gives the lease back. On other systems, and on
+file systems without leases, a file is only mapped.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class _Leases:
             time.sleep(_POLL_SECONDS)
 
     def _give_back(self) -> bool:
-        """Give back the leases that somebody waits for; False if there are none left to watch."""
+        """Give back the leases that a program waits for; False if none are left to watch."""
         with self._lock:
             for held, reference in list(self._held.items()):
                 mapped = reference()

@@ -1,16 +1,15 @@
 """Noticing that a writer's open files are no longer the ledger at its path.
 
-A file that was removed or replaced stays open, and takes writes that nobody will ever read. The
-same holds for a directory that was renamed and has a restored backup in its place. The writer
-therefore checks, before every acknowledgement, that LOCK, HEAD and the active segment still are
-what their names stand for.
+A file that was removed or replaced stays open, and takes writes that are lost. The same holds for a
+directory that was renamed and has a restored backup in its place. Before every acknowledgement the
+writer therefore checks that the names of LOCK, HEAD and the active segment still lead to its files.
 
 Asking for the state of a file that is being written makes its next sync 90 µs slower on ext4, for
 its times then count. Before each acknowledgement the writer therefore asks for the folder of the
 segments, which is at rest: its identity changes with any directory above it, and its time with any
 name in it. Ten times a second, and whenever that differs, it asks for each file.
 
-HEAD and LOCK may so be gone for a tenth of a second before the writer stops. Nothing is lost by it:
+So HEAD and LOCK may be missing for a tenth of a second before the writer stops. That loses nothing:
 recovery finds acknowledged events without HEAD, and a second writer needs the folder's lock too.
 """
 

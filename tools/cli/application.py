@@ -65,7 +65,7 @@ COMMANDS: Final[dict[str, Entry]] = {
 }
 
 END_WITH_READER: Final = {"accounts", "balance", "statement", "log", "export"}
-"""They only show events: once nobody reads them any more, they stop, with exit code 0."""
+"""They only show events. Without a reader they stop, with exit code 0."""
 
 
 class Application(click.Group):

@@ -105,7 +105,7 @@ class Importer:
         A batch comes from another run with the same options.
 
         A KeyboardInterrupt outside a request ends the run with a report. What the target raises
-        passes through; ``report`` then tells what is in.
+        passes through; ``report`` then counts what was posted.
         """
         started = time.monotonic()
         if disorder is not None:

@@ -48,7 +48,7 @@ class Report:
         return self.created + self.already_there
 
     @property
-    def rows_told(self) -> int:
+    def rows_counted(self) -> int:
         """How many rows are in the counts of what became of them."""
         return self.rows_in + sum(self.skipped.values())
 

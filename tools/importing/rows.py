@@ -53,8 +53,8 @@ class BadRow:
     cells: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        told = f"{self.reason}: {self.detail}" if self.detail else self.reason
-        return f"line {self.line}: {told}"
+        cause = f"{self.reason}: {self.detail}" if self.detail else self.reason
+        return f"line {self.line}: {cause}"
 
 
 class RowReader:
@@ -160,7 +160,7 @@ class RowReader:
             self._data[1](cells),
             self._data[2](cells),
             credits_customer,
-            self._id(cells),  # last: a row that is refused is no occurrence of its key
+            self._id(cells),  # last, because a refused row does not count as an occurrence
         )
 
     def _date_text(self, cells: list[str]) -> str:
@@ -196,7 +196,7 @@ class RowReader:
             raise RowRefused(error.reason, repr(error.text) if error.text else "") from None
 
     def _money(self, cells: list[str]) -> tuple[int, bool]:
-        """Return the amount, and whether it is the customer who is credited."""
+        """Return the amount, and whether it credits the customer."""
         rule = self._mapping.amount
         if rule.has_two_columns:
             return self._one_of_two(cells)

@@ -34,7 +34,7 @@ _BYTE_ORDER_MARKS: Final = (
 
 
 RawRow = Record
-"""The cells of one row, in the order of the columns; ``fault`` tells why it is unusable."""
+"""The cells of one row, in the order of the columns; ``fault`` says why it is unusable."""
 
 
 class Source:

@@ -128,9 +128,9 @@ class Survey:
             if after is not None:
                 before[customer] = after
             if stated is not None and expected is not None and stated != expected:
-                told = [self._reader.balance_text(units) for units in (stated, expected)]
+                texts = [self._reader.balance_text(units) for units in (stated, expected)]
                 reason = "balance does not follow from the row before"
-                yield item.bad(reason, f"{told[0]} and not {told[1]}")
+                yield item.bad(reason, f"{texts[0]} and not {texts[1]}")
                 continue
             yield item
 
@@ -138,17 +138,17 @@ class Survey:
         steps = np.diff(np.frombuffer(self._dates, np.int64)) if self._dates else np.empty(0)
         rises, falls = bool((steps > 0).any()), bool((steps < 0).any())
         if rule.order == "newest_first":
-            wrong, told = rises and not falls, "oldest to the newest: remove date.order"
+            wrong, change = rises and not falls, "oldest to the newest: remove date.order"
             turn = int((steps > 0).argmax()) if wrong else 0
         else:
             sortable = rule.sort and (rule.order is not None or bool((steps < 0).all()))
             wrong = falls and not rises and not sortable
-            told = 'newest to the oldest: set date.order = "newest_first"'
+            change = 'newest to the oldest: set date.order = "newest_first"'
             turn = int((steps < 0).argmax()) if wrong else 0
         if not wrong:
             return None
         good = (item for item in self._kept if isinstance(item, Posting))
-        return next(itertools.islice(good, turn + 1, None)).bad(f"rows run from the {told}")
+        return next(itertools.islice(good, turn + 1, None)).bad(f"rows run from the {change}")
 
 
 class _Kept:

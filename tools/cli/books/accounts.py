@@ -43,7 +43,7 @@ _BALANCES: Final = ("debits_pending", "debits_posted", "credits_pending", "credi
 @parameters.directory
 @click.option("--ledger", "ledger_number", type=click.IntRange(1), help="Only this ledger number.")
 @click.option("--code", type=click.IntRange(1), help="Only this account code.")
-@click.option("--limit", type=parameters.count, help="At most so many, the oldest first.")
+@click.option("--limit", type=parameters.count, help="Show at most this many, oldest first.")
 @parameters.at
 @parameters.scale
 @parameters.as_json

@@ -56,7 +56,7 @@ class _Range:
 @parameters.from_place
 @parameters.to_place
 @click.option("--account", type=parameters.account_id, help="Only what touches this account.")
-@click.option("--limit", type=parameters.count, help="At most so many events.")
+@click.option("--limit", type=parameters.count, help="Show at most this many events.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with new events as they become durable.")
 @parameters.as_json
 def log(

@@ -81,7 +81,7 @@ class Statement:
     metavar="TIME",
     help="Up to this time; a bare date means its end.",
 )
-@click.option("--limit", type=parameters.count, help="Only the newest so many postings.")
+@click.option("--limit", type=parameters.count, help="Show only this many of the newest postings.")
 @parameters.scale
 @parameters.as_json
 @click.option("--csv", "as_csv", is_flag=True, help="Write CSV instead of text.")

@@ -110,7 +110,7 @@ def import_file(
             raise click.UsageError("an export is imported whole or not at all: leave options out")
         with Interruption().listening(), show_progress("import", "bytes", quiet=quiet) as progress:
             imported = import_export(file, directory, progress=progress.update)
-        import_report.tell_export(file, directory, imported, as_json=as_json)
+        import_report.show_export(file, directory, imported, as_json=as_json)
         return
     if errors_to is not None and os.path.realpath(errors_to) in map(
         os.path.realpath, (file, mapping_path)
@@ -145,13 +145,13 @@ def import_file(
             check_columns(mapping_path, mapping, seen)
             report = _post(directory, survey, options, preview)
             report.ignored = survey.ignored
-            if report.outcome is Outcome.COMPLETE and report.rows_told != len(survey):
-                raise AssertionError(f"{len(survey)} rows, and {report.rows_told} outcomes")
+            if report.outcome is Outcome.COMPLETE and report.rows_counted != len(survey):
+                raise AssertionError(f"{len(survey)} rows, and {report.rows_counted} outcomes")
     dry = None
     if preview is not None:
         dry = "compared with the ledger as it is" if ledger_exists(directory) else "a new ledger"
-    told = import_report.Told(report, mapping.amount.scale, directory, dry=dry)
-    code = import_report.tell(told, as_json=as_json)
+    summary = import_report.Summary(report, mapping.amount.scale, directory, dry=dry)
+    code = import_report.show(summary, as_json=as_json)
     context.exit(interruption.exit_code if report.outcome is Outcome.INTERRUPTED else code)
 
 
@@ -177,7 +177,7 @@ def _post(
         try:
             return importer.run(survey if batches is None else batches)
         except JournalError as error:
-            import_report.tell_unfinished(importer.report)
+            import_report.show_unfinished(importer.report)
             raise error from None
 
 

@@ -49,8 +49,8 @@ _HINTS: Final = (
 
 
 @attrs.frozen
-class Told:
-    """The report, and what else its telling needs. ``dry`` is None for a real run."""
+class Summary:
+    """The report of an import and its context. ``dry`` is None for a real run."""
 
     report: Report
     scale: int
@@ -58,36 +58,36 @@ class Told:
     dry: str | None
 
 
-def tell(told: Told, *, as_json: bool) -> int:
+def show(summary: Summary, *, as_json: bool) -> int:
     """Write the report to standard output and what went wrong to standard error.
 
     Returns the exit code: 1 when the import stopped before its end, or left out a bad row.
     """
     if as_json:
-        screen.json_line(_json(told))
+        screen.json_line(_json(summary))
     else:
-        _table(told)
-    report = told.report
+        _table(summary)
+    report = summary.report
     if report.outcome is Outcome.STOPPED and report.bad_row is not None:
-        _say(f"stopped at {report.bad_row}", _way_on(told, report.bad_row))
+        _warn(f"stopped at {report.bad_row}", _way_on(summary, report.bad_row))
     elif report.outcome is Outcome.INTERRUPTED:
-        _say(f"interrupted; {report.rows_in:,} rows are in", "run the same command to continue")
+        _warn(f"interrupted; {report.rows_in:,} rows are in", "run the same command to continue")
     elif report.bad_row is not None:
         skipped = screen.counted(sum(report.skipped.values()), "row")
-        where = "would not be" if told.dry is not None else "are not"
-        _say(
+        where = "would not be" if summary.dry is not None else "are not"
+        _warn(
             f"{skipped} skipped; the first: {report.bad_row}",
             f"these rows {where} in the ledger; --errors-to FILE writes them down",
         )
     return CHECK_FAILED if report.outcome is not Outcome.COMPLETE or report.skipped else GOOD
 
 
-def tell_unfinished(report: Report) -> None:
+def show_unfinished(report: Report) -> None:
     """Report what was imported, before the error that ended the import."""
     click.echo(f"nostro: {report.rows_in:,} rows are in, up to line {report.line_last}", err=True)
 
 
-def tell_export(file: Path, directory: Path, imported: ImportedExport, *, as_json: bool) -> None:
+def show_export(file: Path, directory: Path, imported: ImportedExport, *, as_json: bool) -> None:
     """Report the ledger that was made from the export ``file``."""
     if as_json:
         shown = attrs.asdict(
@@ -109,32 +109,32 @@ def tell_export(file: Path, directory: Path, imported: ImportedExport, *, as_jso
     )
 
 
-def _say(message: str, hint: str) -> None:
+def _warn(message: str, hint: str) -> None:
     click.echo(f"nostro: {message}", err=True)
     if hint:
         click.echo(f"hint: {hint}", err=True)
 
 
-def _way_on(told: Told, bad: BadRow) -> str:
+def _way_on(summary: Summary, bad: BadRow) -> str:
     reason = bad.reason.removeprefix(REFUSED).removeprefix("account ").removeprefix(REFUSED)
     hint = next((hint for start, hint in _HINTS if reason.startswith(start)), "correct the row")
-    if told.dry is not None:
+    if summary.dry is not None:
         return f"{hint}; --on-error skip finds every bad row in one run"
-    rows = told.report.rows_in
+    rows = summary.report.rows_in
     state = f"{screen.counted(rows, 'row')} went in before it" if rows else "nothing was posted"
     return f"{state}; {hint}, or leave bad rows out with --on-error skip"
 
 
-def _table(told: Told) -> None:
-    report = told.report
-    verb = "would be created" if told.dry is not None else "created"
+def _table(summary: Summary) -> None:
+    report = summary.report
+    verb = "would be created" if summary.dry is not None else "created"
     heading = {
         Outcome.COMPLETE: "Import complete",
         Outcome.STOPPED: "Import stopped",
         Outcome.INTERRUPTED: "Import interrupted",
     }[report.outcome]
-    if told.dry is not None:
-        heading = f"Dry run, nothing written ({told.dry})"
+    if summary.dry is not None:
+        heading = f"Dry run, nothing written ({summary.dry})"
     screen.line(heading, style="bold")
     screen.facts(
         [
@@ -156,12 +156,12 @@ def _dates(report: Report) -> str:
     return f"{format_day(report.date_first)} to {format_day(report.date_last)}"
 
 
-def _json(told: Told) -> dict[str, object]:
-    report = told.report
+def _json(summary: Summary) -> dict[str, object]:
+    report = summary.report
     bad = report.bad_row
     return {
         "outcome": report.outcome.value,
-        "dry_run": told.dry is not None,
+        "dry_run": summary.dry is not None,
         "rows_read": report.rows_read,
         "transfers_created": report.created,
         "already_there": report.already_there,

@@ -1,4 +1,4 @@
-"""Standard output and error as a shell leaves them: closed, full, or read by nobody any more."""
+"""Standard output and error that are closed, full, or without a reader."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from nostro.tools.cli.terminal.failures import WRONG_USE, CommandFailed
 
 
 class ReaderGone(Exception):
-    """Nobody reads standard output any more, and the command has nothing else to do."""
+    """Standard output has no reader any more, and the command has nothing else to do."""
 
 
 class _Output(io.FileIO):
-    """Standard output. Its first failure is told; later writes go nowhere."""
+    """Standard output. The first failure raises; later writes are dropped."""
 
     ends_with_reader = True
     """Whether the command may stop when its reader does. A check goes on, for its exit code."""
@@ -68,7 +68,7 @@ def take_over() -> None:
 
 
 def set_ends_with_reader(value: bool) -> None:
-    """Say whether the command may stop once nobody reads its output."""
+    """Set whether the command may stop once its output has no reader."""
     output = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if isinstance(output, _Output):
         output.ends_with_reader = value
