@@ -120,7 +120,8 @@ def _run(args: list[str], streams: dict[int, tuple[str, int]]) -> NoReturn:
         except BaseException:  # noqa: BLE001 - shown to the test
             with contextlib.suppress(Exception):
                 traceback.print_exc()
-                sys.stderr.flush()
+                if sys.stderr is not None:
+                    sys.stderr.flush()
         if sys.stdout is not None:
             sys.stdout.flush()
         code = code if isinstance(code, int) else 0

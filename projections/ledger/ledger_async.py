@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
-from nostro.journal.errors import LedgerClosed
+from nostro.journal.errors import JournalError, LedgerClosed
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import Account
 from nostro.journal.rows import check_ids
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_log = logging.getLogger("nostro")
 
 _CHANGES_AT_ONCE: Final = 256
 THREADS: Final = 16
@@ -206,4 +209,8 @@ class AsyncLedger(AsyncCreateMethods):
 
 def _close_again(opening: Future[Ledger]) -> None:
     if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
+        ledger = opening.result()
+        try:
+            ledger.close()
+        except (JournalError, OSError) as error:  # nobody waits, and nothing was acknowledged
+            _log.info("%s: closing after a cancelled opening: %s", ledger.path, error)

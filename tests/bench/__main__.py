@@ -21,7 +21,7 @@ from tests.bench.plots import require_matplotlib, write_plots
 from tests.bench.sweeps import run_sweeps
 
 
-@click.command(params=bench.params)
+@click.command(params=[*bench.params])
 @click.option("--plots", type=click.Path(path_type=Path), help="Draw plots into this folder.")
 def main(
     *,

@@ -182,6 +182,53 @@ def test_a_command_that_goes_on_ends_with_one_line_too(
     assert not any(found), "\n".join(found)
 
 
+IN_A_DESTRUCTOR: Final = """
+import os, signal, time
+from nostro.tools.cli.terminal.interruption import CommandInterrupted, body, end_at_once
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+class InDestructor:
+    def __del__(self):
+        interrupt()
+
+class Error(Exception):
+    @property
+    def __class__(self):
+        interrupt()
+        return Error
+
+class InHook:
+    def __del__(self):
+        raise Error
+
+end_at_once()
+try:
+    with body():
+        %s()
+        time.sleep(2 * 60)
+except CommandInterrupted as error:
+    print(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize("where", ["InDestructor", "InHook"])
+def test_ctrl_c_in_a_destructor_is_not_lost(where: str) -> None:
+    """Python drops what a destructor raises, and what the hook raises that is called then."""
+    found = subprocess.run(
+        [sys.executable, "-c", IN_A_DESTRUCTOR % where],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        env={**os.environ, "PYTHONPATH": PACKAGE_PATH},
+        check=False,
+    )
+    assert found.stdout == "130\n", found
+    assert "KeyboardInterrupt" not in found.stderr
+    assert "sys.unraisablehook" not in found.stderr
+
+
 def test_a_ledger_whose_making_was_interrupted_is_made_by_the_next_init(tmp_path: Path) -> None:
     """A crash or Ctrl-C in its middle leaves folders without HEAD."""
     (tmp_path / "books" / "segments").mkdir(parents=True, mode=0o700)

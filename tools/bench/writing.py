@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,7 @@ from nostro.tools.bench.payments import (
     transfer_batch,
     transfer_objects,
 )
+from nostro.tools.signals import Stop, stop_on_signal
 
 ACCOUNTS: Final = 10_000
 MANY_ACCOUNTS: Final = 1_000_000
@@ -108,15 +110,14 @@ def from_threads(path: Path, scale: Scale, threads: int = 64) -> Iterator[Figure
 
         def work(share: list[Transfer]) -> None:
             for transfer in share:
+                if stop.is_set():
+                    return
                 ledger.create_transfers([transfer])
 
-        workers = [threading.Thread(target=work, args=(share,)) for share in shares]
-        began = time.perf_counter()
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        seconds = time.perf_counter() - began
+        with _stopping() as stop, ThreadPoolExecutor(threads) as pool:
+            began = time.perf_counter()
+            list(pool.map(work, shares))
+            seconds = time.perf_counter() - began
     workload = f"{threads * each:,} requests of one transfer from {threads} threads"
     yield Figure(f"{threads} threads", threads * each / seconds, "transfers/s", workload)
 
@@ -130,6 +131,8 @@ def from_tasks(path: Path, scale: Scale, tasks: int = 1_000) -> Iterator[Figure]
 
     async def work(ledger: AsyncLedger, share: list[Transfer]) -> None:
         for transfer in share:
+            if stop.is_set():
+                return
             await ledger.create_transfers([transfer])
 
     async def run() -> float:
@@ -138,7 +141,8 @@ def from_tasks(path: Path, scale: Scale, tasks: int = 1_000) -> Iterator[Figure]
             await asyncio.gather(*(work(ledger, share) for share in shares))
             return time.perf_counter() - began
 
-    seconds = asyncio.run(run())
+    with _stopping() as stop:
+        seconds = asyncio.run(run())
     workload = f"{tasks * each:,} requests of one transfer from {tasks:,} asyncio tasks"
     yield Figure(f"{tasks:,} tasks", tasks * each / seconds, "transfers/s", workload)
 
@@ -154,6 +158,18 @@ WORKLOADS: Final[tuple[Callable[[Path, Scale], Iterator[Figure]], ...]] = (
     from_threads,
     from_tasks,
 )
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[Stop]:
+    """Yield what a signal sets, and raise KeyboardInterrupt once all threads and tasks have ended.
+
+    A KeyboardInterrupt in their middle would close the ledger under them.
+    """
+    with stop_on_signal() as stop:
+        yield stop
+    if stop.is_set():
+        raise KeyboardInterrupt(stop.number)
 
 
 def _batches(scale: Scale, *, accounts: int = ACCOUNTS) -> list[Rows]:

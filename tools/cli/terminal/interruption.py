@@ -14,6 +14,8 @@ import contextlib
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Final, NoReturn
@@ -21,6 +23,8 @@ from typing import Final, NoReturn
 from nostro.tools.signals import STOP_SIGNALS, on_signal
 
 INTERRUPTED: Final = "interrupted"
+_PAUSE_SECONDS: Final = 0.01
+"""How long a destructor that was interrupted gets to end."""
 
 
 class CommandInterrupted(Exception):
@@ -44,11 +48,13 @@ class _Handler:
         signal.signal(signal.SIGINT, self)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        del frame
         if not self.raises:
             leave(number)
         self.received = number
-        raise KeyboardInterrupt
+        if _is_in_hook(frame):
+            _interrupt_soon()
+        else:
+            raise KeyboardInterrupt
 
 
 _HANDLER: Final = _Handler()
@@ -104,9 +110,25 @@ def body() -> Iterator[None]:
 def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
     """Python drops an exception in a destructor or a callback; a KeyboardInterrupt comes back."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
-        _thread.interrupt_main()
+        _interrupt_soon()
     else:
         sys.__unraisablehook__(unraisable)
+
+
+def _interrupt_soon() -> None:
+    _thread.start_new_thread(_interrupt_after_pause, ())
+
+
+def _interrupt_after_pause() -> None:
+    time.sleep(_PAUSE_SECONDS)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # also ends a wait
+
+
+def _is_in_hook(frame: FrameType | None) -> bool:
+    """Whether the main thread is inside :func:`_interrupt_again`, where what it raises is lost."""
+    while frame is not None and frame.f_code is not _interrupt_again.__code__:
+        frame = frame.f_back
+    return frame is not None
 
 
 class Interruption:
