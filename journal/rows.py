@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -48,6 +49,8 @@ _TRANSFER_FIELDS: Final = attrgetter(
 
 _MutableAccount: Final = mutable_class(Account)
 _MutableTransfer: Final = mutable_class(Transfer)
+_SETTING_NOTHING: Final[Any] = Account.__setattr__
+"""Every frozen class of attrs has this method."""
 _account_flags: Final = cache(AccountFlags)
 _transfer_flags: Final = cache(TransferFlags)
 """By number: calling an enum takes a tenth of the time of a whole look-up."""
@@ -73,17 +76,19 @@ def transfer_rows(transfers: Sequence[Transfer] | Rows) -> Rows:
     return _rows(transfers, TRANSFER, Transfer, pack_transfer, _TRANSFER_FIELDS)
 
 
-def owned(events: Sequence[Any] | Rows) -> Sequence[Any] | Rows:
-    """The events of a request in memory that no caller can change: a copy of a list or an array.
+def owned(argument: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
+    """A copy of an argument that no caller can change: of a list or an array, with its objects.
 
     A request may wait for others, or be carried out after its caller has given up and has filled
     the array anew.
     """
-    if isinstance(events, list):
-        return [*events]
-    if isinstance(events, np.ndarray) and events.ndim == 1 and events.dtype in _ROW_TYPES:
-        return _owned_rows(events)
-    return events
+    if isinstance(argument, np.ndarray):
+        is_rows = argument.ndim == 1 and argument.dtype in _ROW_TYPES
+        return _owned_rows(argument) if is_rows else argument.copy()
+    if not isinstance(argument, Iterable) or isinstance(argument, str):
+        return argument
+    items = [*argument]
+    return items if all(map(_is_immutable, set(map(type, items)))) else [*map(copy.copy, items)]
 
 
 def accounts_from_rows(rows: Rows) -> list[Account]:
@@ -260,6 +265,11 @@ def _rows(
     except (AttributeError, TypeError, OverflowError, struct.error):
         packed = _pack_carefully(items, dtype, item_type, pack, fields)
     return np.frombuffer(packed, dtype)
+
+
+def _is_immutable(kind: type) -> bool:
+    """Whether it is int, or a frozen class such as Account, Transfer and results."""
+    return kind is int or kind.__setattr__ is _SETTING_NOTHING
 
 
 def _owned_rows(rows: Rows) -> Rows:

@@ -13,7 +13,8 @@ from nostro.projections.ledger.ledger_async import AsyncLedger
 from nostro.projections.ledger.past import PastLedger
 from nostro.projections.ledger.preview import LedgerPreview
 from nostro.projections.ledger.protocol import LedgerClient
-from nostro.projections.ledger.refusals import (
+from nostro.projections.pipeline.answers import TransferWithBalances
+from nostro.projections.pipeline.refusals import (
     AccountFailed,
     AccountNotFound,
     ChainNotChecked,
@@ -22,7 +23,6 @@ from nostro.projections.ledger.refusals import (
     TransferFailed,
     raise_for_status,
 )
-from nostro.projections.pipeline.answers import TransferWithBalances
 from nostro.projections.queries.change_events import ChangeEvent, ChangeEventType, change_events
 from nostro.projections.queries.refused_transfers import RefusedTransfer
 

@@ -65,6 +65,12 @@ class Decision(NamedTuple):
             return self.precomputed is not None
         return not self.rows["timeout"].any()
 
+    @property
+    def created(self) -> int:
+        """How many of ``rows`` take effect."""
+        statuses = self.statuses
+        return len(self.rows) if statuses is None else int(np.count_nonzero(statuses == CREATED))
+
     def fold_into(
         self, state: LedgerState, position_last: int, applied: list[AppliedTransfer] | None = None
     ) -> None:

@@ -226,6 +226,8 @@ class StateMachineMixin:
     def create_accounts(self, accounts: list[Account]) -> list[CreateAccountResult]:
         """One result for each, in order, once they are on disk.
 
+        A caller that stops waiting does not stop the request: see docs/guides/retries.md.
+
         Raises:
             IntegerOverflowError, TypeError, AttributeError: a field is wrong; nothing was created.
             TooMuchDataError: there are more than 8,189; nothing was created.
@@ -236,7 +238,10 @@ class StateMachineMixin:
         return self._submit(Operation.CREATE_ACCOUNTS, accounts)
 
     def create_transfers(self, transfers: list[Transfer]) -> list[CreateTransferResult]:
-        """One result for each, in order, once they are on disk. Errors: as ``create_accounts``."""
+        """One result for each, in order, once they are on disk. Errors: as ``create_accounts``.
+
+        A caller that stops waiting does not stop the request: see docs/guides/retries.md.
+        """
         return self._submit(Operation.CREATE_TRANSFERS, transfers)
 
     def lookup_accounts(self, accounts: list[int]) -> list[Account]:

@@ -266,6 +266,7 @@ class Ledger(CreateMethods):
         """
         self._checkpointer.keep_pace()
         self._carry_out(request)
+        request.prepare()  # here, not in the event loop that waits for it
 
     def create(self, request: CreateRequest) -> Any:
         """Carry the request out, and answer; raises what :meth:`create_transfers` does."""
@@ -410,15 +411,18 @@ class Ledger(CreateMethods):
 
     @property
     def account_count(self) -> int:
-        """The number of accounts."""
-        self._fold()
-        return self._state.accounts.count
+        """The number of accounts. It never waits."""
+        return self._counts()[0]
 
     @property
     def transfer_count(self) -> int:
-        """The number of transfers that took effect."""
-        self._fold()
-        return self._state.transfer_count
+        """The number of transfers that took effect. It never waits."""
+        return self._counts()[1]
+
+    def _counts(self) -> tuple[int, int]:
+        if self._pipeline is None:
+            return self._state.accounts.count, self._state.transfer_count
+        return self._pipeline.counts()
 
     def state_sha256(self) -> bytes:
         """The hash of accounts, balances and position: equal for equal ledgers."""

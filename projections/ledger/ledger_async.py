@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, Type
 
 from nostro.journal.errors import JournalError, LedgerClosed
 from nostro.journal.format.codec import RecordKind
-from nostro.journal.model import Account
-from nostro.journal.rows import check_ids
-from nostro.projections.ledger.ledger import Ledger, OpenReport
+from nostro.journal.model import Account, Rows
+from nostro.journal.rows import check_ids, owned
+from nostro.projections.ledger.ledger import LOOKUP_AT_ONCE_MAX, Ledger, OpenReport
 from nostro.projections.ledger.past import PastLedger
-from nostro.projections.ledger.refusals import Events, Results, raise_for_status
-from nostro.projections.ledger.request_thread import RequestThread
-from nostro.projections.pipeline.create_methods import AsyncCreateMethods
-from nostro.projections.pipeline.create_request import create_request
+from nostro.projections.ledger.request_thread import Call, RequestThread
+from nostro.projections.pipeline.chains import chains_sent_again
+from nostro.projections.pipeline.create_methods import CONVERTED_AT_ONCE_MAX, AsyncCreateMethods
+from nostro.projections.pipeline.create_request import CreateRequest, create_request
+from nostro.projections.pipeline.refusals import Events, Results, raise_for_status
 from nostro.projections.queries.change_events import ChangeEvent
 
 if TYPE_CHECKING:
@@ -40,14 +41,23 @@ THREADS: Final = 16
 def _in_pool(
     method: Callable[Concatenate[Ledger, P], T],
 ) -> Callable[Concatenate[AsyncLedger, P], Coroutine[Any, Any, T]]:
-    """A method of :class:`Ledger` as a coroutine, which runs it in a thread of the pool."""
+    """A method of :class:`Ledger` as a coroutine, which runs it in a thread of the pool.
+
+    The arguments are copied when it is called, before the await.
+    """
 
     @functools.wraps(method)
-    async def coroutine(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        answer: T = await self._call(lambda: method(self._ledger, *args, **kwargs))
+    def call(self: Any, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, T]:
+        call = functools.partial(
+            method,
+            self._ledger,
+            *map(owned, args),
+            **{name: owned(kwargs[name]) for name in kwargs},
+        )
+        answer: Coroutine[Any, Any, T] = self._call(call)
         return answer
 
-    return coroutine
+    return call
 
 
 def _raise_for_status(
@@ -57,12 +67,19 @@ def _raise_for_status(
     raise_for_status(results, events, allow_exists=allow_exists, ledger=ledger)
 
 
+def _chains_sent_again(ledger: Ledger, results: Rows, events: Rows) -> dict[range, bool]:
+    """See :func:`projections.pipeline.chains.chains_sent_again`, for arrays of rows."""
+    return chains_sent_again(results, events, ledger)
+
+
 class AsyncLedger(AsyncCreateMethods):
     """A :class:`Ledger` whose methods are awaited. Use :meth:`open`.
 
     One thread carries out the requests that create, in the order of their calls. Requests that
     arrive while it works share the next record and its sync where that changes no answer. The other
-    methods are those of :class:`Ledger`, run in a pool of threads.
+    methods are those of :class:`Ledger`, run in a pool of threads. Arguments are copied when a
+    method is called. A task that is cancelled stops waiting, and nothing else: what it has called
+    is finished in its thread (docs/guides/retries.md).
     """
 
     @classmethod
@@ -85,12 +102,17 @@ class AsyncLedger(AsyncCreateMethods):
         self._thread = RequestThread("nostro-create", ledger)
         self._following: set[threading.Event] = set()
 
-    async def lookup_accounts(self, ids: Iterable[int]) -> list[Account]:
+    def lookup_accounts(self, ids: Iterable[int]) -> Coroutine[Any, Any, list[Account]]:
         """See :meth:`Ledger.lookup_accounts`. A few are answered at once, if nothing must wait."""
-        wanted = check_ids(ids)
-        found = self._ledger.try_lookup_accounts(wanted)
+        return self._lookup_accounts(owned(ids))
+
+    async def _lookup_accounts(self, ids: Any) -> list[Account]:
+        found = None
+        if not isinstance(ids, list) or len(ids) <= LOOKUP_AT_ONCE_MAX:
+            ids = check_ids(ids)
+            found = self._ledger.try_lookup_accounts(ids)
         if found is None:
-            found = await self._call(lambda: self._ledger.lookup_accounts(wanted))
+            found = await self._call(lambda: self._ledger.lookup_accounts(ids))
         return found
 
     lookup_transfers = _in_pool(Ledger.lookup_transfers)
@@ -103,6 +125,8 @@ class AsyncLedger(AsyncCreateMethods):
     checkpoint = _in_pool(Ledger.checkpoint)
     state_sha256 = _in_pool(Ledger.state_sha256)
     raise_for_status = _in_pool(_raise_for_status)
+    chains_sent_again = _in_pool(_chains_sent_again)
+    check_writable = _in_pool(Ledger.check_writable)
 
     async def get_change_events(
         self,
@@ -150,21 +174,17 @@ class AsyncLedger(AsyncCreateMethods):
 
     @property
     def account_count(self) -> int:
-        """See :meth:`Ledger.account_count`. It may wait for another thread."""
+        """See :meth:`Ledger.account_count`."""
         return self._ledger.account_count
 
     @property
     def transfer_count(self) -> int:
-        """See :meth:`Ledger.transfer_count`. It may wait for another thread."""
+        """See :meth:`Ledger.transfer_count`."""
         return self._ledger.transfer_count
 
     @property
     def is_open(self) -> bool:
         return not self._closed and self._ledger.is_open
-
-    def check_writable(self) -> None:
-        """See :meth:`Ledger.check_writable`."""
-        self._ledger.check_writable()
 
     @property
     def mirror(self) -> MirrorProcess | None:
@@ -201,10 +221,14 @@ class AsyncLedger(AsyncCreateMethods):
         return await asyncio.get_running_loop().run_in_executor(self._pool, function)
 
     async def _create(self, kind: RecordKind, events: Any, *, balances: bool) -> Any:
-        request = create_request(kind, events, balances=balances)
+        work: CreateRequest | Call
+        if isinstance(events, list) and len(events) > CONVERTED_AT_ONCE_MAX:
+            work = Call(lambda it: it.create(create_request(kind, events, balances=balances)))
+        else:
+            work = create_request(kind, events, balances=balances)
         if self._closed:
             raise LedgerClosed(self._ledger.path)
-        return await self._thread.put(request).future
+        return await self._thread.put(work).future
 
 
 def _close_again(opening: Future[Ledger]) -> None:

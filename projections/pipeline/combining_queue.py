@@ -94,7 +94,8 @@ class CombiningQueue:
             with self._lock:
                 self._hand_over()
         joined.deliver(results)
-        own.prepare()  # while the disk is at work
+        if own.applied is None:  # balances are known once it is durable
+            own.prepare()  # while the disk is at work
         self._pipeline.complete(queued)
 
     def _alone(self, request: CreateRequest) -> None:

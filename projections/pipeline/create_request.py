@@ -69,13 +69,11 @@ class CreateRequest:
             yield from part.singles()
 
     def prepare(self) -> None:
-        """Make the answer of the results now rather than later."""
-        if self.in_objects is not None and self.applied is None and self.results is not None:
+        """Make the answer of the results, or of each part's, now rather than later."""
+        for part in self.parts:
+            part.prepare()
+        if self.in_objects is not None and self.results is not None and self._answer is None:
             self._answer = self.in_objects(self.results)
-
-    def outcome(self) -> Any:
-        """The answer, or the error that is instead of one."""
-        return self.answer() if self.error is None else self.error
 
     def answer(self) -> Any:
         """The results as the caller gets them.

@@ -97,6 +97,7 @@ class Pipeline:
         self._in_flight: deque[_InFlight] = deque()
         self._generation = writer.generation
         self._is_stopped = False
+        self._note_counts()
 
     def stop(self) -> bool:
         """Take no more requests; False if that was so already."""
@@ -331,6 +332,21 @@ class Pipeline:
                 timestamp = max(timestamp, queued.timestamp_max)
         return position, timestamp
 
+    def counts(self) -> tuple[int, int]:
+        """Accounts, and transfers that took effect, durable, folded in or not. Takes no lock."""
+        durable = [item for item in self._in_flight.copy() if item.queued.durable]
+        position, accounts, transfers = self._counts  # after the copy: what has left it is counted
+        for item in durable:
+            if item.queued.position_last > position and isinstance(item.decision, Decision):
+                created = item.decision.created
+                accounts += created if item.kind is RecordKind.ACCOUNTS else 0
+                transfers += created if item.kind is RecordKind.TRANSFERS else 0
+        return accounts, transfers
+
+    def _note_counts(self) -> None:
+        state = self._state
+        self._counts = state.position, state.accounts.count, state.transfer_count
+
     @property
     def is_behind(self) -> bool:
         """Whether something durable is not in the state yet."""
@@ -363,6 +379,7 @@ class Pipeline:
                 last - len(decision.rows) + 1, decision.rows, decision.statuses, slots
             )
         self._frontier.drop(done.draft, last)
+        self._note_counts()
         self._in_flight.popleft()
         self._checkpointer.advance(last, queued.sha256)
 

@@ -32,8 +32,10 @@ def refused_transfers(reader: Reader, positions: Iterable[int]) -> Iterator[Refu
     Raises:
         Damage: the journal cannot be read there.
     """
+    record = None
     for position in positions:
-        record = next(iter(reader.records(Cursor(position=position))), None)
+        if record is None or not record.position_first <= position <= record.position_last:
+            record = next(iter(reader.records(Cursor(position=position))), None)
         if record is None or record.kind is not RecordKind.TRANSFERS or record.statuses is None:
             continue
         at = position - record.position_first

@@ -96,7 +96,8 @@ class ClusterClockBehind(ConnectionFailed):
 class OutcomeUnknown(ConnectionFailed):
     """A request was sent and not answered: the cluster may carry it out now, later or never.
 
-    It is safe to send the same events again with the same ids: each is created at most once.
+    It is safe to send the same events again with the same ids: each is created at most once. See
+    docs/guides/retries.md.
     """
 
     kind: str
@@ -104,7 +105,7 @@ class OutcomeUnknown(ConnectionFailed):
     row: int
     """The first event of the request without an answer."""
     ids: tuple[int, ...]
-    """The events without an answer, in order: look these up. No later event was sent."""
+    """The events without an answer, in order. No later event was sent."""
     results: Rows
     """``CREATE_RESULT[row]``: the answers to the events before."""
     cause: ClusterError
@@ -117,7 +118,7 @@ class OutcomeUnknown(ConnectionFailed):
         shown += f" and {more:,} more" if more > 0 else ""
         return (
             f"it is not known whether {self.kind} {shown} (from row {self.row} of the request) were"
-            f" created: {self.cause}. Send them again with the same ids, or look them up"
+            f" created: {self.cause}. Send them again with the same ids"
         )
 
 

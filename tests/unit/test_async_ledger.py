@@ -7,7 +7,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import numpy as np
@@ -179,6 +179,39 @@ def test_a_request_is_copied_when_it_is_made(tmp_path: Path) -> None:
             results = await asyncio.gather(*tasks)
             assert [S(int(it["status"][0])) for it in results] == [S.CREATED, S.CREATED]
             assert [it.amount for it in await ledger.lookup_transfers([1, 2])] == [5, 7]
+
+    asyncio.run(use())
+
+
+@attrs.define
+class Payment:
+    """An event of another class: its fields may change."""
+
+    id: int
+    amount: int
+    debit_account_id = 1
+    credit_account_id = 2
+    pending_id = user_data_128 = user_data_64 = user_data_32 = timeout = flags = timestamp = 0
+    ledger = code = 1
+
+
+def test_all_arguments_are_copied_when_a_method_is_called(tmp_path: Path) -> None:
+    """Events of a class that is not frozen, and lists of ids."""
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path / "ledger") as ledger:
+            await ledger.create_accounts(ACCOUNTS)
+            payment: Any = Payment(7, 5)
+            many = [attrs.evolve(ONE, id=id_) for id_ in range(10, 2_000)]
+            calls = [ledger.create_transfers([payment]), ledger.create_transfers([payment, *many])]
+            payment.amount = 999
+            created = [await call for call in calls]
+            assert [it[0].status for it in created] == [S.CREATED, S.EXISTS]
+            assert [it.amount for it in await ledger.lookup_transfers([7])] == [5]
+            ids = [1]
+            accounts, transfers = ledger.lookup_accounts(ids), ledger.lookup_transfers(ids)
+            ids[0] = 7
+            assert (len(await accounts), await transfers) == (1, [])
 
     asyncio.run(use())
 
@@ -381,7 +414,7 @@ def test_what_is_known_at_once_is_not_awaited(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def held_state(ledger: AsyncLedger) -> Iterator[None]:
+def held_state(ledger: AsyncLedger) -> Iterator[threading.Thread]:
     """Another thread keeps the state for itself, as a checkpoint does."""
     held, go = threading.Event(), threading.Event()
 
@@ -394,7 +427,7 @@ def held_state(ledger: AsyncLedger) -> Iterator[None]:
     thread.start()
     assert held.wait(TIMEOUT_SECONDS)
     try:
-        yield
+        yield thread
     finally:
         go.set()
         thread.join()
@@ -439,5 +472,49 @@ def test_a_lookup_does_not_hold_up_the_loop_while_another_thread_reads(tmp_path:
                     await asyncio.sleep(0)
                 assert not looking.done()
             assert [account.id for account in await looking] == [1]
+
+    asyncio.run(use())
+
+
+def test_counts_do_not_wait_while_another_thread_reads(tmp_path: Path) -> None:
+    """They include what is durable and not yet in the state, and leave out what is refused."""
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path / "ledger") as ledger:
+            await ledger.create_accounts(ACCOUNTS)
+            with held_state(ledger) as holder:
+                counts = ledger.account_count, ledger.transfer_count
+                assert holder.is_alive(), "it has waited"
+            assert counts == (len(ACCOUNTS), 0)
+            await ledger.create_transfers([ONE])
+            with held_state(ledger) as holder:
+                counts = ledger.account_count, ledger.transfer_count
+                assert holder.is_alive(), "it has waited"
+            assert counts == (len(ACCOUNTS), 1)
+            await ledger.create_transfers(
+                [attrs.evolve(ONE, id=8), attrs.evolve(ONE, id=9, credit_account_id=404)]
+            )
+            assert ledger.transfer_count == 2
+            await ledger.lookup_accounts([1])
+            assert ledger.transfer_count == 2
+
+    asyncio.run(use())
+
+
+def test_counts_leave_out_what_is_not_durable(tmp_path: Path) -> None:
+    """A request in flight may be lost with the machine."""
+    disk = HeldDisk()
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path / "ledger", storage=disk) as ledger:
+            await ledger.create_accounts(ACCOUNTS)
+            disk.hold()
+            task = asyncio.create_task(ledger.create_transfers([ONE]))
+            assert await asyncio.to_thread(disk.arrived.wait, TIMEOUT_SECONDS)
+            counts = ledger.account_count, ledger.transfer_count
+            disk.release()
+            await task
+            assert counts == (len(ACCOUNTS), 0)
+            assert ledger.transfer_count == 1
 
     asyncio.run(use())

@@ -240,7 +240,9 @@ def test_what_is_never_answered_is_unknown_and_named(
     with connected(cluster, attempts_max=3) as ledger:
         cluster.requests.clear()
         cluster.faults.extend([fault] * 3)
-        with pytest.raises(OutcomeUnknown, match=r"transfers 11, 12 .*look them up") as caught:
+        with pytest.raises(
+            OutcomeUnknown, match=r"transfers 11, 12 .*again with the same ids"
+        ) as caught:
             ledger.create_transfers([move(11), move(12)])
         error = caught.value
         assert (error.kind, error.row, error.ids, len(error.results)) == (

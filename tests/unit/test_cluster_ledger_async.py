@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
@@ -17,6 +18,8 @@ from nostro import (
     LedgerClosed,
     QueryFilter,
     Transfer,
+    TransferFailed,
+    TransferFlags,
 )
 from nostro.journal.rows import transfer_rows
 from nostro.projections.tigerbeetle.errors import ClusterUnreachable, OutcomeUnknown
@@ -82,6 +85,24 @@ def test_a_request_is_copied_when_it_is_made(cluster: SimulatedCluster) -> None:
             return [it.amount for it in await ledger.lookup_transfers([11, 12])]
 
     assert asyncio.run(use()) == [11, 12]
+
+
+def test_a_chain_that_is_sent_again_is_looked_up_in_the_cluster(cluster: SimulatedCluster) -> None:
+    """Whether it happened before, the statuses do not say."""
+    linked = TransferFlags.LINKED
+    chain = [attrs.evolve(move(11), flags=linked), move(12)]
+    other = [chain[0], move(13)]
+
+    async def use() -> None:
+        async with await connected(cluster) as ledger:
+            for _ in range(2):
+                results = await ledger.create_transfers(chain)
+                await ledger.raise_for_status(results, chain, allow_exists=True)
+            results = await ledger.create_transfers(other)
+            with pytest.raises(TransferFailed, match="row 0: transfer 11: exists"):
+                await ledger.raise_for_status(results, other, allow_exists=True)
+
+    asyncio.run(use())
 
 
 def test_many_tasks_at_once_lose_nothing(cluster: SimulatedCluster) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Route
 
-from nostro import Ledger, Reader
+from nostro import Ledger, LedgerClosed, Reader
 from nostro.tools.server.application import BODY_BYTES_MAX
 from nostro.tools.server.operations import OPERATIONS
 from tests.clocks import HandClock
@@ -229,6 +229,68 @@ def test_a_transfer_that_was_refused_for_good_is_told_with_its_reason(tmp_path: 
         refused = json.dumps(it.refused("GET", "/transfers/7"))
     assert "DEBIT_ACCOUNT_NOT_FOUND" in refused
     assert first["timestamp"] in refused
+
+
+def test_a_chain_that_happened_before_is_told_from_one_that_failed(tmp_path: Path) -> None:
+    """TigerBeetle's statuses are the same for both; what is beside them is not."""
+    linked = ["linked"]
+    chain = [transfer(1, flags=linked), transfer(2)]
+    statuses: list[dict[str, object]] = [{"status": "EXISTS"}, {"status": "LINKED_EVENT_FAILED"}]
+    account: dict[str, object] = {"ledger": 1, "code": 1}
+    accounts = [{"id": 8, "flags": linked, **account}, {"id": 9, **account}]
+
+    def again(path: str, events: list[dict[str, object]]) -> list[dict[str, object]]:
+        results = it.good("POST", path, events)
+        return [{name: one[name] for name in one if name != "timestamp"} for one in results]
+
+    with served(tmp_path / "ledger") as it:
+        it.begin()
+        for path, events in (("/transfers", chain), ("/accounts", accounts)):
+            assert again(path, events) == [{"status": "CREATED"}] * 2
+            assert again(path, events) == [{**one, "chain_exists": True} for one in statuses]
+            other = [events[0], {**events[1], "code": 7}]
+            assert again(path, other) == [{**one, "chain_exists": False} for one in statuses]
+            both = again(path, [*events, *other, {**events[1], "id": 10}])
+            assert [one.get("chain_exists") for one in both] == [True, True, False, False, None]
+        missing = transfer(4, flags=linked), transfer(5, credit_account_id=404)
+        assert "chain_exists" not in again("/transfers", list(missing))[0], "it breaks elsewhere"
+
+
+def test_an_id_that_has_failed_is_answered_with_its_first_status(tmp_path: Path) -> None:
+    """At most sixty-four ids of one request, so that no request takes long."""
+    good, bad = transfer(1), transfer(2, credit_account_id=404)
+    many = [transfer(id_, debit_account_id=404) for id_ in range(100, 170)]
+    with served(tmp_path / "ledger") as it:
+        it.begin()
+        first = it.good("POST", "/transfers", [good, bad])
+        assert [one["status"] for one in first] == ["CREATED", "CREDIT_ACCOUNT_NOT_FOUND"]
+        again = it.good("POST", "/transfers", [bad, good, bad])
+        failed = {"status": "ID_ALREADY_FAILED", "first_status": "CREDIT_ACCOUNT_NOT_FOUND"}
+        assert [{**one, "timestamp": ""} for one in again] == [
+            {"timestamp": "", **one} for one in (failed, {"status": "EXISTS"}, failed)
+        ]
+        it.good("POST", "/transfers", many)
+        shown = [one.get("first_status") for one in it.good("POST", "/transfers", many)]
+        assert shown == ["DEBIT_ACCOUNT_NOT_FOUND"] * 64 + [None] * 6
+
+
+def test_what_is_beside_a_status_never_makes_a_written_request_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger may be closed, or the disk may fail, between the writing and the reading."""
+    chain = [transfer(1, flags=["linked"]), transfer(2), transfer(3, credit_account_id=404)]
+
+    def fail(ledger: Ledger, _: object) -> NoReturn:
+        raise LedgerClosed(ledger.path)
+
+    with served(tmp_path / "ledger") as it:
+        it.begin()
+        it.good("POST", "/transfers", chain)
+        # private: no public call fails between the two
+        monkeypatch.setattr(Ledger, "lookup_transfers", fail)
+        results = it.good("POST", "/transfers", [*chain, transfer(4)])
+        expected = ["EXISTS", "LINKED_EVENT_FAILED", "ID_ALREADY_FAILED", "CREATED"]
+        assert [one["status"] for one in results] == expected
 
 
 def test_metrics_count_requests_and_events(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from itertools import chain
 from typing import Final
 
 import attrs
-import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -25,7 +24,7 @@ from nostro.tools.server.heads import HEAD_TOO_LARGE, HEADER_BYTES_MAX, HEADERS_
 from nostro.tools.server.keys import Keys, Role
 from nostro.tools.server.metrics import CONTENT_TYPE, UNMATCHED, Metrics
 from nostro.tools.server.openapi import describe
-from nostro.tools.server.operations import OPERATIONS, Call, ListOf, Operation, Served
+from nostro.tools.server.operations import OPERATIONS, Call, Created, ListOf, Operation, Served
 from nostro.tools.server.strict_json import WHOLE_BYTES_MAX, dump, repeated
 
 BODY_BYTES_MAX: Final = 8 << 20
@@ -161,7 +160,7 @@ class _Server:
         read, show = operation.read, operation.show
         wanted = read(call) if len(body) <= SMALL_BODY_BYTES else await to_thread(read, call)
         done = await operation.act(self._served, wanted)
-        is_small = not isinstance(done, list | np.ndarray) or len(done) <= SMALL_LIST_ITEMS
+        is_small = not isinstance(done, list | Created) or len(done) <= SMALL_LIST_ITEMS
         return show(done) if is_small else await to_thread(show, done)
 
     async def _body(self, request: Request, operation: Operation) -> bytes | bytearray:

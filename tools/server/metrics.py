@@ -10,7 +10,6 @@ from typing import Final
 import prometheus_client
 from prometheus_client import CollectorRegistry
 
-from nostro.journal import JournalError
 from nostro.projections import AsyncLedger
 from nostro.projections.tigerbeetle.mirror.health import metrics as mirror_metrics
 from nostro.tools.server.wire import Results
@@ -63,23 +62,15 @@ class Metrics:
         for status, count in Tally(results["status"].tolist()).items():
             self._events.labels(kind, statuses(status).name).inc(count)
 
-    def text(self, ledger: AsyncLedger) -> str:
+    def text(self, ledger: AsyncLedger, *, is_writable: bool) -> str:
         """Everything, in the Prometheus text format. It may wait for the disk."""
         for name, value in (
             ("position", ledger.position),
             ("accounts", ledger.account_count),
             ("transfers", ledger.transfer_count),
-            ("writable", _is_writable(ledger)),
+            ("writable", is_writable),
         ):
             self._gauges[name].set(value)
         text = prometheus_client.generate_latest(self._registry).decode()
         health = ledger.mirror.health() if ledger.mirror is not None else None
         return text if health is None else text + mirror_metrics(health)
-
-
-def _is_writable(ledger: AsyncLedger) -> bool:
-    try:
-        ledger.check_writable()
-    except JournalError:
-        return False
-    return True

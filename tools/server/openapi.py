@@ -18,13 +18,16 @@ from nostro.journal import (
     QueryFilter,
     Transfer,
 )
-from nostro.journal.model import FIELD_BITS, MESSAGE_EVENTS_MAX
+from nostro.journal.model import FIELD_BITS, MESSAGE_EVENTS_MAX, REFUSED_FOR_GOOD
 from nostro.tools.flag_names import flag_names
 from nostro.tools.server import wire
 from nostro.tools.server.errors import OUTCOMES
 from nostro.tools.server.keys import Role
 from nostro.tools.server.operations import (
     AT,
+    CHAIN_EXISTS,
+    FIRST_STATUS,
+    FIRST_STATUSES_MAX,
     OPERATIONS,
     POSITION,
     ListOf,
@@ -42,6 +45,11 @@ _STATUSES: Final = {
 _SECURITY: Final[list[Schema]] = [{"key": []}, {"bearer": []}, {}]
 _JSON: Final = "application/json"
 _DIGITS: Final[Schema] = {"type": "string", "pattern": "^[0-9]{1,39}$"}
+_EXISTS: Final[Schema] = {
+    "type": "boolean",
+    "description": "Of a linked chain that broke at an event that exists: whether every event of"
+    " the chain exists with equal fields, so that the whole chain happened before.",
+}
 _ERRORS: Final = {
     400: "The request is invalid; nothing was written.",
     401: "The key is missing or unknown.",
@@ -192,7 +200,14 @@ def _request_schema(kind: type) -> Schema:
 
 def _result_schema(kind: type) -> Schema:
     statuses = [status.name for status in _STATUSES[kind]]
-    return _object({"timestamp": _DIGITS, "status": {"enum": statuses}})
+    members: Schema = {"timestamp": _DIGITS, "status": {"enum": statuses}, CHAIN_EXISTS: _EXISTS}
+    if kind is CreateTransferResult:
+        members[FIRST_STATUS] = {
+            "enum": sorted(status.name for status in REFUSED_FOR_GOOD),
+            "description": f"Of an id with the status ID_ALREADY_FAILED, the first"
+            f" {FIRST_STATUSES_MAX} of a request: why it was refused.",
+        }
+    return _object(members, required=("timestamp", "status"))
 
 
 def _number(name: str) -> Schema:

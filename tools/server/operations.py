@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from enum import IntEnum
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 import attrs
+import numpy as np
 
 from nostro.journal import (
     Account,
@@ -25,7 +28,7 @@ from nostro.journal import (
     Transfer,
 )
 from nostro.journal.model import MESSAGE_EVENTS_MAX, CreateAccountStatus, CreateTransferStatus, Rows
-from nostro.journal.rows import account_rows, transfer_rows
+from nostro.journal.rows import account_rows, field_ints, transfer_rows
 from nostro.projections import AsyncLedger
 from nostro.tools.server import wire
 from nostro.tools.server.errors import ApiError, api_error
@@ -36,6 +39,10 @@ from nostro.tools.server.wire import Results
 
 POSITION: Final = "position"
 AT: Final = "at"
+CHAIN_EXISTS: Final = "chain_exists"
+FIRST_STATUS: Final = "first_status"
+FIRST_STATUSES_MAX: Final = 64
+"""For so many ids of a request, the server reads why they failed. Each may take a read of 1 MB."""
 T = TypeVar("T")
 _CREATED: Final[dict[type, tuple[Callable[[Any], Rows], type[IntEnum]]]] = {
     Account: (account_rows, CreateAccountStatus),
@@ -61,6 +68,18 @@ class Served:
 
     ledger: AsyncLedger
     metrics: Metrics
+
+
+@attrs.frozen(eq=False)
+class Created:
+    """The answer to a request that creates."""
+
+    results: Results
+    notes: Mapping[int, Mapping[str, Any]]
+    """More members of some results, by index."""
+
+    def __len__(self) -> int:
+        return len(self.results)
 
 
 @attrs.frozen
@@ -106,13 +125,13 @@ def _creates(kind: type, result: type, path: str, name: str, summary: str) -> Op
     def read(call: Call) -> Rows:
         return to_rows(wire.read_objects(kind, parse(call.body)))
 
-    async def create(served: Served, events: Rows) -> Results:
+    async def create(served: Served, events: Rows) -> Created:
         results: Results = await getattr(served.ledger, name)(events)
         served.metrics.created(kind.__name__.lower(), status, results)
-        return results
+        return Created(results, await _notes(served.ledger, results, events))
 
-    def show(results: Results) -> bytes:
-        return wire.show_results(status, results)
+    def show(created: Created) -> bytes:
+        return wire.show_results(status, created.results, created.notes)
 
     return Operation(
         "POST", path, name, summary, Role.WRITE, ListOf(result), create, show, read, ListOf(kind)
@@ -138,6 +157,24 @@ def _finds(
         "GET" if body is None else "POST", path, name, summary, Role.READ_ONLY, ListOf(kind),
         find, _show_list, read, body, query,
     )  # fmt: skip
+
+
+async def _notes(ledger: AsyncLedger, results: Results, events: Rows) -> dict[int, dict[str, Any]]:
+    """What a status does not say: whether a whole chain exists, and why an id has failed."""
+    notes: dict[int, dict[str, Any]] = {}
+    with suppress(JournalError, OSError):  # the request is written; its answer must not fail now
+        if (results["status"] == CreateTransferStatus.LINKED_EVENT_FAILED).any():
+            for chain, exists in (await ledger.chains_sent_again(results, events)).items():
+                notes |= {at: {CHAIN_EXISTS: exists} for at in chain}
+        failed = np.flatnonzero(results["status"] == CreateTransferStatus.ID_ALREADY_FAILED)
+        if len(failed):
+            ids = dict(zip(failed.tolist(), field_ints(events["id"][failed]), strict=True))
+            some = [*islice(dict.fromkeys(ids.values()), FIRST_STATUSES_MAX)]
+            first = {it.transfer.id: it.status for it in await ledger.lookup_refusals(some)}
+            notes |= {
+                at: {FIRST_STATUS: first[id_].name} for at, id_ in ids.items() if id_ in first
+            }
+    return notes
 
 
 async def _account(served: Served, wanted: tuple[int, dict[str, int]]) -> Account:
@@ -173,14 +210,19 @@ async def _health(served: Served, _: object) -> dict[str, object]:
 
 async def _ready(served: Served, _: object) -> dict[str, bool]:
     try:
-        await asyncio.to_thread(served.ledger.check_writable)  # it looks at the ledger's files
+        await served.ledger.check_writable()
     except JournalError as error:
         raise ApiError(503, "not_ready", api_error(error).message) from None
     return {"ready": True}
 
 
 async def _metrics(served: Served, _: object) -> str:
-    return await asyncio.to_thread(served.metrics.text, served.ledger)
+    is_writable = True
+    try:
+        await served.ledger.check_writable()
+    except JournalError:
+        is_writable = False
+    return await asyncio.to_thread(served.metrics.text, served.ledger, is_writable=is_writable)
 
 
 def _path_id(call: Call) -> int:

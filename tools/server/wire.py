@@ -31,6 +31,7 @@ from nostro.journal import (
 )
 from nostro.journal.model import FIELD_BITS, MESSAGE_EVENTS_MAX
 from nostro.tools.flag_names import flag_names
+from nostro.tools.server.strict_json import dump
 from nostro.tools.times import parse_instant
 
 FLAGS: Final[dict[type, type[IntFlag]]] = {
@@ -157,13 +158,17 @@ def show(item: Any) -> dict[str, Any]:  # noqa: ANN401 - one of the ledger's own
     return shown
 
 
-def show_results(statuses: type[IntEnum], results: Results) -> bytes:
-    """The JSON of ``CREATE_RESULT[n]``."""
+def show_results(
+    statuses: type[IntEnum], results: Results, notes: Mapping[int, Mapping[str, object]]
+) -> bytes:
+    """The JSON of ``CREATE_RESULT[n]``; ``notes`` has more members for some, by index."""
     names = {status.value: status.name for status in statuses}
     shown = [
         f'{{"timestamp":"{timestamp}","status":"{names[status]}"}}'
         for timestamp, status, _ in results.tolist()
     ]
+    for index, note in notes.items():
+        shown[index] = f"{shown[index][:-1]},{dump(note).decode()[1:]}"
     return f"[{','.join(shown)}]".encode()
 
 

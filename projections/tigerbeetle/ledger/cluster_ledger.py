@@ -52,7 +52,8 @@ class ClusterLedger(CreateMethods):
 
     Every attempt at a request has ``timeout_seconds`` of the configuration, and there are at most
     ``attempts_max``, with growing pauses between them. Methods raise ConnectionFailed when there is
-    no answer, and LedgerClosed after :meth:`close`.
+    no answer, and LedgerClosed after :meth:`close`. A request without an answer, or one that Ctrl-C
+    interrupted, may still take effect: see docs/guides/retries.md.
     """
 
     @classmethod

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sized
 from typing import Any, Concatenate, ParamSpec, Self
 
 from nostro.journal.format.codec import RecordKind
-from nostro.projections.pipeline.create_methods import AsyncCreateMethods
+from nostro.journal.rows import owned
+from nostro.projections.pipeline.create_methods import CONVERTED_AT_ONCE_MAX, AsyncCreateMethods
+from nostro.projections.pipeline.refusals import Events, Results, raise_for_status
 from nostro.projections.queries.change_events import ChangeEvent, check_reading
 from nostro.projections.tigerbeetle.configuration import ClusterConfiguration
 from nostro.projections.tigerbeetle.ledger.cluster_ledger import ClusterLedger
@@ -21,19 +23,25 @@ P = ParamSpec("P")
 def _awaited(
     method: Callable[Concatenate[Requests, P], Effects[T]],
 ) -> Callable[Concatenate[AsyncClusterLedger, P], Coroutine[Any, Any, T]]:
-    """A method of :class:`Requests` that waits for its answer in the running task."""
+    """A method of :class:`Requests` that waits for its answer in the running task.
+
+    The argument is copied when it is called, before the await.
+    """
 
     @functools.wraps(method)
-    async def coroutine(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await run_async(method(self._ledger.requests, *args, **kwargs))
+    def call(self: Any, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, T]:
+        kept = {name: owned(argument) for name, argument in kwargs.items()}
+        answer: Coroutine[Any, Any, T] = self._request(method, *map(owned, args), **kept)
+        return answer
 
-    return coroutine
+    return call
 
 
 class AsyncClusterLedger(AsyncCreateMethods):
     """A :class:`ClusterLedger` whose methods are awaited. Use :meth:`open`.
 
-    A task that is cancelled leaves its request in flight.
+    Arguments are copied when a method is called. A task that is cancelled or times out leaves its
+    request on its way to the cluster, which may still carry it out: see docs/guides/retries.md.
     """
 
     @classmethod
@@ -50,7 +58,16 @@ class AsyncClusterLedger(AsyncCreateMethods):
         self._ledger = ledger
 
     async def _create(self, kind: RecordKind, events: Any, *, balances: bool) -> Any:
-        return await run_async(self._ledger.requests.create(kind, events, balances=balances))
+        return await self._request(Requests.create, kind, events, balances=balances)
+
+    async def _request(
+        self, method: Callable[..., Effects[T]], *arguments: Any, **options: Any
+    ) -> T:
+        sizes = [len(it) for it in (*arguments, *options.values()) if isinstance(it, Sized)]
+        return await run_async(
+            method(self._ledger.requests, *arguments, **options),
+            in_thread=max(sizes, default=0) > CONVERTED_AT_ONCE_MAX,
+        )
 
     lookup_accounts = _awaited(Requests.lookup_accounts)
     lookup_transfers = _awaited(Requests.lookup_transfers)
@@ -58,6 +75,15 @@ class AsyncClusterLedger(AsyncCreateMethods):
     get_account_balances = _awaited(Requests.get_account_balances)
     query_accounts = _awaited(Requests.query_accounts)
     query_transfers = _awaited(Requests.query_transfers)
+
+    def raise_for_status(
+        self, results: Results, events: Events, *, allow_exists: bool = False
+    ) -> Coroutine[Any, Any, None]:
+        """See :func:`~nostro.raise_for_status`; it looks up chains in this ledger."""
+        return asyncio.to_thread(
+            raise_for_status, owned(results), owned(events),
+            allow_exists=allow_exists, ledger=self._ledger,
+        )  # fmt: skip
 
     async def get_change_events(
         self,

@@ -21,7 +21,6 @@ import numpy.typing as npt
 from nostro.journal.errors import InvalidField, LedgerClosed
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import ACCOUNT, CREATE_RESULT, CreateTransferStatus, Rows, TransferFlags
-from nostro.journal.rows import copy_rows
 from nostro.projections.rules.values import CLOSED
 from nostro.projections.tigerbeetle.errors import ClusterError, OutcomeUnknown, SessionClosed
 from nostro.projections.tigerbeetle.operations import EVENT_KINDS, EventKind
@@ -39,13 +38,14 @@ _INHERITED: Final = tuple(field for field in INHERITED if field != "amount")
 def create(client: RetryingClient, kind: RecordKind, rows: Rows) -> Effects[Rows]:
     """``CREATE_RESULT[n]`` for ``ACCOUNT[n]`` or ``TRANSFER[n]``, one message after another.
 
+    Nobody changes ``rows`` while a request is in flight.
+
     Raises:
         InvalidField, ChainTooLong, LedgerClosed: nothing was sent.
         OutcomeUnknown: some rows may or may not have been created; it names them.
         ClusterError: nothing was carried out.
     """
     its = EVENT_KINDS[kind]
-    rows = copy_rows(rows)  # the caller may change its own while the request is in flight
     results = np.zeros(len(rows), CREATE_RESULT)
     start = 0
     for message in messages(rows, client.configuration.batch_events_max, its.imported):

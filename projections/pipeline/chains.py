@@ -6,21 +6,34 @@ A chain of which only that event exists gets the same answer. Only the ledger te
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, Protocol, cast
 
 import attrs
 import numpy as np
 
-from nostro.journal.model import ACCOUNT, CreateAccountStatus, CreateTransferStatus, Rows
+from nostro.journal.model import (
+    ACCOUNT,
+    Account,
+    CreateAccountStatus,
+    CreateTransferStatus,
+    Rows,
+    Transfer,
+)
 from nostro.journal.rows import account_rows, columns, transfer_rows
-from nostro.projections.ledger.protocol import LedgerClient
 from nostro.projections.rules.account_rules import account_status
 from nostro.projections.rules.transfer_rules import transfer_outcome
 from nostro.projections.rules.values import RESOLVING, AccountRow, LedgerView, TransferRow
 
 _LINKED: Final = 1
 _CHAIN_FAILED: Final = int(CreateTransferStatus.LINKED_EVENT_FAILED)
+
+
+class LookUps(Protocol):
+    """What is asked of a ledger."""
+
+    def lookup_accounts(self, ids: Iterable[int]) -> list[Account]: ...
+    def lookup_transfers(self, ids: Iterable[int]) -> list[Transfer]: ...
 
 
 def broken_by_exists(statuses: Sequence[int], flags: Sequence[int], exists: int) -> list[range]:
@@ -43,7 +56,7 @@ def _chains(flags: Sequence[int]) -> Iterator[range]:
             first = None
 
 
-def chains_that_exist(events: Rows, chains: Sequence[range], ledger: LedgerClient) -> list[range]:
+def chains_that_exist(events: Rows, chains: Sequence[range], ledger: LookUps) -> list[range]:
     """Those of ``chains`` whose every event is in the ledger, with equal fields by its rules.
 
     Args:
@@ -64,7 +77,7 @@ def chains_that_exist(events: Rows, chains: Sequence[range], ledger: LedgerClien
 class _Accounts:
     """The accounts of some ids, for the rules to compare with."""
 
-    def __init__(self, ledger: LedgerClient, ids: Sequence[int]) -> None:
+    def __init__(self, ledger: LookUps, ids: Sequence[int]) -> None:
         found = columns(account_rows(ledger.lookup_accounts(ids)))
         self._found = {row.id: row for row in map(AccountRow._make, found)}
 
@@ -85,9 +98,7 @@ class _Transfers:
     _found: dict[int, TransferRow]
 
     @classmethod
-    def of(
-        cls, ledger: LedgerClient, ids: Sequence[int], rows: Sequence[tuple[int, ...]]
-    ) -> _Transfers:
+    def of(cls, ledger: LookUps, ids: Sequence[int], rows: Sequence[tuple[int, ...]]) -> _Transfers:
         wanted = set(ids)
         events = [row for row in map(TransferRow._make, rows) if row.id in wanted]
         pending = {event.pending_id for event in events if event.flags & RESOLVING}
@@ -103,6 +114,23 @@ class _Transfers:
             return False
         outcome = transfer_outcome(transfer, 0, cast("LedgerView", self))
         return outcome == CreateTransferStatus.EXISTS
+
+
+def chains_sent_again(results: Rows, events: Rows, ledger: LookUps) -> dict[range, bool]:
+    """Of each chain that broke at an event that exists, whether it happened before as a whole.
+
+    Args:
+        results: ``CREATE_RESULT[n]``, the answer to creating ``events``.
+        events: the request, as ``ACCOUNT[n]`` or ``TRANSFER[n]``.
+
+    Returns:
+        The chains, each as the indexes of its events.
+    """
+    statuses = CreateAccountStatus if events.dtype == ACCOUNT else CreateTransferStatus
+    numbers, flags = results["status"].tolist(), events["flags"].tolist()
+    chains = broken_by_exists(numbers, flags, int(statuses.EXISTS))
+    whole = chains_that_exist(events, chains, ledger) if chains else []
+    return {chain: chain in whole for chain in chains}
 
 
 def rows_of(events: Any, *, are_accounts: bool) -> Rows:

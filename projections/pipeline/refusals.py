@@ -26,8 +26,7 @@ from nostro.journal.model import (
     Transfer,
 )
 from nostro.journal.rows import accounts_from_rows, transfers_from_rows
-from nostro.projections.ledger.chains import broken_by_exists, chains_that_exist, rows_of
-from nostro.projections.ledger.protocol import LedgerClient
+from nostro.projections.pipeline.chains import LookUps, broken_by_exists, chains_that_exist, rows_of
 
 Status: TypeAlias = CreateAccountStatus | CreateTransferStatus
 Results: TypeAlias = (
@@ -108,7 +107,7 @@ def raise_for_status(
     events: Events,
     *,
     allow_exists: bool = False,
-    ledger: LedgerClient | None = None,
+    ledger: LookUps | None = None,
 ) -> None:
     """Return if every event was created; otherwise raise for the first that was refused.
 
@@ -152,7 +151,7 @@ def raise_for_status(
 
 
 def _without_chains_that_exist(
-    refused: list[int], numbers: list[int], events: Any, statuses: Any, ledger: LedgerClient | None
+    refused: list[int], numbers: list[int], events: Any, statuses: Any, ledger: LookUps | None
 ) -> list[int]:
     """The refused indexes, less those of chains that happened before; plus what broke others."""
     exists = int(statuses.EXISTS)
