@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from nostro import Account, Ledger, Reader, Transfer, verify
+from nostro import (
+    Account,
+    AsyncClusterLedger,
+    AsyncLedger,
+    ClusterLedger,
+    Ledger,
+    Reader,
+    Transfer,
+    verify,
+)
+from nostro.dropin import ClientAsync, ClientSync
 from nostro.tools.cli.application import application
 from tests.documents import PACKAGE_PATH, ROOT, blocks, run_python
 
@@ -93,6 +103,26 @@ def test_the_recipes_run(
     monkeypatch.setenv("NOSTRO_DATA", str(tmp_path))
     monkeypatch.delenv("TB_ADDRESS", raising=False)
     assert len(run_python("docs/guides/recipes.md", capsys)) == 6
+
+
+def test_the_guide_to_lost_answers_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A payment without an answer is sent again, and paid once."""
+    monkeypatch.chdir(tmp_path)
+    [printed] = run_python("docs/guides/retries.md", capsys)
+    assert printed.endswith("paid 100\n")
+
+
+@pytest.mark.parametrize(
+    "made", [Ledger, AsyncLedger, ClusterLedger, AsyncClusterLedger, ClientSync, ClientAsync]
+)
+@pytest.mark.parametrize("method", ["create_accounts", "create_transfers"])
+def test_every_method_that_creates_says_what_to_do_without_an_answer(
+    made: type, method: str
+) -> None:
+    """It names the guide."""
+    assert "docs/guides/retries.md" in getattr(made, method).__doc__
 
 
 def test_the_guide_to_asking_runs(
