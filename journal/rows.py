@@ -76,8 +76,10 @@ def transfer_rows(transfers: Sequence[Transfer] | Rows) -> Rows:
     return _rows(transfers, TRANSFER, Transfer, pack_transfer, _TRANSFER_FIELDS)
 
 
-def owned(argument: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
+def owned(argument: Any, kind: Any = Sequence) -> Any:  # noqa: ANN401 - whatever callers pass
     """A copy of an argument that no caller can change: of a list or an array, with its objects.
+
+    Anything that is no ``kind`` is not copied; it is refused later, or cannot change.
 
     A request may wait for others, or be carried out after its caller has given up and has filled
     the array anew.
@@ -85,9 +87,9 @@ def owned(argument: Any) -> Any:  # noqa: ANN401 - whatever a caller passes
     if isinstance(argument, np.ndarray):
         is_rows = argument.ndim == 1 and argument.dtype in _ROW_TYPES
         return _owned_rows(argument) if is_rows else argument.copy()
-    if not isinstance(argument, Iterable) or isinstance(argument, str):
+    if not isinstance(argument, kind) or isinstance(argument, str):
         return argument
-    items = [*argument]
+    items: list[Any] = list(argument)
     return items if all(map(_is_immutable, set(map(type, items)))) else [*map(copy.copy, items)]
 
 

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -39,22 +39,21 @@ THREADS: Final = 16
 
 
 def _in_pool(
-    method: Callable[Concatenate[Ledger, P], T],
+    method: Callable[Concatenate[Ledger, P], T], copied: type = Sequence
 ) -> Callable[Concatenate[AsyncLedger, P], Coroutine[Any, Any, T]]:
     """A method of :class:`Ledger` as a coroutine, which runs it in a thread of the pool.
 
     The arguments are copied when it is called, before the await.
+
+    Args:
+        copied: the kind of the arguments that are copied.
     """
 
     @functools.wraps(method)
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, T]:
-        call = functools.partial(
-            method,
-            self._ledger,
-            *map(owned, args),
-            **{name: owned(kwargs[name]) for name in kwargs},
-        )
-        answer: Coroutine[Any, Any, T] = self._call(call)
+        kept = [owned(argument, copied) for argument in args]
+        named = {name: owned(argument, copied) for name, argument in kwargs.items()}
+        answer: Coroutine[Any, Any, T] = self._call(lambda: method(self._ledger, *kept, **named))
         return answer
 
     return call
@@ -104,7 +103,7 @@ class AsyncLedger(AsyncCreateMethods):
 
     def lookup_accounts(self, ids: Iterable[int]) -> Coroutine[Any, Any, list[Account]]:
         """See :meth:`Ledger.lookup_accounts`. A few are answered at once, if nothing must wait."""
-        return self._lookup_accounts(owned(ids))
+        return self._lookup_accounts(owned(ids, Iterable))
 
     async def _lookup_accounts(self, ids: Any) -> list[Account]:
         found = None
@@ -115,8 +114,8 @@ class AsyncLedger(AsyncCreateMethods):
             found = await self._call(lambda: self._ledger.lookup_accounts(ids))
         return found
 
-    lookup_transfers = _in_pool(Ledger.lookup_transfers)
-    lookup_refusals = _in_pool(Ledger.lookup_refusals)
+    lookup_transfers = _in_pool(Ledger.lookup_transfers, Iterable)
+    lookup_refusals = _in_pool(Ledger.lookup_refusals, Iterable)
     get_account_transfers = _in_pool(Ledger.get_account_transfers)
     get_account_balances = _in_pool(Ledger.get_account_balances)
     query_accounts = _in_pool(Ledger.query_accounts)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -152,6 +153,60 @@ def test_a_cancelled_caller_leaves_the_ledger_sound(tmp_path: Path) -> None:
             assert (await ledger.create_transfers([ONE]))[0].status is S.EXISTS
 
     asyncio.run(use())
+
+
+ODD: Final[dict[str, Callable[[], Any]]] = {
+    "a generator": lambda: (it for it in [ONE]),
+    "a set": lambda: {1},
+    "a dict": lambda: {1: ONE},
+    "a string": lambda: "12",
+    "bytes": lambda: b"\1\2",
+    "nothing": lambda: None,
+    "an integer": lambda: 5,
+    "floats": lambda: np.zeros(3),
+    "a table of rows": lambda: np.zeros((2, 2), TRANSFER),
+    "rows of the other kind": lambda: np.zeros(2, ACCOUNT),
+    "a tuple": lambda: (ONE,),
+    "other objects": lambda: [object()],
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_odd_arguments_are_answered_as_by_the_synchronous_ledger(
+    tmp_path: Path, odd: Callable[[], Any]
+) -> None:
+    """Copying them first makes no difference."""
+
+    def said(call: Callable[[], object]) -> str:
+        try:
+            return str(call())
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            return re.sub("0x[0-9a-f]+", "", repr(error))
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path / "ledger") as ledger:
+            await ledger.create_accounts(ACCOUNTS)
+            await ledger.create_transfers([ONE])
+            of_tasks[:] = [
+                said(lambda result=result: result.result())  # type: ignore[misc]
+                for result in [
+                    await _settled(method(odd()))
+                    for method in (ledger.create_transfers, ledger.lookup_transfers)
+                ]
+            ]
+
+    of_tasks: list[str] = []
+    asyncio.run(use())
+    with Ledger.open(tmp_path / "ledger") as ledger:
+        of_threads = [said(lambda: ledger.create_transfers(odd())),
+                      said(lambda: ledger.lookup_transfers(odd()))]  # fmt: skip
+    assert of_tasks == of_threads
+
+
+async def _settled(awaitable: Any) -> asyncio.Future[Any]:  # noqa: ANN401
+    task: asyncio.Future[Any] = asyncio.ensure_future(awaitable)
+    await asyncio.wait([task])
+    return task
 
 
 def row(id_: int, amount: int) -> Rows:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ from typing import Any, Final
 import attrs
 import numpy as np
 import pytest
+from starlette.applications import Starlette
 
 from nostro import (
     CREATE_RESULT,
@@ -343,3 +345,55 @@ def test_neither_does_it_with_a_cluster(tmp_path: Path) -> None:
     with SimulatedCluster(tmp_path) as cluster:
         found = asyncio.run(use(cluster))
     assert {name: calls for name, calls in found.items() if calls > CALLS_MAX} == {}
+
+
+class Client:
+    """Sends one request to an application, with nothing of a client's own work in the loop."""
+
+    def __init__(self, path: str, body: bytes) -> None:
+        self._scope = {
+            "type": "http", "http_version": "1.1", "method": "POST", "path": path,
+            "raw_path": path.encode(), "query_string": b"", "root_path": "", "scheme": "http",
+            "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
+        }  # fmt: skip
+        self._body = body
+        self.status = 0
+        self.answer = b""
+
+    async def receive(self) -> dict[str, Any]:
+        return {"type": "http.request", "body": self._body, "more_body": False}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        self.status = message.get("status", self.status)
+        self.answer += message.get("body", b"")
+
+    async def ask(self, app: Starlette) -> int:
+        """The calls of functions in the loop's thread meanwhile."""
+        calls = await work_of(lambda: app(self._scope, self.receive, self.send))
+        assert self.status == 200, self.answer
+        return calls
+
+
+def test_neither_does_it_in_the_server(tmp_path: Path) -> None:
+    """It reads a large body and shows a large answer in a thread, also what is beside statuses."""
+    chain = [transfer(id_, flags=["linked"]) for id_ in range(10**6, 10**6 + LARGE)]
+    chain[-1]["flags"] = []
+    refused = [transfer(id_, debit_account_id=10**9) for id_ in range(2 * 10**6, 2 * 10**6 + LARGE)]
+    accounts = [{"id": id_, "ledger": 1, "code": 1} for id_ in IDS]
+    bodies: list[tuple[str, object]] = [
+        ("/accounts", accounts),
+        ("/accounts", accounts),
+        *[("/transfers", sent) for sent in (chain, chain, refused, refused)],
+        ("/accounts/lookup", [*IDS]),
+        ("/transfers/lookup", [*range(10**6, 10**6 + LARGE)]),
+        ("/accounts/query", {"limit": LARGE}),
+        ("/transfers/query", {"limit": LARGE}),
+    ]
+    assert {path for path, _ in bodies} == {it.path for it in OPERATIONS if it.body is not None}
+    with served(tmp_path / "ledger") as it:
+        found = []
+        for path, body in bodies:
+            client = Client(path, json.dumps(body).encode())
+            found.append((path, it.runner.run(client.ask(it.app)), len(json.loads(client.answer))))
+    assert [count for _, _, count in found] == [LARGE] * len(bodies)
+    assert [(path, calls) for path, calls, _ in found if calls > CALLS_MAX] == []

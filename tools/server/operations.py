@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from enum import IntEnum
-from itertools import islice
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -42,7 +41,8 @@ AT: Final = "at"
 CHAIN_EXISTS: Final = "chain_exists"
 FIRST_STATUS: Final = "first_status"
 FIRST_STATUSES_MAX: Final = 64
-"""For so many ids of a request, the server reads why they failed. Each may take a read of 1 MB."""
+"""For so many results of a request, the server reads why their ids failed: 0.2 s at worst, if each
+was refused in a large record of its own."""
 T = TypeVar("T")
 _CREATED: Final[dict[type, tuple[Callable[[Any], Rows], type[IntEnum]]]] = {
     Account: (account_rows, CreateAccountStatus),
@@ -167,13 +167,12 @@ async def _notes(ledger: AsyncLedger, results: Results, events: Rows) -> dict[in
             for chain, exists in (await ledger.chains_sent_again(results, events)).items():
                 notes |= {at: {CHAIN_EXISTS: exists} for at in chain}
         failed = np.flatnonzero(results["status"] == CreateTransferStatus.ID_ALREADY_FAILED)
+        failed = failed[:FIRST_STATUSES_MAX]
         if len(failed):
-            ids = dict(zip(failed.tolist(), field_ints(events["id"][failed]), strict=True))
-            some = [*islice(dict.fromkeys(ids.values()), FIRST_STATUSES_MAX)]
-            first = {it.transfer.id: it.status for it in await ledger.lookup_refusals(some)}
-            notes |= {
-                at: {FIRST_STATUS: first[id_].name} for at, id_ in ids.items() if id_ in first
-            }
+            ids = field_ints(events["id"][failed])
+            first = {it.transfer.id: it.status.name for it in await ledger.lookup_refusals(ids)}
+            at_ids = zip(failed.tolist(), ids, strict=True)
+            notes |= {at: {FIRST_STATUS: first[id_]} for at, id_ in at_ids if id_ in first}
     return notes
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sized
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sized
 from typing import Any, Concatenate, ParamSpec, Self
 
 from nostro.journal.format.codec import RecordKind
@@ -25,13 +25,14 @@ def _awaited(
 ) -> Callable[Concatenate[AsyncClusterLedger, P], Coroutine[Any, Any, T]]:
     """A method of :class:`Requests` that waits for its answer in the running task.
 
-    The argument is copied when it is called, before the await.
+    The ids or the filter are copied when it is called, before the await.
     """
 
     @functools.wraps(method)
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, T]:
-        kept = {name: owned(argument) for name, argument in kwargs.items()}
-        answer: Coroutine[Any, Any, T] = self._request(method, *map(owned, args), **kept)
+        kept = [owned(argument, Iterable) for argument in args]
+        named = {name: owned(argument, Iterable) for name, argument in kwargs.items()}
+        answer: Coroutine[Any, Any, T] = self._request(method, *kept, **named)
         return answer
 
     return call
