@@ -49,6 +49,7 @@ _TRANSFER_FIELDS: Final = attrgetter(
 
 _MutableAccount: Final = mutable_class(Account)
 _MutableTransfer: Final = mutable_class(Transfer)
+_UNCHANGING: Final = frozenset({int, Account, Transfer})
 _SETTING_NOTHING: Final[Any] = Account.__setattr__
 """Every frozen class of attrs has this method."""
 _account_flags: Final = cache(AccountFlags)
@@ -84,13 +85,16 @@ def owned(argument: Any, kind: Any = Sequence) -> Any:  # noqa: ANN401 - whateve
     A request may wait for others, or be carried out after its caller has given up and has filled
     the array anew.
     """
-    if isinstance(argument, np.ndarray):
-        is_rows = argument.ndim == 1 and argument.dtype in _ROW_TYPES
-        return _owned_rows(argument) if is_rows else argument.copy()
-    if not isinstance(argument, kind) or isinstance(argument, str):
-        return argument
-    items: list[Any] = list(argument)
-    return items if all(map(_is_immutable, set(map(type, items)))) else [*map(copy.copy, items)]
+    if type(argument) is not list:  # the usual kind, without slow checks
+        if isinstance(argument, np.ndarray):
+            is_rows = argument.ndim == 1 and argument.dtype in _ROW_TYPES
+            return _owned_rows(argument) if is_rows else argument.copy()
+        if not isinstance(argument, kind) or isinstance(argument, str):
+            return argument
+    items = [*argument]
+    if _UNCHANGING.issuperset(map(type, items)) or all(map(_is_frozen, {*map(type, items)})):
+        return items
+    return [*map(copy.copy, items)]
 
 
 def accounts_from_rows(rows: Rows) -> list[Account]:
@@ -269,9 +273,9 @@ def _rows(
     return np.frombuffer(packed, dtype)
 
 
-def _is_immutable(kind: type) -> bool:
-    """Whether it is int, or a frozen class such as Account, Transfer and results."""
-    return kind is int or kind.__setattr__ is _SETTING_NOTHING
+def _is_frozen(kind: type) -> bool:
+    """Whether it is a class such as Account, Transfer and results."""
+    return kind.__setattr__ is _SETTING_NOTHING
 
 
 def _owned_rows(rows: Rows) -> Rows:

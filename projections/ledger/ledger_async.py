@@ -103,16 +103,16 @@ class AsyncLedger(AsyncCreateMethods):
 
     def lookup_accounts(self, ids: Iterable[int]) -> Coroutine[Any, Any, list[Account]]:
         """See :meth:`Ledger.lookup_accounts`. A few are answered at once, if nothing must wait."""
-        return self._lookup_accounts(owned(ids, Iterable))
+        return self._lookup_accounts([*ids] if type(ids) is list else owned(ids, Iterable))
 
     async def _lookup_accounts(self, ids: Any) -> list[Account]:
         found = None
-        if not isinstance(ids, list) or len(ids) <= LOOKUP_AT_ONCE_MAX:
+        if type(ids) is not list or len(ids) <= LOOKUP_AT_ONCE_MAX:
             ids = check_ids(ids)
             found = self._ledger.try_lookup_accounts(ids)
-        if found is None:
-            found = await self._call(lambda: self._ledger.lookup_accounts(ids))
-        return found
+        return (
+            await self._call(lambda: self._ledger.lookup_accounts(ids)) if found is None else found
+        )
 
     lookup_transfers = _in_pool(Ledger.lookup_transfers, Iterable)
     lookup_refusals = _in_pool(Ledger.lookup_refusals, Iterable)

@@ -69,9 +69,7 @@ class CreateRequest:
             yield from part.singles()
 
     def prepare(self) -> None:
-        """Make the answer of the results, or of each part's, now rather than later."""
-        for part in self.parts:
-            part.prepare()
+        """Make the answer of the results now rather than later."""
         if self.in_objects is not None and self.results is not None and self._answer is None:
             self._answer = self.in_objects(self.results)
 

@@ -36,6 +36,7 @@ from nostro.projections.tigerbeetle.operations import Operation as ClusterOperat
 from nostro.projections.tigerbeetle.session.session import Reply, Session
 from nostro.tools.server.operations import OPERATIONS
 from tests.clocks import HandClock
+from tests.disks import HeldDisk
 from tests.serving import served, transfer
 from tests.simulated_cluster import SimulatedCluster, configuration
 from tests.storages import ObservedStorage, Operation
@@ -297,14 +298,19 @@ def test_the_loop_does_not_work_on_each_of_many_items(tmp_path: Path) -> None:
     """Neither with 8,189 events or ids in a request, nor with as many in its answer."""
 
     async def use() -> dict[str, int]:
-        async with await AsyncLedger.open(tmp_path / "ledger") as ledger:
+        disk = HeldDisk()
+        async with await AsyncLedger.open(tmp_path / "ledger", storage=disk) as ledger:
             found = {name: await work_of(lambda call=call: call(ledger))  # type: ignore[misc]
                      for name, call in LARGE_CALLS.items()}  # fmt: skip
             some = [attrs.evolve(it, id=it.id + 10**6) for it in MANY]
             found["balances"] = await work_of(lambda: ledger.create_transfers(some, balances=True))
             parts = [some[at : at + 1_000] for at in range(0, 8_000, 1_000)]
-            first = asyncio.create_task(ledger.create_transfers(MANY))
-            sent = [ledger.create_transfers(transfer_rows(part)) for part in parts]
+            disk.hold()
+            first = asyncio.create_task(ledger.create_transfers([move(2 * 10**6)]))
+            await asyncio.to_thread(disk.arrived.wait, TIMEOUT_SECONDS)
+            sent = [asyncio.create_task(ledger.create_transfers(part)) for part in parts]
+            await asyncio.sleep(0)  # in which each becomes rows: that is less than 1,024 at a time
+            disk.release()
             found["joined"] = await work_of(lambda: asyncio.gather(first, *sent))
             created = await ledger.create_transfers(MANY)
             found["raise_for_status"] = await work_of(
