@@ -413,6 +413,32 @@ def test_requests_are_decided_in_the_order_of_their_calls(tmp_path: Path) -> Non
     asyncio.run(use())
 
 
+def test_a_long_request_is_not_overtaken(tmp_path: Path) -> None:
+    """It becomes rows in the thread; what is asked after it comes after it."""
+    pending = [attrs.evolve(ONE, id=id_, flags=TransferFlags.PENDING) for id_ in range(1, 5_001)]
+    post = Transfer(
+        id=9_000, pending_id=5_000, amount=AMOUNT_MAX, flags=TransferFlags.POST_PENDING_TRANSFER
+    )
+
+    async def use() -> None:
+        async with await AsyncLedger.open(tmp_path / "ledger") as ledger:
+            await ledger.create_accounts(ACCOUNTS)
+            wrong = [*pending[:-1], attrs.evolve(ONE, amount=-1)]
+            answers = await asyncio.gather(
+                ledger.create_transfers(wrong),
+                ledger.create_transfers(pending),
+                ledger.create_transfers([post]),
+                return_exceptions=True,
+            )
+            assert isinstance(answers[0], InvalidField)
+            assert answers[0].row == 4_999
+            created = [it.status for answer in answers[1:] if isinstance(answer, list)
+                       for it in answer]  # fmt: skip
+            assert created == [S.CREATED] * 5_001
+
+    asyncio.run(use())
+
+
 def test_one_request_that_is_refused_leaves_the_others_alone(tmp_path: Path) -> None:
     """Each task gets its own error, and each of the rest its answer."""
 

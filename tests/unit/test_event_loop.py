@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,9 +26,11 @@ from nostro import (
     AsyncLedger,
     CreateTransferResult,
     CreateTransferStatus,
+    Ledger,
     QueryFilter,
     Transfer,
     TransferFlags,
+    dropin,
 )
 from nostro.journal.model import MESSAGE_EVENTS_MAX, Rows
 from nostro.journal.rows import transfer_rows
@@ -269,6 +272,43 @@ def test_no_endpoint_keeps_the_loop_waiting(tmp_path: Path) -> None:
             )  # fmt: skip
             it.runner.run(turns_while_stuck(disk, asking))
     assert not disk.in_loop
+
+
+BY_ACCOUNT: Final = dropin.AccountFilter(1, 0, 0, 0, 0, 0, 0, 10, dropin.AccountFilterFlags.DEBITS)
+BY_NOTHING: Final = dropin.QueryFilter(0, 0, 0, 0, 0, 0, 0, 10, dropin.QueryFilterFlags.NONE)
+DROPIN: Final[dict[str, Callable[[dropin.ClientAsync], Awaitable[object]]]] = {
+    "create_accounts": lambda it: it.create_accounts([dropin.Account(id=3, ledger=1, code=1)]),
+    "create_transfers": lambda it: it.create_transfers([dropin.Transfer(id=50)]),
+    "lookup_accounts": lambda it: it.lookup_accounts([1]),
+    "lookup_transfers": lambda it: it.lookup_transfers([1]),
+    "get_account_transfers": lambda it: it.get_account_transfers(BY_ACCOUNT),
+    "get_account_balances": lambda it: it.get_account_balances(BY_ACCOUNT),
+    "query_accounts": lambda it: it.query_accounts(BY_NOTHING),
+    "query_transfers": lambda it: it.query_transfers(BY_NOTHING),
+    "close": lambda it: it.close(),
+}
+
+
+@pytest.mark.parametrize("name", DROPIN)
+def test_the_loop_turns_while_the_dropin_waits_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As with TigerBeetle's own client. Only making a client waits."""
+    monkeypatch.setenv("NOSTRO_DATA", str(tmp_path))
+
+    async def use() -> None:
+        disk = StuckDisk()
+        # private: the drop-in's clients take no storage
+        monkeypatch.setattr(Ledger, "open", partial(Ledger.open, storage=disk))
+        client = dropin.ClientAsync(cluster_id=0, replica_addresses="3000")
+        await client.create_accounts([dropin.Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
+        disk.in_loop.clear()
+        await turns_while_stuck(disk, DROPIN[name](client))
+        if name != "close":
+            await client.close()
+        assert not disk.in_loop
+
+    asyncio.run(use())
 
 
 # --- work in the loop -----------------------------------------------------------------------------
