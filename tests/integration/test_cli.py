@@ -7,11 +7,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 from click.testing import CliRunner, Result
 
 from nostro import Ledger, journal
 from nostro.tools.cli.application import COMMANDS, application
+from nostro.tools.cli.import_export.import_report import Summary, show
+from nostro.tools.importing.report import Report
 from tests.journals import flip
 
 MAPPING = """\
@@ -380,3 +383,14 @@ def test_output_is_plain_where_there_is_no_terminal(books: Path) -> None:
 def contents(folder: Path) -> dict[Path, bytes]:
     """Every file below ``folder`` with its bytes."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_dry_run_that_was_interrupted_claims_no_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has written none, so nobody may take them for imported."""
+    summary = Summary(Report(created=5), scale=2, directory=tmp_path, dry="a new ledger")
+    show(summary, as_json=False)
+    assert "interrupted; nothing was written" in capsys.readouterr().err
+    show(attrs.evolve(summary, dry=None), as_json=False)
+    assert "interrupted; 5 rows are in" in capsys.readouterr().err

@@ -71,7 +71,8 @@ def show(summary: Summary, *, as_json: bool) -> int:
     if report.outcome is Outcome.STOPPED and report.bad_row is not None:
         _warn(f"stopped at {report.bad_row}", _way_on(summary, report.bad_row))
     elif report.outcome is Outcome.INTERRUPTED:
-        _warn(f"interrupted; {report.rows_in:,} rows are in", "run the same command to continue")
+        are_in = f"{report.rows_in:,} rows are in" if summary.dry is None else "nothing was written"
+        _warn(f"interrupted; {are_in}", "run the same command to continue")
     elif report.bad_row is not None:
         skipped = screen.counted(sum(report.skipped.values()), "row")
         where = "would not be" if summary.dry is not None else "are not"
