@@ -8,9 +8,12 @@ from nostro.journal.evidence.tree import EventTree
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.format.events import (
     AccountCreated,
+    CommandExecuted,
     Event,
+    EventRecorded,
     LedgerRepaired,
     LedgerRestored,
+    Origin,
     PendingExpired,
     TransferCreated,
     TransferRefused,
@@ -18,7 +21,7 @@ from nostro.journal.format.events import (
 from nostro.journal.format.head import Head
 from nostro.journal.id import id
 from nostro.journal.model import *
-from nostro.journal.reading.reader import Cursor, Reader, Record
+from nostro.journal.reading.reader import Cursor, Reader, Record, RecordPart
 from nostro.journal.upkeep.backup import BackupReport, backup
 from nostro.journal.upkeep.repair import RepairPlan, RepairReport, plan_repair, repair
 from nostro.journal.upkeep.restoration import RestoreReport, restore
@@ -45,6 +48,7 @@ __all__ = [
     "BackupReport",
     "BadSignature",
     "BatchTooLarge",
+    "CommandExecuted",
     "ConsistencyProof",
     "CopyFailed",
     "CorruptCheckpoint",
@@ -62,6 +66,7 @@ __all__ = [
     "DestinationInside",
     "DestinationTaken",
     "Event",
+    "EventRecorded",
     "EventTree",
     "ForeignRoot",
     "ForeignSegment",
@@ -86,6 +91,7 @@ __all__ = [
     "NotALedger",
     "NotOwner",
     "NothingToRepair",
+    "Origin",
     "OtherHistory",
     "OtherLedger",
     "OtherLoss",
@@ -98,6 +104,7 @@ __all__ = [
     "Reader",
     "Record",
     "RecordKind",
+    "RecordPart",
     "RecoveryReport",
     "RepairPlan",
     "RepairReport",

@@ -46,6 +46,7 @@ def append(writer: Writer, first: int, count: int = 1) -> QueuedRecord:
     """Put the record of :func:`transfers` in line."""
     queued = writer.append(
         codec.encode_rows(RecordKind.TRANSFERS, transfers(first, count), None),
+        kind=RecordKind.TRANSFERS,
         event_count=count,
         timestamp_min=first * 10,
         timestamp_max=(first + count - 1) * 10,
@@ -82,7 +83,7 @@ def ids_in(path: Path, cursor: Cursor | None = None) -> list[int]:
     """The ids of all durable transfers in order; what was not written as it should be fails."""
     ids: list[int] = []
     for record in Reader(path).records(cursor):
-        rows = record.rows
+        rows = record.parts[0].rows
         first = int(rows["id"][0, 0])
         assert rows.tobytes() == transfers(first, len(rows)).tobytes()
         ids.extend(range(first, first + len(rows)))

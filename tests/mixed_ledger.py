@@ -101,11 +101,11 @@ def mirrored_accounts(path: Path, *, position: int | None = None) -> Rows:
 def mirrored_transfers(path: Path, *, position: int | None = None) -> Rows:
     """``TRANSFER[n]`` as a cluster holds them that has the ledger up to a position."""
     rows: list[Rows] = []
-    for record in Reader(path).records():
-        wanted = mirrored(record)
+    for part in Reader(path).parts():
+        wanted = mirrored(part)
         if wanted is None or wanted.kind is RecordKind.ACCOUNTS:
             continue
-        for row, place in zip(wanted.rows, _places(record), strict=True):
+        for row, place in zip(wanted.rows, _places(part), strict=True):
             if position is None or place <= position:
                 rows.append(row)
     pending = {id_: row for row in rows for id_ in ids_of(np.array([row], TRANSFER))}

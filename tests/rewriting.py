@@ -50,6 +50,7 @@ def rewrite(path: Path, forge: Callable[[Rows], None], *, last: int | None = Non
 def _payload(record: Record, forge: Callable[[Rows], None]) -> bytes:
     if record.kind is not RecordKind.TRANSFERS:
         return record.encoded
-    rows = record.rows.copy()
+    [part] = record.parts
+    rows = part.rows.copy()
     forge(rows)
-    return codec.encode_rows(record.kind, rows, record.statuses)
+    return codec.encode_rows(record.kind, rows, part.statuses)

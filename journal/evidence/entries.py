@@ -39,17 +39,18 @@ _LEAF: Final = np.dtype(
 _LEAVES_AT_ONCE: Final = 4096
 _COLUMNS_PAY: Final = 8
 """Hashing by columns is faster from this many rows on."""
+_ENTRY_KINDS: Final = frozenset(RecordKind) - {RecordKind.COMMANDS}
 _DTYPES: Final = {RecordKind.ACCOUNTS: ACCOUNT, RecordKind.TRANSFERS: TRANSFER}
 
 
 def entry_at(record: Record, position: int) -> bytes:
     """The entry of the event at ``position``, which the record holds."""
-    index = position - record.position_first
-    statuses = record.statuses
-    head = _HEAD.pack(position, record.kind, CREATED if statuses is None else statuses[index])
-    if record.kind is RecordKind.EVENTS:
-        return head + encode_cbor(record.payload.domain_events[index])
-    return head + record.rows[index : index + 1].tobytes()
+    part, index = record.part_at(position)
+    statuses = part.statuses
+    head = _HEAD.pack(position, part.kind, CREATED if statuses is None else statuses[index])
+    if part.kind is RecordKind.EVENTS:
+        return head + encode_cbor(part.payload.domain_events[index])
+    return head + part.rows[index : index + 1].tobytes()
 
 
 def leaf_hashes(reader: Reader, first: int, last: int) -> Iterator[bytes]:
@@ -68,10 +69,12 @@ def record_leaf_hashes(record: Record, first: int, last: int) -> Iterator[bytes]
     """The same for those of these events that are in one record."""
     start = max(first, record.position_first)
     end = min(last, record.position_last) + 1
-    if record.kind is RecordKind.EVENTS or end - start < _COLUMNS_PAY:
+    is_rows = record.kind in (RecordKind.ACCOUNTS, RecordKind.TRANSFERS)
+    if not is_rows or end - start < _COLUMNS_PAY:
         yield b"".join(leaf_hash(entry_at(record, position)) for position in range(start, end))
         return
-    rows, statuses = record.rows, record.statuses
+    [whole] = record.parts
+    rows, statuses = whole.rows, whole.statuses
     leaves = np.empty(min(_LEAVES_AT_ONCE, end - start), _LEAF)
     leaves["prefix"], leaves["kind"], leaves["status"] = LEAF_PREFIX, record.kind, CREATED
     for position in range(start, end, _LEAVES_AT_ONCE):
@@ -93,7 +96,7 @@ def describe_entry(entry: bytes) -> dict[str, Any]:
     if len(entry) <= _HEAD.size:
         raise DecodeError("an entry is cut short")
     position, number, status = _HEAD.unpack_from(entry)
-    if number not in set(RecordKind):
+    if number not in _ENTRY_KINDS:
         raise DecodeError("an entry has an unknown kind")
     kind = RecordKind(number)
     shown: dict[str, Any] = {"position": position, "kind": kind.name.lower().removesuffix("s")}
@@ -114,9 +117,18 @@ def _describe_event(encoded: bytes) -> dict[str, Any]:
     stored = decode_cbor(encoded)
     if not isinstance(stored, dict) or not all(isinstance(key, str) for key in stored):
         raise DecodeError("an entry does not hold the event it should")
-    return {
-        key: value.hex() if isinstance(value, bytes) else value for key, value in stored.items()
-    }
+    return {key: _shown(value) for key, value in stored.items()}
+
+
+def _shown(value: object) -> object:
+    """A stored value as JSON can hold it: bytes as hexadecimal, the keys of maps as text."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    if isinstance(value, dict):
+        return {str(_shown(key)): _shown(item) for key, item in value.items()}
+    return value
 
 
 def _status_name(status: int) -> str:

@@ -3,13 +3,18 @@
 A payload is a CBOR map with these keys, in this order::
 
     "b"  rows: list of blocks of 512 rows (the last may be shorter), each a byte string
+    "c"  what each command did: its numbers of accounts, transfers and domain events, one after
+         another in one list
     "e"  domain events: list of maps, each with "t" (type), "v" (version) and its own fields
-    "k"  kind: 1 accounts, 2 transfers, 3 domain events
+    "k"  kind: 1 accounts, 2 transfers, 3 domain events, 4 commands
     "n"  number of events
     "s"  refusals: byte string of (u32 index, u32 status) pairs, by index; left out when none
     "v"  version of this layout: 1
 
-Kinds 1 and 2 carry "b", kind 3 carries "e". A block starts with one byte: 0, then the rows as they
+Kinds 1 and 2 carry "b", kind 3 carries "e". Kind 4 carries "c", and "b" and "e" if it has rows and
+domain events. Its blocks hold all accounts first, and then, beginning with a new block, all
+transfers. Positions go command by command: the first one's accounts, transfers and domain events,
+then the second one's, and so on. A block starts with one byte: 0, then the rows as they
 are; or 1, then one zstd frame of the rows transposed byte by byte (all first bytes, all second
 bytes, …), which the compressor finds far more regular; or 2, then one row without its zero bytes,
 behind 128 bits that say where it has others. A block is opened on its own, so a look-up of one row
@@ -101,6 +106,7 @@ class RecordKind(enum.IntEnum):
     ACCOUNTS = 1
     TRANSFERS = 2
     EVENTS = 3
+    COMMANDS = 4
 
 
 _DTYPES: Final = {RecordKind.ACCOUNTS: ACCOUNT, RecordKind.TRANSFERS: TRANSFER}
@@ -115,6 +121,8 @@ class Payload:
     blocks: Sequence[bytes | memoryview]
     refusals: Rows
     domain_events: list[dict[str, Any]]
+    counts: Sequence[int] = ()
+    """Of commands: accounts, transfers and domain events of each; see ``parts.py``."""
 
     def rows(self) -> Rows:
         """All rows, ``ACCOUNT[event_count]`` or ``TRANSFER[event_count]``."""
@@ -143,6 +151,11 @@ class Payload:
     def block_rows(self, number: int) -> int:
         """How many rows a block holds."""
         return min(BLOCK_ROWS, self.event_count - number * BLOCK_ROWS)
+
+
+def block_count(row_count: int) -> int:
+    """How many blocks hold so many rows."""
+    return -(-row_count // BLOCK_ROWS)
 
 
 class OpenBlock(NamedTuple):
@@ -210,6 +223,25 @@ def _encode_few(kind: RecordKind, rows: Rows) -> bytes:
     )
 
 
+def encode_commands(
+    accounts: Rows, transfers: Rows, events: list[dict[str, Any]], counts: Sequence[int]
+) -> bytes:
+    """The payload of commands, all of whose events took effect.
+
+    Args:
+        counts: how many of each belong to the first command, then to the second, and so on.
+    """
+    payload: dict[str, object] = {}
+    if len(accounts) or len(transfers):
+        payload["b"] = _encode_blocks(accounts) + _encode_blocks(transfers)
+    payload["c"] = list(counts)
+    if events:
+        payload["e"] = events
+    return encode_cbor(
+        {**payload, "k": int(RecordKind.COMMANDS), "n": sum(counts), "v": PAYLOAD_VERSION}
+    )
+
+
 def encode_domain_events(events: list[dict[str, Any]]) -> bytes:
     return encode_cbor(
         {"e": events, "k": int(RecordKind.EVENTS), "n": len(events), "v": PAYLOAD_VERSION}
@@ -237,6 +269,8 @@ def _payload(body: Any) -> Payload:
         if set(body) != {"e", "k", "n", "v"}:
             raise DecodeError("a payload of domain events has unknown or missing keys")
         return _domain_payload(body["e"], count)
+    if kind == RecordKind.COMMANDS:
+        return _command_payload(body, count)
     optional = {"s"} if kind == RecordKind.TRANSFERS else set()
     if kind not in _DTYPES or set(body) - optional != {"b", "k", "n", "v"}:
         raise DecodeError("a payload has an unknown kind, or unknown or missing keys")
@@ -480,12 +514,7 @@ def _decompress_block(block: bytes | memoryview, count: int) -> bytes:
 
 
 def _row_payload(kind: RecordKind, count: int, blocks: Any, refusals: Any) -> Payload:
-    if not isinstance(blocks, list) or not all(
-        isinstance(block, bytes | memoryview) for block in blocks
-    ):
-        raise DecodeError("the rows of a payload are not blocks of bytes")
-    if len(blocks) != -(-count // BLOCK_ROWS):
-        raise DecodeError("a payload has more or fewer blocks than its rows need")
+    _check_blocks(blocks, block_count(count))
     if refusals is None:
         return Payload(kind, count, blocks, np.empty(0, REFUSAL), [])
     if not isinstance(refusals, bytes) or len(refusals) % REFUSAL.itemsize:
@@ -497,6 +526,36 @@ def _row_payload(kind: RecordKind, count: int, blocks: Any, refusals: Any) -> Pa
     if not _STATUSES.issuperset(pairs["status"].tolist()):
         raise DecodeError("a payload refuses with a status unknown to this program")
     return Payload(kind, count, blocks, pairs, [])
+
+
+def _check_blocks(blocks: Any, count: int) -> None:
+    if not isinstance(blocks, list) or not all(
+        isinstance(block, bytes | memoryview) for block in blocks
+    ):
+        raise DecodeError("the rows of a payload are not blocks of bytes")
+    if len(blocks) != count:
+        raise DecodeError("a payload has more or fewer blocks than its rows need")
+
+
+def _command_payload(body: dict[str, Any], count: int) -> Payload:
+    counts = body.get("c")
+    if not isinstance(counts, list) or not counts or len(counts) % 3:
+        raise DecodeError("a payload does not say what its commands did")
+    if not all(type(number) is int and number >= 0 for number in counts) or sum(counts) != count:
+        raise DecodeError("a payload holds another number of events than its commands")
+    if not all(any(counts[at : at + 3]) for at in range(0, len(counts), 3)):
+        raise DecodeError("a payload holds a command that did nothing")
+    accounts, transfers, events = (sum(counts[part::3]) for part in range(3))
+    optional = {"b"} if accounts or transfers else set()
+    if events:
+        optional.add("e")
+    if set(body) != optional | {"c", "k", "n", "v"}:
+        raise DecodeError("a payload of commands has unknown or missing keys")
+    blocks = body.get("b", [])
+    _check_blocks(blocks, block_count(accounts) + block_count(transfers))
+    domain_events = _domain_payload(body.get("e", []), events).domain_events
+    no_refusals = np.empty(0, REFUSAL)
+    return Payload(RecordKind.COMMANDS, count, blocks, no_refusals, domain_events, counts)
 
 
 def _domain_payload(events: Any, count: int) -> Payload:

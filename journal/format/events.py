@@ -8,13 +8,15 @@ fields change, its version goes up and an *upcast* from the version before is ad
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import attrs
 
-from nostro.journal.errors import DecodeError
+from nostro.journal.errors import DecodeError, InvalidField
 from nostro.journal.format.codec import CREATED, Payload, RecordKind
+from nostro.journal.format.parts import Positions
 from nostro.journal.model import TIMESTAMP_MAX, Account, CreateTransferStatus, Transfer
 from nostro.journal.rows import accounts_from_rows, transfers_from_rows
 
@@ -82,15 +84,65 @@ class LedgerRepaired:
     """What was damaged, and where."""
 
 
-DomainEvent = PendingExpired | LedgerRestored | LedgerRepaired
+@attrs.frozen
+class Origin:
+    """Who asked for a command, and why; each at most 128 characters."""
+
+    actor: str | None = None
+    key: str | None = None
+    """The command's idempotency key."""
+    request_id: str | None = None
+    correlation_id: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        for name in _ORIGIN_FIELDS.values():
+            text = getattr(self, name)
+            if text is not None and not isinstance(text, str):
+                raise InvalidField(name, text, "must be text")
+            if text is not None and not 1 <= len(text) <= ORIGIN_CHARACTERS_MAX:
+                raise InvalidField(name, text, f"has 1 to {ORIGIN_CHARACTERS_MAX} characters")
+
+
+@attrs.frozen
+class EventRecorded:
+    """An event of a domain. Journals are read whether or not the domain is installed."""
+
+    position: int
+    timestamp: int
+    type: str
+    """The domain's name, a point, and the event's own name."""
+    version: int
+    data: Any
+    """As it is stored: integers, bytes, text, booleans, None, lists and maps."""
+    origin: Origin
+
+
+@attrs.frozen
+class CommandExecuted:
+    """A command was carried out: what it was, and what it was answered."""
+
+    position: int
+    timestamp: int
+    command_sha256: bytes
+    """Of the command's type and fields: the same for equal commands."""
+    answer: Any
+    """As it is stored."""
+    origin: Origin
+
+
+DomainEvent = PendingExpired | LedgerRestored | LedgerRepaired | CommandExecuted | EventRecorded
 Event = AccountCreated | TransferCreated | TransferRefused | DomainEvent
 
 DOMAIN_EVENT_VERSIONS: Final[dict[str, int]] = {
+    "command_executed": 1,
     "ledger_repaired": 1,
     "ledger_restored": 1,
     "pending_expired": 1,
 }
-"""The version of each domain event that this program writes."""
+"""The version of each event of this program that it writes. Those of domains have theirs."""
+ORIGIN_CHARACTERS_MAX: Final = 128
+EVENT_TYPE: Final = re.compile(r"[a-z][a-z0-9_]{0,62}\.[a-z][a-z0-9_]{0,62}")
+EVENT_VERSION_MAX: Final = 2**31 - 1
 
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 UPCASTS: Final[dict[tuple[str, int], Upcast]] = {}
@@ -98,7 +150,12 @@ UPCASTS: Final[dict[tuple[str, int], Upcast]] = {}
 
 
 _CAUSE_CHARACTERS_MAX: Final = 1_000
-_CLASSES: Final[dict[str, type[DomainEvent]]] = {
+_ORIGIN_FIELDS: Final = {
+    "by": "actor", "key": "key", "req": "request_id", "cor": "correlation_id",
+}  # fmt: skip
+"""The names of an :class:`Origin`'s fields as they are stored; what has no value is left out."""
+_Simple = type[PendingExpired | LedgerRestored | LedgerRepaired]
+_CLASSES: Final[dict[str, _Simple]] = {
     "ledger_repaired": LedgerRepaired,
     "ledger_restored": LedgerRestored,
     "pending_expired": PendingExpired,
@@ -115,6 +172,17 @@ _FIELDS: Final[dict[str, dict[str, type | int]]] = {
 
 def encode_domain_event(event: DomainEvent) -> dict[str, Any]:
     """The map that is stored; it leaves out the position, which its place in the journal gives."""
+    if isinstance(event, EventRecorded):
+        return {
+            "t": event.type, "v": event.version, "at": event.timestamp, "d": event.data,
+            **_stored_origin(event.origin),
+        }  # fmt: skip
+    if isinstance(event, CommandExecuted):
+        return {
+            "t": "command_executed", "v": DOMAIN_EVENT_VERSIONS["command_executed"],
+            "at": event.timestamp, "of": event.command_sha256, "answer": event.answer,
+            **_stored_origin(event.origin),
+        }  # fmt: skip
     kind = _TYPES[type(event)]
     _, at, *values = attrs.astuple(event)
     fields = dict(zip(_FIELDS[kind], values, strict=True))
@@ -131,19 +199,65 @@ def decode_domain_event(stored: dict[str, Any], *, position: int) -> DomainEvent
     Raises:
         DecodeError: an unknown type, a version newer than this program, or malformed fields.
     """
+    if "." in stored["t"]:
+        return _event_of_domain(stored, position)
     current = upcast(stored)
+    if current["t"] == "command_executed":
+        return _command_executed(current, position)
     kind, at = current["t"], current.get("at")
     fields = _FIELDS[kind]
     if set(current) != {"t", "v", "at", *fields} or type(at) is not int:
         raise DecodeError(f"a {kind} event has unknown, missing or malformed fields")
-    if not 0 <= at <= TIMESTAMP_MAX:
-        raise DecodeError(f"a {kind} event happened at an impossible time")
+    _time(kind, at)
     for name, form in fields.items():
         if not _has_form(current[name], form):
             raise DecodeError(f"a {kind} event has a malformed field {name!r}")
     if kind == "pending_expired":
         return PendingExpired(position, at, int.from_bytes(current["id"], "big"))
     return _CLASSES[kind](position, at, *[current[name] for name in fields])
+
+
+def _event_of_domain(stored: dict[str, Any], position: int) -> EventRecorded:
+    kind, version, at = stored["t"], stored["v"], stored.get("at")
+    if not EVENT_TYPE.fullmatch(kind) or not 1 <= version <= EVENT_VERSION_MAX:
+        raise DecodeError("an event of a domain has an impossible type or version")
+    if set(stored) - set(_ORIGIN_FIELDS) != {"t", "v", "at", "d"}:
+        raise DecodeError(f"a {kind} event has unknown or missing fields")
+    return EventRecorded(
+        position, _time(kind, at), kind, version, stored["d"], _read_origin(kind, stored)
+    )
+
+
+def _command_executed(stored: dict[str, Any], position: int) -> CommandExecuted:
+    kind, at, command = stored["t"], stored.get("at"), stored.get("of")
+    if set(stored) - set(_ORIGIN_FIELDS) != {"t", "v", "at", "of", "answer"}:
+        raise DecodeError(f"a {kind} event has unknown or missing fields")
+    if not isinstance(command, bytes) or len(command) != 32:
+        raise DecodeError(f"a {kind} event has a malformed field 'of'")
+    return CommandExecuted(
+        position, _time(kind, at), command, stored["answer"], _read_origin(kind, stored)
+    )
+
+
+def _time(kind: str, at: Any) -> int:
+    if type(at) is not int or not 0 <= at <= TIMESTAMP_MAX:
+        raise DecodeError(f"a {kind} event happened at an impossible time")
+    return at
+
+
+def _stored_origin(origin: Origin) -> dict[str, str]:
+    fields = ((short, getattr(origin, name)) for short, name in _ORIGIN_FIELDS.items())
+    return {short: value for short, value in fields if value is not None}
+
+
+def _read_origin(kind: str, stored: dict[str, Any]) -> Origin:
+    fields = {name: stored[short] for short, name in _ORIGIN_FIELDS.items() if short in stored}
+    try:
+        if None in fields.values():
+            raise DecodeError(f"a {kind} event has an empty origin")
+        return Origin(**fields)
+    except InvalidField as bad:
+        raise DecodeError(f"a {kind} event has a malformed origin: {bad}") from None
 
 
 def _has_form(value: Any, form: type | int) -> bool:
@@ -175,23 +289,25 @@ def upcast(
     return stored
 
 
-def events_of(payload: Payload, *, position_first: int) -> Iterator[Event]:
-    """The payload's events one by one, in order."""
+def events_of(payload: Payload, positions: Positions) -> Iterator[Event]:
+    """The events of a payload of one kind, one by one, which stand at ``positions``."""
     if payload.kind is RecordKind.EVENTS:
-        for offset, stored in enumerate(payload.domain_events):
-            yield decode_domain_event(stored, position=position_first + offset)
+        for position, stored in zip(positions, payload.domain_events, strict=True):
+            yield decode_domain_event(stored, position=int(position))
     elif payload.kind is RecordKind.ACCOUNTS:
-        for position, account in enumerate(accounts_from_rows(payload.rows()), position_first):
-            yield AccountCreated(position, account.timestamp, account)
+        accounts = accounts_from_rows(payload.rows())
+        for position, account in zip(positions, accounts, strict=True):
+            yield AccountCreated(int(position), account.timestamp, account)
     else:
-        yield from _transfer_events(payload, position_first)
+        yield from _transfer_events(payload, positions)
 
 
-def _transfer_events(payload: Payload, position_first: int) -> Iterator[Event]:
+def _transfer_events(payload: Payload, positions: Positions) -> Iterator[Event]:
     statuses = payload.statuses()
-    for index, transfer in enumerate(transfers_from_rows(payload.rows())):
+    transfers = transfers_from_rows(payload.rows())
+    for index, (at, transfer) in enumerate(zip(positions, transfers, strict=True)):
         status = CREATED if statuses is None else int(statuses[index])
-        position = position_first + index
+        position = int(at)
         if status == CREATED:
             yield TransferCreated(position, transfer.timestamp, transfer)
         else:

@@ -6,7 +6,8 @@ A frame is a multiple of 16 bytes and starts at one; integers are little-endian:
          0      4  magic "NSTR"
          4      4  CRC-32 of header bytes 8 to 95
          8      4  payload bytes, n
-        12      4  events in the payload
+        12      3  events in the payload
+        15      1  kind of the record, see journal/format/codec.py; 0 in segments of version 1
         16      8  position of the first event
         24      8  durable position: the last event known to be on disk when this was written
         32      8  lowest timestamp in the payload, ns
@@ -42,10 +43,13 @@ TRAILER_BYTES: Final = 16
 ALIGNMENT_BYTES: Final = 16
 SECTOR_BYTES: Final = 512
 PAYLOAD_BYTES_MAX: Final = 16 * 1024 * 1024
+EVENTS_MAX: Final = 2**24 - 1
+KIND_MAX: Final = 4
 GENESIS_SHA256: Final = bytes(32)
 """What the first frame of a ledger names as its predecessor's hash."""
 
 _HEADER: Final = struct.Struct("<4sIIIQQQQ16s32s")
+_KIND_SHIFT: Final = 24
 _TRAILER: Final = struct.Struct("<QI4s")
 
 HEADERS: Final[Any] = np.dtype(
@@ -53,7 +57,7 @@ HEADERS: Final[Any] = np.dtype(
         ("magic", "S4"),
         ("crc", "<u4"),
         ("payload_bytes", "<u4"),
-        ("event_count", "<u4"),
+        ("event_count_and_kind", "<u4"),
         ("position_first", "<u8"),
         ("position_durable", "<u8"),
         ("timestamp_min", "<u8"),
@@ -84,6 +88,8 @@ class FrameHeader(NamedTuple):
     timestamp_max: int
     ledger_id: bytes
     previous_sha256: bytes
+    kind: int = 0
+    """Of the record: a :class:`~nostro.journal.format.codec.RecordKind`. 0: see the payload."""
 
     @property
     def position_last(self) -> int:
@@ -116,11 +122,12 @@ def frame_bytes(payload_bytes: int) -> int:
 
 
 def encode_frame(header: FrameHeader, payload: bytes) -> bytes:
-    if len(payload) != header.payload_bytes or header.event_count < 1:
+    if len(payload) != header.payload_bytes or not 1 <= header.event_count <= EVENTS_MAX:
         raise AssertionError("the header does not describe the payload")
     if len(payload) > PAYLOAD_BYTES_MAX:
         raise AssertionError("the payload is larger than a frame may be")
-    rest = _HEADER.pack(MAGIC, 0, *header)[8:]
+    size, count, *others, kind = header
+    rest = _HEADER.pack(MAGIC, 0, size, count | kind << _KIND_SHIFT, *others)[8:]
     padding = bytes(header.frame_bytes - HEADER_BYTES - len(payload) - TRAILER_BYTES)
     trailer = _TRAILER.pack(header.position_last, zlib.crc32(payload), END_MARK)
     start = MAGIC + zlib.crc32(rest).to_bytes(4, "little")
@@ -140,9 +147,11 @@ def decode_header(data: memoryview) -> FrameHeader:
         raise BadFrame("no frame starts here")
     if zlib.crc32(data[8:HEADER_BYTES]) != crc:
         raise BadFrame("the frame header fails its CRC")
+    size, count, *others = fields
+    fields = [size, count & EVENTS_MAX, *others, count >> _KIND_SHIFT]
     header = FrameHeader(*fields)
-    if header.payload_bytes > PAYLOAD_BYTES_MAX or header.event_count < 1:
-        raise BadFrame("the frame header holds an impossible size")
+    if size > PAYLOAD_BYTES_MAX or header.event_count < 1 or header.kind > KIND_MAX:
+        raise BadFrame("the frame header holds an impossible size or kind")
     return header
 
 

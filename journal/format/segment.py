@@ -7,7 +7,7 @@ A segment begins with one 512-byte sector; integers are little-endian::
     offset  bytes  field
          0      8  magic "NOSTROSG"
          8      4  CRC-32 of bytes 12 to 511
-        12      4  format version: 1
+        12      4  format version: 2; 1 before frames named the kind of their record
         16     16  identity of the ledger
         32      8  number of the segment, from 0
         40      8  position of its first event
@@ -34,7 +34,8 @@ import attrs
 from nostro.journal.errors import CorruptSegment, UnsupportedFormat
 
 MAGIC: Final = b"NOSTROSG"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+FORMAT_VERSION_MIN: Final = 1
 SEGMENT_HEADER_BYTES: Final = 512
 SEGMENT_BYTES_MAX: Final = 64 * 1024 * 1024
 SEGMENT_BYTES_MIN: Final = 4096
@@ -55,6 +56,7 @@ class SegmentHeader:
     previous_file_sha256: bytes
     previous_file_bytes: int
     created_at_ns: int
+    version: int = FORMAT_VERSION
 
 
 def segment_name(position_first: int) -> str:
@@ -63,7 +65,8 @@ def segment_name(position_first: int) -> str:
 
 def encode_segment_header(header: SegmentHeader) -> bytes:
     """One sector."""
-    packed = _HEADER.pack(MAGIC, 0, FORMAT_VERSION, *attrs.astuple(header))
+    *fields, version = attrs.astuple(header)
+    packed = _HEADER.pack(MAGIC, 0, version, *fields)
     sector = packed.ljust(SEGMENT_HEADER_BYTES, b"\0")
     crc = zlib.crc32(sector[_CRC_START:])
     return MAGIC + crc.to_bytes(4, "little") + sector[_CRC_START:]
@@ -85,11 +88,11 @@ def decode_segment_header(sector: bytes, *, path: Path) -> SegmentHeader:
         raise CorruptSegment(path, 0, "the segment header fails its CRC")
     if version > FORMAT_VERSION:
         raise UnsupportedFormat(path, version, FORMAT_VERSION)
-    if version < FORMAT_VERSION:
+    if version < FORMAT_VERSION_MIN:
         raise CorruptSegment(path, 12, f"there never was a version {version}")
     if any(sector[_HEADER.size : SEGMENT_HEADER_BYTES]):
         raise CorruptSegment(path, _HEADER.size, "the rest of the segment header is not zero")
-    header = SegmentHeader(*fields)
+    header = attrs.evolve(SegmentHeader(*fields), version=version)
     if path.name != segment_name(header.position_first):
         raise CorruptSegment(
             path, 0, f"the header belongs to {segment_name(header.position_first)}"

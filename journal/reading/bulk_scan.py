@@ -18,8 +18,10 @@ import numpy.typing as npt
 from nostro.journal.format.frame import (
     ALIGNMENT_BYTES,
     END_MARK,
+    EVENTS_MAX,
     HEADER_BYTES,
     HEADERS,
+    KIND_MAX,
     MAGIC,
     PAYLOAD_BYTES_MAX,
     TRAILER_BYTES,
@@ -101,7 +103,7 @@ def _sound_chunk(data: bytes, start: Place, ledger_id: bytes) -> FrameChunk | No
         return None
     headers: Any = np.frombuffer(b"".join(heads), HEADERS)
     trailers: Any = np.frombuffer(b"".join(tails), TRAILERS)
-    counts = headers["event_count"].astype(np.uint64)
+    counts = (headers["event_count_and_kind"] & np.uint32(EVENTS_MAX)).astype(np.uint64)
     end_position = start.position + int(counts.sum())
     if end_position > _POSITION_MAX:
         return None
@@ -111,6 +113,7 @@ def _sound_chunk(data: bytes, start: Place, ledger_id: bytes) -> FrameChunk | No
         & (headers["crc"] == header_crcs)
         & (headers["payload_bytes"] <= PAYLOAD_BYTES_MAX)
         & (counts > 0)
+        & (headers["event_count_and_kind"] >> np.uint32(24) <= KIND_MAX)
         & (headers["position_first"] == next_positions - counts)
         & (headers["position_durable"] < headers["position_first"])
         & (headers["ledger_id"] == np.frombuffer(ledger_id, np.uint8)).all(axis=1)

@@ -33,6 +33,7 @@ from nostro.journal.format.codec import RecordKind
 from nostro.journal.format.events import Event, events_of
 from nostro.journal.format.frame import FrameHeader
 from nostro.journal.format.head import Head
+from nostro.journal.format.parts import Places, Positions, parts_of, positions_of
 from nostro.journal.format.segment import (
     SEGMENT_HEADER_BYTES,
     SUFFIX,
@@ -125,19 +126,70 @@ class Record:
             raise self.damage(error.reason) from None
         if payload.event_count != self.header.event_count:
             raise self.damage("the payload holds another number of events than its frame says")
+        if self.header.kind not in (0, payload.kind):
+            raise self.damage("the payload is of another kind than its frame says")
         return payload
+
+    @property
+    def kind(self) -> RecordKind:
+        """Known without decoding the payload, but for segments of version 1."""
+        return RecordKind(self.header.kind) if self.header.kind else self.payload.kind
+
+    @cached_property
+    def parts(self) -> tuple[RecordPart, ...]:
+        """The events by kind; one part unless these are commands."""
+        return tuple(RecordPart(self, part.payload, part.places) for part in parts_of(self.payload))
+
+    def part(self, kind: RecordKind) -> RecordPart | None:
+        """The events of that kind."""
+        return next((part for part in self.parts if part.kind is kind), None)
+
+    def part_at(self, position: int) -> tuple[RecordPart, int]:
+        """The part that holds an event of this record, and its number there, from 0."""
+        for part in self.parts:
+            number = int(np.searchsorted(part.positions, position))
+            if number < len(part.positions) and part.positions[number] == position:
+                return part, number
+        raise AssertionError("the record does not hold this position")
+
+    def events(self) -> Iterator[Event]:
+        """The events one by one, by position."""
+        if len(self.parts) == 1:
+            yield from self.parts[0].events()
+        else:
+            every = [event for part in self.parts for event in part.events()]
+            yield from sorted(every, key=lambda event: event.position)
+
+    def damage(self, cause: str) -> CorruptFrame:
+        """The error to raise if the frame is sound and its events are not."""
+        return CorruptFrame(self.segment, self.offset_bytes, cause, self.position_first)
+
+
+@attrs.frozen(eq=False)
+class RecordPart:
+    """The events of one kind in a record: accounts, transfers or domain events."""
+
+    record: Record
+    payload: codec.Payload
+    places: Places
+    """Of the events, from 0, among all of the record."""
 
     @property
     def kind(self) -> RecordKind:
         return self.payload.kind
 
+    @property
+    def positions(self) -> Positions:
+        """Of the events, rising: ``range`` or ``u64[n]``."""
+        return positions_of(self.places, self.record.position_first)
+
     @cached_property
     def rows(self) -> Rows:
-        """``ACCOUNT[n]`` or ``TRANSFER[n]``, n events; refused transfers included."""
+        """``ACCOUNT[n]`` or ``TRANSFER[n]``; refused transfers included."""
         try:
             return self.payload.rows()
         except DecodeError as error:
-            raise self.damage(error.reason) from None
+            raise self.record.damage(error.reason) from None
 
     @property
     def statuses(self) -> npt.NDArray[np.uint32] | None:
@@ -147,13 +199,9 @@ class Record:
     def events(self) -> Iterator[Event]:
         """The events one by one."""
         try:
-            yield from events_of(self.payload, position_first=self.position_first)
+            yield from events_of(self.payload, self.positions)
         except DecodeError as error:
-            raise self.damage(error.reason) from None
-
-    def damage(self, cause: str) -> CorruptFrame:
-        """The error to raise if the frame is sound and its events are not."""
-        return CorruptFrame(self.segment, self.offset_bytes, cause, self.position_first)
+            raise self.record.damage(error.reason) from None
 
 
 class Reader:
@@ -192,6 +240,11 @@ class Reader:
         yield from dropwhile(
             lambda record: not cursor.is_reached_by(record.header), self._records_from(*start, head)
         )
+
+    def parts(self, cursor: Cursor | None = None) -> Iterator[RecordPart]:
+        """The parts of :meth:`records`, each with the events of one kind."""
+        for record in self.records(cursor):
+            yield from record.parts
 
     def record_at(self, position: int) -> Record | None:
         """The record that holds ``position``; None when it is not durable."""

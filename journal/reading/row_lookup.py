@@ -26,6 +26,7 @@ from nostro.journal.format import codec, frame
 from nostro.journal.format.codec import BLOCK_ROWS, OpenBlock, Payload, RecordKind
 from nostro.journal.format.frame import HEADER_BYTES, BadFrame, FrameHeader
 from nostro.journal.format.head import Head
+from nostro.journal.format.parts import parts_of
 from nostro.journal.model import ROW_BYTES, TRANSFER, Rows
 from nostro.journal.reading.reader import Reader
 from nostro.journal.reading.scan import Place, Window
@@ -71,7 +72,12 @@ class TransferLookup:
         """
         with self._lock, self._segments() as segments:
             cached = self._frame(position, segments)
-            number, within = divmod(position - cached.position_first, BLOCK_ROWS)
+            [row_number] = cached.numbers([position])
+            if row_number < 0:
+                raise cached.damage(
+                    f"there is no transfer at position {position}, as an index says"
+                )
+            number, within = divmod(row_number, BLOCK_ROWS)
             fd = self._segment(cached.path, segments)
             row = self._block(cached, number, fd).rows([within])
             return np.frombuffer(row, TRANSFER), not cached.refused([position]).any()
@@ -92,26 +98,31 @@ class TransferLookup:
             while done < len(wanted):
                 cached = self._frame(wanted[done], segments)
                 end = bisect_right(wanted, cached.position_last, done)
-                if not cached.holds_transfers:
-                    found.append(bytes((end - done) * ROW_BYTES))
-                    took_effect[done:end] = False
-                else:
-                    fd = self._segment(cached.path, segments)
-                    found += self._rows(cached, wanted[done:end], fd)
-                    if len(cached.refusals):
-                        took_effect[done:end] = ~cached.refused(wanted[done:end])
+                fd = self._segment(cached.path, segments)
+                numbers = cached.numbers(wanted[done:end])
+                found += self._rows(cached, numbers, fd)
+                if len(cached.refusals):
+                    took_effect[done:end] = ~cached.refused(wanted[done:end])
+                if cached.transfers is not None:
+                    took_effect[done:end] &= np.array(numbers) >= 0
                 done = end
         return np.frombuffer(b"".join(found), TRANSFER), took_effect
 
     def _rows(self, cached: _CachedFrame, wanted: Sequence[int], fd: int) -> Iterator[bytes]:
-        """The rows of positions that rise, block by block."""
+        """The rows of numbers that rise, block by block; zeros in place of each -1."""
         done = 0
         while done < len(wanted):
-            number = (wanted[done] - cached.position_first) // BLOCK_ROWS
-            first = cached.position_first + number * BLOCK_ROWS
-            end = bisect_left(wanted, first + BLOCK_ROWS, done)
+            if wanted[done] < 0:
+                yield bytes(ROW_BYTES)
+                done += 1
+                continue
+            number = wanted[done] // BLOCK_ROWS
+            first = number * BLOCK_ROWS
+            end = done + 1
+            while end < len(wanted) and first <= wanted[end] < first + BLOCK_ROWS:
+                end += 1
             block = self._block(cached, number, fd)
-            yield block.rows([position - first for position in wanted[done:end]])
+            yield block.rows([row - first for row in wanted[done:end]])
             done = end
 
     @contextmanager
@@ -191,7 +202,8 @@ class _CachedFrame:
     offset_bytes: int
     position_first: int
     position_last: int
-    holds_transfers: bool
+    transfers: npt.NDArray[np.int64] | None
+    """The positions of its transfers, rising. None: there is one at each position."""
     starts: array[int]
     """Where in the segment each of its blocks begins, in bytes."""
     sizes: array[int]
@@ -201,12 +213,26 @@ class _CachedFrame:
 
     @property
     def memory_bytes(self) -> int:
-        return _FRAME_BYTES + 16 * len(self.starts) + self.refusals.nbytes
+        known = 0 if self.transfers is None else self.transfers.nbytes
+        return _FRAME_BYTES + 16 * len(self.starts) + self.refusals.nbytes + known
+
+    def numbers(self, positions: Sequence[int]) -> list[int]:
+        """The number of the transfer at each position, from 0; -1 where there is none."""
+        if self.transfers is None:
+            return [position - self.position_first for position in positions]
+        if not len(self.transfers):
+            return [-1] * len(positions)
+        wanted = np.array(positions, np.int64)
+        at = np.minimum(np.searchsorted(self.transfers, wanted), len(self.transfers) - 1)
+        numbers: list[int] = np.where(self.transfers[at] == wanted, at, -1).tolist()
+        return numbers
 
     def row_count(self, number: int) -> int:
         """How many rows a block holds."""
-        rows_before = number * BLOCK_ROWS
-        return min(BLOCK_ROWS, self.position_last - self.position_first + 1 - rows_before)
+        rows = self.position_last - self.position_first + 1
+        if self.transfers is not None:
+            rows = len(self.transfers)
+        return min(BLOCK_ROWS, rows - number * BLOCK_ROWS)
 
     def refused(self, positions: Sequence[int]) -> npt.NDArray[np.bool_]:
         """``bool[n]``: which of these took no effect."""
@@ -240,14 +266,23 @@ def _cached_frame(
 ) -> _CachedFrame:
     if payload.event_count != header.event_count:
         raise DecodeError("the payload holds another number of events than its frame says")
+    part = next((it for it in parts_of(payload) if it.kind is RecordKind.TRANSFERS), None)
+    transfers: npt.NDArray[np.int64] | None = np.zeros(0, np.int64)
+    blocks: Sequence[bytes | memoryview] = ()
+    if part is not None:
+        blocks = part.payload.blocks
+        starts = starts[part.block_first : part.block_first + len(blocks)]
+        transfers = None
+        if not isinstance(part.places, range):
+            transfers = part.places + header.position_first
     return _CachedFrame(
         path,
         offset_bytes,
         header.position_first,
         header.position_last,
-        payload.kind is RecordKind.TRANSFERS,
-        array("Q", [offset_bytes + HEADER_BYTES + start for start in starts]),
-        array("I", map(len, payload.blocks)),
-        array("I", map(zlib.crc32, payload.blocks)),
+        transfers,
+        array("Q", [offset_bytes + HEADER_BYTES + start for start in starts[: len(blocks)]]),
+        array("I", map(len, blocks)),
+        array("I", map(zlib.crc32, blocks)),
         payload.refusals["index"].astype(np.int64) + header.position_first,
     )

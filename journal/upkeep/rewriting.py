@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from nostro.journal.format import codec
+from nostro.journal.format.codec import RecordKind
 from nostro.journal.format.events import DomainEvent, encode_domain_event
 from nostro.journal.format.frame import FrameHeader
 from nostro.journal.reading.reader import Reader
@@ -64,7 +65,9 @@ def rewrite_journal(
             if last is not None:
                 timestamp = max(time.time_ns(), highest + 1)
                 payload = codec.encode_domain_events([encode_domain_event(last(timestamp))])
-                header = FrameHeader(len(payload), 1, 0, 0, timestamp, timestamp, b"", b"")
+                header = FrameHeader(
+                    len(payload), 1, 0, 0, timestamp, timestamp, b"", b"", RecordKind.EVENTS
+                )
                 queued = _append(writer, header, payload, digest)
             if queued is not None:
                 writer.wait(queued)
@@ -82,6 +85,7 @@ def _append(
     digest.update(payload)
     queued = writer.append(
         payload,
+        kind=RecordKind(header.kind) if header.kind else codec.decode_payload(payload).kind,
         event_count=header.event_count,
         timestamp_min=header.timestamp_min,
         timestamp_max=header.timestamp_max,

@@ -21,8 +21,10 @@ from nostro.journal.errors import (
     SplitHistory,
 )
 from nostro.journal.format import codec
+from nostro.journal.format.codec import RecordKind
 from nostro.journal.format.events import events_of
 from nostro.journal.format.head import Head
+from nostro.journal.format.parts import parts_of, positions_of
 from nostro.journal.reading.bulk_scan import FrameChunk, scan_chunks
 from nostro.journal.reading.scan import (
     OTHER,
@@ -126,10 +128,14 @@ def check_payload(scanned: ScannedFrame) -> None:
     payload = codec.decode_payload(scanned.payload)
     if payload.event_count != scanned.header.event_count:
         raise DecodeError("the payload holds another number of events than its frame says")
-    if payload.blocks:
-        payload.rows()
-    else:
-        deque(events_of(payload, position_first=scanned.place.position), maxlen=0)
+    if scanned.header.kind not in (0, payload.kind):
+        raise DecodeError("the payload is of another kind than its frame says")
+    for part in parts_of(payload):
+        if part.kind is RecordKind.EVENTS:
+            places = positions_of(part.places, scanned.place.position)
+            deque(events_of(part.payload, places), maxlen=0)
+        else:
+            part.payload.rows()
 
 
 def _run(checks: list[_SegmentCheck], progress: Progress | None) -> None:

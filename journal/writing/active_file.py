@@ -10,7 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from nostro.journal.format.segment import SEGMENT_HEADER_BYTES, SegmentHeader, encode_segment_header
+from nostro.journal.format.segment import (
+    FORMAT_VERSION,
+    SEGMENT_HEADER_BYTES,
+    SegmentHeader,
+    encode_segment_header,
+)
 from nostro.journal.storage.files import NO_SPACE_ERRNOS, Storage
 from nostro.journal.writing.manifest import SealedSegment
 from nostro.journal.writing.recovery import Recovered
@@ -49,7 +54,12 @@ class ActiveFile:
         self._hashed_bytes = 0
 
     def is_full(self, queued_bytes: int, frame_bytes: int, size_bytes_max: int) -> bool:
-        """Whether the frame must go into the next segment. A segment holds at least one."""
+        """Whether the frame must go into the next segment. A segment holds at least one.
+
+        A segment of an older version gets no more frames.
+        """
+        if self.header.version < FORMAT_VERSION:
+            return True
         used = self.end_bytes + queued_bytes
         return used > SEGMENT_HEADER_BYTES and used + frame_bytes > size_bytes_max
 

@@ -31,17 +31,20 @@ from nostro.journal.errors import (
     WriterPoisoned,
 )
 from nostro.journal.format import frame
+from nostro.journal.format.codec import RecordKind
 from nostro.journal.format.frame import FrameHeader, frame_sha256
 from nostro.journal.format.head import Head, encode_slot
 from nostro.journal.format.segment import (
+    FORMAT_VERSION,
     SEGMENT_BYTES_LIMIT,
     SEGMENT_BYTES_MAX,
     SEGMENT_BYTES_MIN,
+    SEGMENT_HEADER_BYTES,
     SegmentHeader,
     encode_segment_header,
 )
 from nostro.journal.storage.directory import Directory, Lock, read_head, require_ledger
-from nostro.journal.storage.files import NO_SPACE_ERRNOS, Storage, replacing
+from nostro.journal.storage.files import NO_SPACE_ERRNOS, Storage, replace_file, replacing
 from nostro.journal.writing.active_file import ActiveFile, NoRoom
 from nostro.journal.writing.creation import create_journal, is_initialised, prepare_directory
 from nostro.journal.writing.manifest import SealedSegment, refresh_manifest, sealed_segments
@@ -119,6 +122,7 @@ class Writer:
                 found = witnesses(storage, directory, read_head(storage, directory).ledger_id)
             recovered = recover(storage, directory, found)
             lock.lock_segments()
+            _renew_empty_segment(storage, recovered)
             return cls(storage, directory, lock, recovered, segment_bytes_max, sync)
         except BaseException:
             lock.release()
@@ -191,6 +195,7 @@ class Writer:
         self,
         payload: bytes,
         *,
+        kind: RecordKind,
         event_count: int,
         timestamp_min: int,
         timestamp_max: int,
@@ -215,6 +220,7 @@ class Writer:
                 timestamp_max=timestamp_max,
                 ledger_id=self._head.ledger_id,
                 previous_sha256=self._chain,
+                kind=int(kind),
             )
             data = frame.encode_frame(header, payload)
             try:
@@ -523,6 +529,16 @@ class Writer:
         self._position_next = self._head.position + 1
         self._chain = self._head.frame_sha256
         self.generation += 1
+
+
+def _renew_empty_segment(storage: Storage, recovered: Recovered) -> None:
+    """Give a segment without frames this version: no other segment could have its name."""
+    active = recovered.files[-1]
+    is_empty = recovered.place.offset_bytes == SEGMENT_HEADER_BYTES
+    if is_empty and active.header.version < FORMAT_VERSION:
+        header = attrs.evolve(active.header, version=FORMAT_VERSION)
+        replace_file(storage, active.path, encode_segment_header(header))
+        recovered.files[-1] = attrs.evolve(active, header=header)
 
 
 def _wake(records: list[QueuedRecord]) -> None:

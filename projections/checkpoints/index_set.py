@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from nostro.journal.errors import CorruptCheckpoint
 from nostro.journal.format.codec import RecordKind
+from nostro.journal.format.parts import Positions
 from nostro.journal.model import Rows
 from nostro.journal.reading.reader import Reader, Record
 from nostro.journal.storage.directory import Directory, read_head
@@ -28,6 +29,8 @@ from nostro.projections.rules.posting import AccountSlots
 from nostro.projections.state.ledger_state import LedgerState
 
 R = TypeVar("R", bound=Run)
+
+_WITH_TRANSFERS: Final = (RecordKind.TRANSFERS, RecordKind.COMMANDS)
 
 RUN_ROWS: Final = 500_000
 """A replay stores its rows, and its changes to reservations, once there are this many."""
@@ -77,12 +80,13 @@ class Indexes:
     def take(self, record: Record) -> None:
         """Take in a record that was folded into the state, unless runs hold it."""
         first = record.position_first
-        if record.kind is RecordKind.TRANSFERS:
+        part = record.part(RecordKind.TRANSFERS) if record.kind in _WITH_TRANSFERS else None
+        if part is not None:
             if first > self.transfers.stack.position:
-                self.transfers.add(record.rows["id"].copy(), first)
+                self.transfers.add(part.rows["id"].copy(), part.positions)
             if first > self.postings.stack.position:
-                self.postings.add(first, record.rows, record.statuses)
-            self._rows += len(record.rows)
+                self.postings.add(part.positions, part.rows, part.statuses)
+            self._rows += len(part.rows)
         if self._rows >= RUN_ROWS or self.reservations.recent_bytes > _RECENT_BYTES_MAX:
             self.freeze()
             self.finish_freeze(record.position_last, record.sha256)
@@ -91,15 +95,15 @@ class Indexes:
     # keeping
 
     def add(
-        self, position_first: int, rows: Rows, statuses: Any, slots: AccountSlots | None = None
+        self, positions: Positions, rows: Rows, statuses: Any, slots: AccountSlots | None = None
     ) -> None:
         """Take in a request's transfers, now durable and folded. Call with the writer held off.
 
         Args:
             slots: those of all the rows' accounts, if they are known.
         """
-        self.transfers.add(rows["id"], position_first)
-        self.postings.add(position_first, rows, statuses, slots)
+        self.transfers.add(rows["id"], positions)
+        self.postings.add(positions, rows, statuses, slots)
 
     def freeze(self) -> None:
         """Set what is newer than the runs aside, to become runs. Call with the writer held off."""

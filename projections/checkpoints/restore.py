@@ -13,14 +13,15 @@ import numpy as np
 from nostro.journal.errors import CorruptCheckpoint
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.format.events import PendingExpired
+from nostro.journal.format.parts import Positions, as_array
 from nostro.journal.model import TIMESTAMP_MAX
-from nostro.journal.reading.reader import Cursor, Reader, Record
+from nostro.journal.reading.reader import Cursor, Reader, Record, RecordPart
 from nostro.journal.storage.directory import Directory
 from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.checkpoint import Checkpoint, newest_checkpoint
 from nostro.projections.checkpoints.index_set import Indexes
 from nostro.projections.rules.posting import AppliedTransfer
-from nostro.projections.state.ledger_state import LedgerState, Positions
+from nostro.projections.state.ledger_state import LedgerState
 
 Applied = list[AppliedTransfer] | None
 Progress = Callable[[int, int], None]
@@ -150,39 +151,43 @@ def apply_record(
     until = TIMESTAMP_MAX if timestamp_max is None else timestamp_max
     if first > last or record.timestamp_min > until:
         return 0
-    apply = _apply_events if record.kind is RecordKind.EVENTS else _apply_rows
+    count, reached = 0, 0
     try:
-        return apply(state, record, range(first, last + 1), until, applied)
+        for part in record.parts:
+            apply = _apply_events if part.kind is RecordKind.EVENTS else _apply_rows
+            count += apply(state, part, range(first, last + 1), until, applied)
+            reached = max(reached, state.position)
     except _CONTRADICTIONS as error:
         cause = f"its events do not follow from those before them: {error}"
         raise record.damage(cause) from error
+    state.advance(reached, state.timestamp)
+    return count
 
 
 def _apply_rows(
-    state: LedgerState, record: Record, within: range, until: int, applied: Applied
+    state: LedgerState, part: RecordPart, within: range, until: int, applied: Applied
 ) -> int:
     """Fold in the rows at the positions ``within``, none later than ``until`` (ns)."""
-    wanted = slice(within.start - record.position_first, within.stop - record.position_first)
-    rows, statuses = record.rows[wanted], record.statuses
+    wanted = _slice(part.positions, within)
+    rows, statuses, positions = part.rows[wanted], part.statuses, part.positions[wanted]
     statuses = statuses if statuses is None else statuses[wanted]
-    positions: Positions = within
-    if record.timestamp_max > until:
+    if part.record.timestamp_max > until:
         kept = rows["timestamp"] <= np.uint64(until)
         rows, statuses = rows[kept], statuses if statuses is None else statuses[kept]
-        positions = np.array(within, np.uint64)[kept]
+        positions = as_array(positions)[kept]
     if len(rows):
         latest = int(rows["timestamp"].max())
         state.apply(
-            record.kind, rows, statuses, positions=positions, timestamp=latest, applied=applied
+            part.kind, rows, statuses, positions=positions, timestamp=latest, applied=applied
         )
     return len(rows)
 
 
 def _apply_events(
-    state: LedgerState, record: Record, within: range, until: int, applied: Applied
+    state: LedgerState, part: RecordPart, within: range, until: int, applied: Applied
 ) -> int:
-    """Fold in the domain events of ``record``, as above."""
-    events = [e for e in record.events() if e.position in within and e.timestamp <= until]
+    """Fold in the domain events of ``part``, as above."""
+    events = [e for e in part.events() if e.position in within and e.timestamp <= until]
     expired = [event for event in events if isinstance(event, PendingExpired)]
     if expired:
         state.expire(
@@ -194,3 +199,12 @@ def _apply_events(
     if events:
         state.advance(events[-1].position, events[-1].timestamp)
     return len(events)
+
+
+def _slice(positions: Positions, within: range) -> slice:
+    """Which of the positions lie ``within``."""
+    if isinstance(positions, range):
+        first = positions.start
+        return slice(max(within.start - first, 0), max(within.stop - first, 0))
+    start, end = np.searchsorted(positions, np.array([within.start, within.stop], np.uint64))
+    return slice(int(start), int(end))

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nostro.journal.format import codec
+from nostro.journal.format.parts import Positions, as_array
 from nostro.journal.model import TRANSFER, Rows
 from nostro.projections.indexes.group_run import Columns, GroupFormat, GroupRun
 from nostro.projections.indexes.groups import Groups, group
@@ -55,8 +56,6 @@ POSTINGS: Final = GroupFormat(
 _NOT_POSTED: Final = PENDING | VOID
 _Sides = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
 """The slots of debit and of credit accounts."""
-_Positions = range | npt.NDArray[np.int64]
-"""A range as long as it can be: an array takes a microsecond to make."""
 _Keyed = tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]
 """Keys, and the number to find under each."""
 
@@ -177,7 +176,8 @@ class _Taken(NamedTuple):
     """The transfers with effect of one request."""
 
     rows: Rows
-    positions: _Positions
+    positions: Positions
+    """A range as long as it can be: an array takes a microsecond to make."""
     slots: AccountSlots | None
 
 
@@ -195,17 +195,16 @@ class PostingIndex:
         self._small_rows = 0
 
     def add(
-        self, position_first: int, rows: Rows, statuses: Any, slots: AccountSlots | None = None
+        self, positions: Positions, rows: Rows, statuses: Any, slots: AccountSlots | None = None
     ) -> None:
         """Take in one request's transfers, which nobody changes any more.
 
         Args:
             slots: those of all the rows' accounts, if they are known.
         """
-        positions: _Positions = range(position_first, position_first + len(rows))
         if statuses is not None:
-            created = np.flatnonzero(statuses == codec.CREATED)
-            rows, positions, slots = rows[created], position_first + created, None
+            created = statuses == codec.CREATED
+            rows, positions, slots = rows[created], as_array(positions)[created], None
         if not len(rows):
             return
         self._small.append(_Taken(rows, positions, slots))
@@ -254,7 +253,8 @@ class PostingIndex:
         rows, _, slots = taken[0]
         if len(taken) > 1:
             rows, slots = _join_rows([request.rows for request in taken]), None
-        positions = np.concatenate([_array(request.positions) for request in taken])
+        positions = np.concatenate([as_array(request.positions) for request in taken])
+        positions = positions.astype(np.int64)
         if slots is None:
             slots = AccountSlots(*(self._slots_of(rows[field]) for field in SIDES))
         debits, credits = (side.astype(np.uint32) for side in slots)
@@ -349,12 +349,6 @@ def _join(before: Chunk, after: Chunk) -> Chunk:
         np.concatenate([before.positions, after.positions]),
         (debits, credits),
     )
-
-
-def _array(positions: _Positions) -> npt.NDArray[np.int64]:
-    if isinstance(positions, range):
-        return np.arange(positions.start, positions.stop)
-    return positions
 
 
 def _join_rows(parts: Sequence[Rows]) -> Rows:

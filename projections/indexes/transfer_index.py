@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nostro.journal.errors import CorruptCheckpoint
+from nostro.journal.format.parts import Positions, as_array
 from nostro.journal.rows import u128_words
 from nostro.projections.indexes import id_filter
 from nostro.projections.indexes.groups import PIECE, stops
@@ -108,7 +109,7 @@ class _Recent:
         self._count = 0
         self._map = IdMap(lambda: self._table)
 
-    def add(self, ids: Column, position_first: int) -> None:
+    def add(self, ids: Column, positions: Positions) -> None:
         end = self._count + len(ids)
         if end > len(self._table):
             grown = np.zeros((max(end, 2 * len(self._table)), 3), np.uint64)
@@ -116,7 +117,7 @@ class _Recent:
             self._table = grown
         added = self._table[self._count : end]
         added[:, :2] = ids
-        added[:, 2] = np.arange(position_first, position_first + len(ids), dtype=np.uint64)
+        added[:, 2] = as_array(positions)
         self._count = end
         self._map.add(end)
 
@@ -134,8 +135,8 @@ class TransferIndex:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.stack = RunStack(IDS, _read, _write)
-        self._records: list[tuple[int, Column]] = []
-        """First position and ids of each request that no run holds yet, in order."""
+        self._records: list[tuple[Positions, Column]] = []
+        """Positions and ids of each request that no run holds yet, in order."""
         self._frozen = 0
         """How many of them, from the first, are to become a run."""
         self._learned = 0
@@ -157,13 +158,13 @@ class TransferIndex:
             self._measure()
             return self._id_max
 
-    def add(self, ids: Column, position_first: int) -> None:
-        """Take in consecutive transfers: ``u64[n, 2]``, low word first, at least one.
+    def add(self, ids: Column, positions: Positions) -> None:
+        """Take in transfers at positions that rise: ``u64[n, 2]``, low word first, at least one.
 
         Nobody changes ``ids`` any more.
         """
         with self._lock:
-            self._records.append((position_first, ids))
+            self._records.append((positions, ids))
 
     def find(self, id_: int) -> int | None:
         """The position of the transfer, or of its refusal; None if the id is unused."""
@@ -212,8 +213,8 @@ class TransferIndex:
     def _learn(self) -> _Recent:
         """The recent ids, all of them; what leaves them later is in a run by then."""
         with self._lock:
-            for position_first, ids in self._records[self._learned :]:
-                self._recent.add(ids, position_first)
+            for positions, ids in self._records[self._learned :]:
+                self._recent.add(ids, positions)
             self._learned = len(self._records)
             return self._recent
 
@@ -228,13 +229,13 @@ def _greatest(ids: Column) -> int:
     return int(high) << 64 | int(ids[ids[:, 1] == high, 0].max())
 
 
-def run_of_records(span: Span, records: Sequence[tuple[int, Column]]) -> Run:
-    """The run of consecutive ids (``u64[n, 2]``, low word first), each with its first position."""
+def run_of_records(span: Span, records: Sequence[tuple[Positions, Column]]) -> Run:
+    """The run of ids (``u64[n, 2]``, low word first), each of them with its positions."""
     ids = np.concatenate([np.empty((0, 2), np.uint64), *[ids for _, ids in records]])
     positions = np.concatenate(
         [
             np.empty(0, np.uint64),
-            *[np.arange(first, first + len(ids), dtype=np.uint64) for first, ids in records],
+            *[as_array(positions) for positions, _ in records],
         ]
     )
     order = order_of_pairs(ids[:, 1], ids[:, 0])

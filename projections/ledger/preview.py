@@ -145,7 +145,8 @@ class LedgerPreview:
         first = self._state.position + 1
         decision.fold_into(self._state, self._state.position + len(decision.rows))
         if kind is RecordKind.TRANSFERS:
-            self._ids.add(decision.rows["id"].copy(), first)
+            positions = range(first, first + len(decision.rows))
+            self._ids.add(decision.rows["id"].copy(), positions)
             self._transfers.add(first, decision)
         self._frontier.reset()
 

@@ -265,6 +265,7 @@ class Pipeline:
                 draft.expire(id_)
             queued = writer.append(
                 codec.encode_domain_events(expiry.encoded()),
+                kind=RecordKind.EVENTS,
                 event_count=len(ids),
                 timestamp_min=expiry.timestamp_min,
                 timestamp_max=expiry.timestamp_max,
@@ -311,6 +312,7 @@ class Pipeline:
     def _append(self, kind: RecordKind, decision: Decision) -> QueuedRecord | None:
         return self._writer.append(
             codec.encode_rows(kind, decision.rows, decision.statuses),
+            kind=kind,
             event_count=len(decision.rows),
             timestamp_min=decision.timestamp_min,
             timestamp_max=decision.timestamp_max,
@@ -375,9 +377,8 @@ class Pipeline:
         if isinstance(decision, Decision) and done.kind is RecordKind.TRANSFERS:
             found = decision.precomputed
             slots = found if isinstance(found, AccountSlots) else None
-            self._indexes.add(
-                last - len(decision.rows) + 1, decision.rows, decision.statuses, slots
-            )
+            first = last - len(decision.rows) + 1
+            self._indexes.add(range(first, last + 1), decision.rows, decision.statuses, slots)
         self._frontier.drop(done.draft, last)
         self._note_counts()
         self._in_flight.popleft()

@@ -36,12 +36,15 @@ def refused_transfers(reader: Reader, positions: Iterable[int]) -> Iterator[Refu
     for position in positions:
         if record is None or not record.position_first <= position <= record.position_last:
             record = next(iter(reader.records(Cursor(position=position))), None)
-        if record is None or record.kind is not RecordKind.TRANSFERS or record.statuses is None:
+        if record is None:
             continue
-        at = position - record.position_first
-        status = int(record.statuses[at])
+        part, at = record.part_at(position)
+        statuses = part.statuses
+        if part.kind is not RecordKind.TRANSFERS or statuses is None:
+            continue
+        status = int(statuses[at])
         if status != CREATED:
-            [transfer] = transfers_from_rows(record.rows[at : at + 1])
+            [transfer] = transfers_from_rows(part.rows[at : at + 1])
             yield RefusedTransfer(
                 transfer, CreateTransferStatus(status), transfer.timestamp, position
             )

@@ -50,10 +50,10 @@ class Archive:
     def _find_times(self, timestamp: int) -> None:
         """Keep the times of the first record whose transfers reach ``timestamp``."""
         self._times_from, self._times = TIMESTAMP_MAX, np.zeros(1, np.uint64)
-        for record in self._reader.records(Cursor(timestamp=timestamp)):
-            if record.kind is not RecordKind.TRANSFERS:
+        for part in self._reader.parts(Cursor(timestamp=timestamp)):
+            if part.kind is not RecordKind.TRANSFERS:
                 continue
-            rows, statuses = record.rows, record.statuses
+            rows, statuses = part.rows, part.statuses
             if statuses is not None:
                 rows = rows[statuses == codec.CREATED]
             if len(rows) and int(rows["timestamp"][-1]) >= timestamp:

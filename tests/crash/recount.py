@@ -36,9 +36,9 @@ class Expected:
         for record in reader.records(Cursor(position=self.position + 1)):
             assert record.position_first == self.position + 1
             if record.kind is RecordKind.TRANSFERS:
-                self._take(record.rows, record.statuses)
+                self._take(record.parts[0].rows, record.parts[0].statuses)
             else:
-                assert sorted(record.rows["id"][:, 0].tolist()) == list(ACCOUNTS)
+                assert sorted(record.parts[0].rows["id"][:, 0].tolist()) == list(ACCOUNTS)
             assert record.timestamp_min > self.timestamp
             self.position, self.chain = record.position_last, record.sha256
             self.timestamp = record.timestamp_max

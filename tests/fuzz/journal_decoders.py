@@ -33,6 +33,7 @@ from nostro.journal.format.head import (
     encode_slots,
     newest,
 )
+from nostro.journal.format.parts import parts_of, positions_of
 from nostro.journal.format.segment import (
     SEGMENT_HEADER_BYTES,
     SegmentHeader,
@@ -40,6 +41,7 @@ from nostro.journal.format.segment import (
     encode_segment_header,
     segment_name,
 )
+from nostro.journal.model import ACCOUNT, TRANSFER
 from nostro.journal.reading.reader import Reader, Record
 from nostro.journal.reading.row_lookup import TransferLookup
 from nostro.journal.storage.directory import Directory
@@ -127,7 +129,7 @@ def decoders(corpus: Corpus) -> list[Decoder]:
     ]  # fmt: skip
 
 
-_ONE_EVENT: Final = (1, 0, 1, 1)
+_ONE_EVENT: Final = (1, 0, 1, 1, 0)
 _SEGMENT: Final = Path(segment_name(1))
 
 
@@ -161,8 +163,9 @@ def _open_frame(data: bytes) -> list[Any]:
     return [*_changeable(header), repairs.plain_rows(payload)]
 
 
-def _changeable(header: FrameHeader) -> tuple[int, int, int, int]:
-    return header.event_count, header.position_durable, header.timestamp_min, header.timestamp_max
+def _changeable(header: FrameHeader) -> tuple[int, int, int, int, int]:
+    times = header.timestamp_min, header.timestamp_max
+    return header.event_count, header.position_durable, *times, header.kind
 
 
 def _close_frame(value: Any) -> bytes:  # noqa: ANN401  # of any form by now
@@ -173,8 +176,10 @@ def _close_frame(value: Any) -> bytes:  # noqa: ANN401  # of any form by now
 def _forged(
     position: int, ledger_id: bytes, before: bytes, fields: Sequence[int], payload: bytes
 ) -> bytes:
-    events, durable, first, last = fields
-    header = FrameHeader(len(payload), events, position, durable, first, last, ledger_id, before)
+    events, durable, first, last, kind = fields
+    header = FrameHeader(
+        len(payload), events, position, durable, first, last, ledger_id, before, kind
+    )
     return frame.encode_frame(header, payload)
 
 
@@ -194,6 +199,7 @@ def _segment_header(segment: bytes) -> tuple[Any, ...]:
     return (
         header.ledger_id, header.number, header.position_first, header.previous_frame_sha256,
         header.previous_file_sha256, header.previous_file_bytes, header.created_at_ns,
+        header.version,
     )  # fmt: skip
 
 
@@ -215,7 +221,7 @@ def _head_of(segment: bytes, count: int | None = None) -> bytes:
     first = int.from_bytes(segment[40:48], "little")
     at, position, sha256 = SEGMENT_HEADER_BYTES, first - 1, segment[48:80].ljust(32, b"\0")
     while count != 0 and (end := repairs.frame_end(segment, at)) is not None:
-        position += int.from_bytes(segment[at + 12 : at + 16], "little")
+        position += int.from_bytes(segment[at + 12 : at + 15], "little")
         at, sha256 = end, hashlib.sha256(segment[at:end]).digest()
         count = None if count is None else count - 1
     position = max(0, position) % 2**64
@@ -275,18 +281,39 @@ def _decode_payload(data: bytes) -> Payload:
 
 
 def _read_all(payload: Payload) -> None:
-    if payload.kind is not RecordKind.EVENTS:
-        assert len(payload.rows()) == payload.event_count
-    statuses = payload.statuses()
-    assert statuses is None or len(statuses) == payload.event_count
-    assert len(list(events_of(payload, position_first=1))) == payload.event_count
+    count = 0
+    for part in parts_of(payload):
+        one = part.payload
+        if part.kind is not RecordKind.EVENTS:
+            assert len(one.rows()) == one.event_count
+        statuses = one.statuses()
+        assert statuses is None or len(statuses) == one.event_count
+        assert len(list(events_of(one, positions_of(part.places, 1)))) == one.event_count
+        count += one.event_count
+    assert count == payload.event_count
 
 
 def _is_payload(payload: Payload, data: bytes) -> bool:
     """What is written of it reads the same; rows may be compressed in many ways, events not."""
+    parts = {part.kind: part.payload for part in parts_of(payload)}
+    events = []
+    if (of_domains := parts.get(RecordKind.EVENTS)) is not None:
+        found = events_of(of_domains, range(of_domains.event_count))
+        events = [encode_domain_event(one) for one in found]  # type: ignore[arg-type]
     if payload.kind is RecordKind.EVENTS:
-        events = [encode_domain_event(one) for one in events_of(payload, position_first=1)]  # type: ignore[arg-type]
         return codec.encode_domain_events(events) == data
+    if payload.kind is RecordKind.COMMANDS:
+        accounts, transfers = (
+            parts[kind].rows() if kind in parts else np.zeros(0, dtype)
+            for kind, dtype in ((RecordKind.ACCOUNTS, ACCOUNT), (RecordKind.TRANSFERS, TRANSFER))
+        )
+        encoded = codec.encode_commands(accounts, transfers, events, payload.counts)
+        written = list(parts_of(codec.decode_payload(encoded)))
+        return [one.kind for one in written] == list(parts) and all(
+            one.kind is RecordKind.EVENTS
+            or one.payload.rows().tobytes() == parts[one.kind].rows().tobytes()
+            for one in written
+        )
     again = codec.decode_payload(
         codec.encode_rows(payload.kind, payload.rows(), payload.statuses())
     )
@@ -387,14 +414,16 @@ def _journal_decoder(path: Path) -> Callable[[bytes], object]:
         """As readers, look-ups, proofs, checks and openings do."""
         storage = _storage_of(path, data)
         reader = Reader(path, storage=storage)
-        position = 0
+        position, transfer = 0, 0
         for record in reader.records():
             _read_record(record)
             position = record.position_last
+            if (part := record.part(RecordKind.TRANSFERS)) is not None:
+                transfer = int(part.positions[0])
         lookup = TransferLookup(path, storage)
         lookup.rows(np.arange(1, min(position, _LOOKED_UP_MAX) + 1))
-        if position:
-            lookup.row(1)
+        if transfer:
+            lookup.row(transfer)
         if hashlib.sha256(data).digest()[0] < 16:  # it starts threads
             verify(path, decode=True, storage=storage)
         return restore_state(storage, Directory(path)).state

@@ -14,6 +14,7 @@ import zstandard
 
 from nostro.journal.format import codec, container, frame, head, segment
 from nostro.journal.format.frame import ALIGNMENT_BYTES, HEADER_BYTES, TRAILER_BYTES
+from nostro.journal.format.parts import parts_of
 from nostro.journal.format.segment import SEGMENT_HEADER_BYTES
 
 _EVENTS_AND_POSITION: Final = struct.Struct("<IQ")
@@ -63,7 +64,7 @@ def whole_segment(data: bytes) -> bytes:
         changed[at + 48 : at + HEADER_BYTES] = ledger_id + before
         _seal_frame(changed, at)
         before = hashlib.sha256(changed[at:end]).digest()
-        position += int.from_bytes(changed[at + 12 : at + 16], "little")
+        position += int.from_bytes(changed[at + 12 : at + 15], "little")
         at = end
     return bytes(changed)
 
@@ -147,7 +148,7 @@ def _seal_frame(data: bytearray, at: int) -> None:
         return
     events, position = _EVENTS_AND_POSITION.unpack_from(data, at + 12)
     crc = zlib.crc32(data[at + HEADER_BYTES : at + HEADER_BYTES + payload_bytes])
-    last = (position + events - 1) & _MASK_64
+    last = (position + (events & frame.EVENTS_MAX) - 1) & _MASK_64
     _TRAILER.pack_into(data, end - TRAILER_BYTES, last, crc, bytes(data[end - 4 : end]))
 
 
@@ -161,9 +162,13 @@ def plain_rows(payload: bytes) -> dict[str, Any]:
     body: dict[str, Any] = cbor2.loads(payload)
     decoded = codec.decode_payload(payload)
     if decoded.blocks:
-        rows = decoded.rows()
-        starts = range(0, len(rows), codec.BLOCK_ROWS)
-        body["b"] = [b"\0" + rows[start : start + codec.BLOCK_ROWS].tobytes() for start in starts]
+        body["b"] = []
+    for part in parts_of(decoded):
+        if part.kind is codec.RecordKind.EVENTS:
+            continue
+        rows = part.payload.rows()
+        for start in range(0, len(rows), codec.BLOCK_ROWS):
+            body["b"].append(b"\0" + rows[start : start + codec.BLOCK_ROWS].tobytes())
     return body
 
 

@@ -94,6 +94,7 @@ def test_any_prefix_of_the_journal_is_a_ledger(tmp_path: Path, seed: int) -> Non
             for record in records[:count]:
                 queued = writer.append(
                     record.encoded,
+                    kind=record.kind,
                     event_count=record.event_count,
                     timestamp_min=record.timestamp_min,
                     timestamp_max=record.timestamp_max,

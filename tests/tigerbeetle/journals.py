@@ -183,8 +183,8 @@ def feed(
     cluster: SimulatedCluster, path: Path, position: int, *, after: int = 0, rows: int = 0
 ) -> None:
     """What the journal holds up to there, and so many rows of the record after it."""
-    for record in Reader(path).records(Cursor(position=after + 1)):
-        wanted = mirrored(record)
+    for part in Reader(path).parts(Cursor(position=after + 1)):
+        record, wanted = part.record, mirrored(part)
         if wanted is None:
             continue
         sent = wanted.rows if record.position_last <= position else wanted.rows[:rows]
@@ -199,4 +199,8 @@ def feed(
 
 def ends(path: Path) -> list[int]:
     """The last position of each record that a cluster gets something of."""
-    return [it.position_last for it in Reader(path).records() if mirrored(it) is not None]
+    return [
+        it.position_last
+        for it in Reader(path).records()
+        if any(mirrored(part) is not None for part in it.parts)
+    ]

@@ -32,7 +32,7 @@ def cursor_at(path: Path, position: int) -> MirrorCursor:
     cursor = MirrorCursor()
     for record in Reader(path).records():
         if record.position_last <= position:
-            cursor = cursor.after(record, mirrored(record))
+            cursor = cursor.after(record, mirrored(record.parts[0]))
     return cursor
 
 

@@ -74,7 +74,7 @@ def test_an_id_that_is_used_up_in_the_cluster_stops_it(
 ) -> None:
     """It is not there, and never will be: the error names the transfer and what was answered."""
     third = ends(path)[2]
-    id_ = list(Reader(path).records())[2].rows["id"][1, 0]
+    id_ = list(Reader(path).parts())[2].rows["id"][1, 0]
     cluster.rules.used_up.add(int(id_))
     with mirror_of(path, cluster) as mirror:
         with pytest.raises(RowsDiffer, match=f"transfer {id_}: status: created / id_already_fail"):

@@ -48,7 +48,7 @@ def cursor_at(path: Path, position: int) -> MirrorCursor:
     for record in Reader(path).records():
         if record.position_last > position:
             break
-        cursor = cursor.after(record, mirrored(record))
+        cursor = cursor.after(record, mirrored(record.parts[0]))
     return cursor
 
 

@@ -50,7 +50,7 @@ def last(ledger: Ledger, *, chain_events_max: int = 8_189) -> Mirrored | None:
     """What the newest record becomes; the ledger is closed."""
     ledger.lookup_accounts([1])  # what is due expires first
     ledger.close()
-    *_, record = Reader(ledger.path).records()
+    *_, record = Reader(ledger.path).parts()
     return mirrored(record, chain_events_max=chain_events_max)
 
 
@@ -156,7 +156,7 @@ def test_the_journal_itself_is_not_touched(ledger: Ledger) -> None:
     """What a record's rows say stays."""
     ledger.create_transfers([ONE])
     ledger.close()
-    *_, record = Reader(ledger.path).records()
+    *_, record = Reader(ledger.path).parts()
     before = record.rows.tobytes()
     assert mirrored(record) is not None
     assert record.rows.tobytes() == before

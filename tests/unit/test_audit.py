@@ -228,6 +228,7 @@ def test_events_that_do_not_follow_from_each_other_are_damage(
     ):
         queued = writer.append(
             codec.encode_rows(kind, rows, None),
+            kind=kind,
             event_count=len(rows),
             timestamp_min=1,
             timestamp_max=4,

@@ -195,6 +195,7 @@ def test_a_payload_whose_crc_was_wrong_when_it_was_written() -> None:
     ("changed", "position_last", "cause"),
     [
         ({"event_count": 0}, 0, "impossible size"),
+        ({"event_count": 5 << 24 | 1}, 1, "impossible size or kind"),
         ({"position_first": 2, "position_durable": 1}, 1, "starts at position 2"),
         ({"payload_bytes": PAYLOAD_BYTES_MAX + 1}, 1, "impossible size"),
         ({"payload_bytes": 2**32 - 1}, 1, "impossible size"),
@@ -221,7 +222,7 @@ def test_positions_do_not_wrap() -> None:
 def forged(header: FrameHeader, position_last: int) -> bytes:
     """A frame of zeros with this header, which a writer would refuse to write."""
     payload = bytes(min(header.payload_bytes, PAYLOAD_BYTES_MAX + 1))
-    rest = struct.pack("<IIQQQQ16s32s", *header)
+    rest = struct.pack("<IIQQQQ16s32s", *header[:-1])
     room = bytes(-(len(payload) + HEADER_BYTES + TRAILER_BYTES) % 16)
     trailer = struct.pack("<QI4s", position_last, zlib.crc32(payload), b"END.")
     return b"".join([b"NSTR", struct.pack("<I", zlib.crc32(rest)), rest, payload, room, trailer])

@@ -58,9 +58,9 @@ def as_cluster(path: Path, *, timestamp: int | None = None) -> CannedCluster:
     with Ledger.open(path, read_only=True) as ledger:
         accounts = (ledger if timestamp is None else ledger.at(timestamp=timestamp)).accounts()
     parts: list[Rows] = []
-    for record in Reader(path).records():
-        if record.kind is RecordKind.TRANSFERS:
-            rows, statuses = record.rows, record.statuses
+    for part in Reader(path).parts():
+        if part.kind is RecordKind.TRANSFERS:
+            rows, statuses = part.rows, part.statuses
             parts.append(rows if statuses is None else rows[statuses == 0xFFFFFFFF])
     changes = change_rows(list(change_events(path)))
     transfers = np.concatenate(parts)
@@ -390,8 +390,8 @@ def test_chains_are_never_cut(tmp_path: Path) -> None:
         cluster.page_rows = page_rows
         books = tmp_path / str(page_rows)
         assert bring_in(books, cluster, span_transfers=5).differences == ()
-        for record in Reader(books).records():
-            assert not record.rows["flags"][-1] & 1
+        for part in Reader(books).parts():
+            assert not part.rows["flags"][-1] & 1
 
 
 def test_a_chain_of_accounts_may_outlast_a_stretch(tmp_path: Path) -> None:

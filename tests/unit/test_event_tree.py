@@ -29,10 +29,8 @@ from nostro.journal.format import container
 from nostro.journal.format.codec import encode_cbor
 from nostro.journal.format.events import (
     AccountCreated,
+    DomainEvent,
     Event,
-    LedgerRepaired,
-    LedgerRestored,
-    PendingExpired,
     TransferRefused,
     encode_domain_event,
 )
@@ -79,7 +77,7 @@ def events(path: Path) -> Iterator[Event]:
 
 def packed(event: Event) -> bytes:
     """The entry of an event, from its fields as docs/format.md has them."""
-    if isinstance(event, PendingExpired | LedgerRestored | LedgerRepaired):
+    if isinstance(event, DomainEvent):
         stored = encode_cbor(encode_domain_event(event))
         return struct.pack("<QII", event.position, 3, 2**32 - 1) + stored
     fields: list[int]

@@ -48,10 +48,11 @@ def decode(data: bytes) -> tuple[FrameHeader, bytes]:
 
 @given(
     payload=st.binary(max_size=2_000),
-    event_count=st.integers(1, 2**32 - 1),
+    event_count=st.integers(1, 2**24 - 1),
     position_first=st.integers(0, 2**63),
     others=st.tuples(U64, U64, U64),
     ids=st.tuples(st.binary(min_size=16, max_size=16), st.binary(min_size=32, max_size=32)),
+    kind=st.integers(0, 4),
 )
 def test_what_is_encoded_is_decoded(
     payload: bytes,
@@ -59,9 +60,10 @@ def test_what_is_encoded_is_decoded(
     position_first: int,
     others: tuple[int, int, int],
     ids: tuple[bytes, bytes],
+    kind: int,
 ) -> None:
     """Every header and payload comes back as it was, from a frame of the size announced."""
-    header = FrameHeader(len(payload), event_count, position_first, *others, *ids)
+    header = FrameHeader(len(payload), event_count, position_first, *others, *ids, kind)
     data = encode_frame(header, payload)
     assert decode(data) == (header, payload)
     assert len(data) == header.frame_bytes == frame_bytes(len(payload))
@@ -130,11 +132,12 @@ def test_every_truncation_is_noticed() -> None:
         header_of(b"")._replace(payload_bytes=PAYLOAD_BYTES_MAX + 1),
         header_of(b"")._replace(payload_bytes=2**32 - 1),
         header_of(b"")._replace(event_count=0),
+        header_of(b"")._replace(event_count=5 << 24 | 1),
     ],
 )
 def test_sizes_that_no_writer_produces_are_refused(header: FrameHeader) -> None:
-    """A header with a sound CRC still cannot announce too large a payload, or no events."""
-    rest = struct.pack("<IIQQQQ16s32s", *header)
+    """A header with a sound CRC still announces no large payload, no unknown kind, some event."""
+    rest = struct.pack("<IIQQQQ16s32s", *header[:-1])
     data = b"NSTR" + zlib.crc32(rest).to_bytes(4, "little") + rest
     with pytest.raises(BadFrame, match="impossible size"):
         decode_header(memoryview(data))

@@ -145,7 +145,7 @@ def test_callers_in_line_share_one_sync(meeting: Meeting, tmp_path: Path) -> Non
     records = list(Reader(tmp_path / "ledger").records())[1:]
     assert [record.position_first for record in records] == [3, 4, 5, 6, 7]
     assert [record.header.position_durable for record in records] == [2] * 5
-    assert [int(record.rows["id"][0, 0]) for record in records] == [1, 2, 3, 4, 5]
+    assert [int(record.parts[0].rows["id"][0, 0]) for record in records] == [1, 2, 3, 4, 5]
 
 
 def test_what_rests_on_a_refused_record_is_refused_with_it(meeting: Meeting) -> None:

@@ -47,7 +47,7 @@ if os.fork() == 0:
     except LedgerLocked:
         os.write(to_parent, b"locked ")
     try:
-        writer.append(b"", event_count=1, timestamp_min=1, timestamp_max=1, generation=0)
+        writer.append(b"", kind=3, event_count=1, timestamp_min=1, timestamp_max=1, generation=0)
     except LedgerClosed:
         os.write(to_parent, b"closed ")
     writer.close()

@@ -105,7 +105,7 @@ def test_only_what_is_in_files_is_merged(tmp_path: Path) -> None:
     """Nor what comes after it: what is merged must follow on one another."""
     index, files = TransferIndex(), RunFiles(Storage(), tmp_path, OWNER)
     for position in range(1, 5):
-        index.add(column([position]), position)
+        index.add(column([position]), range(position, position + 1))
         index.freeze()
         index.finish_freeze(position, FRAME)
         assert index.stack.due() == ()
@@ -156,7 +156,7 @@ def column(ids: Sequence[int]) -> Column:
 def put(index: TransferIndex, files: RunFiles, count: int) -> None:
     """Make a run of as many ids more, at their own positions, and store it."""
     first = index.stack.position + 1
-    index.add(column(range(first, first + count)), first)
+    index.add(column(range(first, first + count)), range(first, first + count))
     index.freeze()
     index.finish_freeze(first + count - 1, FRAME)
     index.stack.store(files)

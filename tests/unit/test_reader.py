@@ -49,6 +49,7 @@ def many(path: Path) -> Path:
 def commit_at(writer: Writer, timestamp_min: int, timestamp_max: int) -> None:
     queued = writer.append(
         codec.encode_rows(RecordKind.TRANSFERS, transfers(1), None),
+        kind=RecordKind.TRANSFERS,
         event_count=1,
         timestamp_min=timestamp_min,
         timestamp_max=timestamp_max,
@@ -119,7 +120,7 @@ def test_one_record_by_position(many: Path) -> None:
     record = reader.record_at(6)
     assert record is not None
     assert (record.position_first, record.position_last, record.event_count) == (4, 6, 3)
-    assert record.rows["id"][:, 0].tolist() == [4, 5, 6]
+    assert record.parts[0].rows["id"][:, 0].tolist() == [4, 5, 6]
     assert [event.position for event in record.events()] == [4, 5, 6]
     assert reader.record_at(121) is None
 
@@ -238,13 +239,23 @@ def test_a_payload_that_no_writer_writes_is_damage(path: Path) -> None:
     writer = open_writer(path)
     commit(writer, 1)
     queued = writer.append(
-        b"\x00", event_count=1, timestamp_min=2, timestamp_max=2, generation=writer.generation
+        b"\x00",
+        kind=RecordKind.TRANSFERS,
+        event_count=1,
+        timestamp_min=2,
+        timestamp_max=2,
+        generation=writer.generation,
     )
     assert queued is not None
     writer.wait(queued)
     wrong_count = codec.encode_rows(RecordKind.TRANSFERS, transfers(3), None)
     queued = writer.append(
-        wrong_count, event_count=2, timestamp_min=3, timestamp_max=3, generation=writer.generation
+        wrong_count,
+        kind=RecordKind.TRANSFERS,
+        event_count=2,
+        timestamp_min=3,
+        timestamp_max=3,
+        generation=writer.generation,
     )
     assert queued is not None
     writer.close()

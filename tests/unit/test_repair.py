@@ -24,6 +24,7 @@ from nostro.journal.errors import (
     WriterPoisoned,
 )
 from nostro.journal.format import codec
+from nostro.journal.format.codec import RecordKind
 from nostro.journal.format.events import Event
 from nostro.journal.format.frame import FrameHeader, encode_frame
 from nostro.journal.format.head import Head, encode_slots, newest
@@ -355,7 +356,8 @@ def test_a_payload_that_is_none_ends_what_is_kept(tmp_path: Path) -> None:
     commit(writer, 1)
     for payload, first in ((b"no payload", 2), (codec_payload(3), 3)):
         queued = writer.append(
-            payload, event_count=1, timestamp_min=first * 10, timestamp_max=first * 10,
+            payload, kind=RecordKind.TRANSFERS, event_count=1,
+            timestamp_min=first * 10, timestamp_max=first * 10,
             generation=writer.generation,
         )  # fmt: skip
         assert queued is not None

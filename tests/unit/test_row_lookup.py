@@ -52,6 +52,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
             codec.encode_rows(RecordKind.TRANSFERS, transfers(first, count), statuses)
             if count
             else encode_domain_events([{"t": "nothing", "v": 1}]),
+            kind=RecordKind.TRANSFERS if count else RecordKind.EVENTS,
             event_count=count or 1,
             timestamp_min=first,
             timestamp_max=first,
@@ -172,6 +173,7 @@ def test_a_block_that_is_no_longer_what_it_was_is_damage(tmp_path: Path) -> None
     rows = transfers(1, 600)
     queued = writer.append(
         codec.encode_rows(RecordKind.TRANSFERS, rows, None),
+        kind=RecordKind.TRANSFERS,
         event_count=600, timestamp_min=1, timestamp_max=1, generation=0,
     )  # fmt: skip
     assert queued is not None

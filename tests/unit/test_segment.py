@@ -71,7 +71,7 @@ def test_the_layout_is_the_one_documented() -> None:
     sector = encode_segment_header(HEADER)
     fields = {
         0: b"NOSTROSG" + zlib.crc32(sector[12:]).to_bytes(4, "little"),
-        12: (1).to_bytes(4, "little"),
+        12: (2).to_bytes(4, "little"),
         16: bytes(range(16)),
         32: (3).to_bytes(8, "little"),
         40: (1_000).to_bytes(8, "little"),

@@ -55,7 +55,7 @@ def test_it_finds_what_a_dictionary_finds(batches: list[list[int]], data: st.Dat
     for batch in batches:
         fresh = list(dict.fromkeys(id_ for id_ in batch if id_ not in known))
         if fresh:
-            index.add(column(fresh), position + 1)
+            index.add(column(fresh), range(position + 1, position + 1 + len(fresh)))
             known |= {id_: position + number for number, id_ in enumerate(fresh, 1)}
             position += len(fresh)
         if data.draw(st.booleans(), "freeze"):
@@ -95,7 +95,8 @@ def test_runs_of_similar_size_are_merged(tmp_path: Path) -> None:
     index, position = TransferIndex(), 0
     files = RunFiles(Storage(), tmp_path, OWNER)
     for size in [3, 1, 4, 1, 5, 9, 2, 6, 5, 3] * 30:
-        index.add(column(list(range(position + 1, position + size + 1))), position + 1)
+        positions = range(position + 1, position + size + 1)
+        index.add(column(list(positions)), positions)
         position += size
         index.freeze()
         index.finish_freeze(position, FRAME)
@@ -118,7 +119,7 @@ def test_a_stretch_without_transfers_is_a_run_too() -> None:
     index.finish_freeze(5, FRAME)
     (run,) = index.stack.runs
     assert (run.span, run.size) == (Span(1, 5, FRAME), 0)
-    index.add(column([9]), 6)
+    index.add(column([9]), range(6, 7))
     index.freeze()
     index.finish_freeze(6, FRAME)
     assert (index.find(9), index.find(8)) == (6, None)
@@ -128,7 +129,7 @@ def test_a_stretch_without_transfers_is_a_run_too() -> None:
 def test_a_file_that_is_no_run_is_refused(cut: int, tmp_path: Path) -> None:
     """Cut short, of another owner, or with any bit flipped: never taken for sound."""
     index = TransferIndex()
-    index.add(column([5, 6]), 1)
+    index.add(column([5, 6]), range(1, 3))
     index.freeze()
     index.finish_freeze(2, FRAME)
     (run,) = index.stack.runs
@@ -224,9 +225,9 @@ def test_ids_are_found_while_others_become_a_run(monkeypatch: pytest.MonkeyPatch
     """
     for asked in (3, 105):
         index = TransferIndex()
-        index.add(column(list(range(1, 11))), 1)
+        index.add(column(list(range(1, 11))), range(1, 11))
         index.freeze()
-        index.add(column(list(range(100, 110))), 11)
+        index.add(column(list(range(100, 110))), range(11, 21))
         learn = index._learn  # private: no other thread runs at a chosen step
 
         def finished_meanwhile(

@@ -10,6 +10,7 @@ import pytest
 
 from nostro import Damage, verify
 from nostro.journal.errors import CorruptSegment, InvalidField
+from nostro.journal.format.codec import RecordKind
 from nostro.journal.format.segment import (
     SEGMENT_HEADER_BYTES,
     decode_segment_header,
@@ -59,6 +60,7 @@ def test_what_was_written_but_cannot_be_decoded(tmp_path: Path, position: int) -
             continue
         queued = writer.append(
             b"no payload",
+            kind=RecordKind.TRANSFERS,
             event_count=1,
             timestamp_min=number,
             timestamp_max=number,

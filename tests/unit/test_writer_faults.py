@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nostro.journal.errors import JournalFull, NoRoomToRecover, WriterPoisoned
+from nostro.journal.format.codec import RecordKind
 from nostro.journal.reading.reader import Reader
 from nostro.journal.upkeep.verification import verify
 from nostro.journal.writing.active_file import ALLOCATION_BYTES
@@ -68,7 +69,12 @@ def test_what_stands_behind_a_refused_batch_is_refused_with_it(path: Path) -> No
             writer.wait(queued)
     assert writer.generation > generation
     stale = writer.append(
-        b"", event_count=1, timestamp_min=1, timestamp_max=1, generation=generation
+        b"",
+        kind=RecordKind.TRANSFERS,
+        event_count=1,
+        timestamp_min=1,
+        timestamp_max=1,
+        generation=generation,
     )
     assert stale is None
     storage.only = ()

@@ -187,6 +187,7 @@ def _fill_singly(path: Path, requests: int) -> None:
         for number in range(1, requests + 1):
             ticket = writer.append(
                 payload,
+                kind=RecordKind.TRANSFERS,
                 event_count=1,
                 timestamp_min=number,
                 timestamp_max=number,

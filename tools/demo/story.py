@@ -88,8 +88,8 @@ def recover(path: Path, world: World, killed: Killed) -> Survived:
     with Ledger.open(path) as ledger:
         report = ledger.report
     present = np.concatenate(
-        [record.rows["id"] for record in Reader(path).records(Cursor(position=1))
-         if record.kind is RecordKind.TRANSFERS]
+        [part.rows["id"] for part in Reader(path).parts(Cursor(position=1))
+         if part.kind is RecordKind.TRANSFERS]
         or [np.empty((0, 2), np.uint64)]
     )  # fmt: skip
     asked = world.transfers["id"][:, 0]  # numbers from 1 on, in order

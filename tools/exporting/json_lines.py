@@ -1,9 +1,10 @@
 """JSON Lines: every event with every field, one on a line, between a first and a last line.
 
 The first line says what this is an export of. Each event names the first position of its request,
-so that the requests can be told apart. The last line has the SHA-256 of all bytes before it: with
-it, the file can be read back (tools/exporting/reimport.py). Ids and amounts are text, because many
-JSON readers lose digits beyond 2**53; the names are those of ``nostro log --json``.
+and of its command if it belongs to one, so that these can be told apart. The last line has the
+SHA-256 of all bytes before it: with it, the file can be read back (tools/exporting/reimport.py).
+Ids and amounts are text, because many JSON readers lose digits beyond 2**53; the names are those of
+``nostro log --json``.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
+
+import numpy as np
 
 from nostro.journal import (
     CreateTransferStatus,
@@ -45,7 +48,7 @@ def export_json_lines(
     head = reader.head()
     last = min(head.position, selection.position_max or head.position)
     digest = hashlib.sha256()
-    counts = dict.fromkeys(RecordKind, 0)
+    counts = dict.fromkeys((RecordKind.ACCOUNTS, RecordKind.TRANSFERS, RecordKind.EVENTS), 0)
 
     def put(lines: list[str]) -> None:
         data = "".join(lines).encode("ascii")
@@ -59,18 +62,37 @@ def export_json_lines(
         "complete": selection.is_prefix,
     }
     put([_line(header)])
-    for chosen in choose(reader, selection, last, progress):
-        lines = list(_lines(chosen))
+    for request in choose(reader, selection, last, progress):
+        lines = _request_lines(request)
         for start in range(0, len(lines), _LINES_AT_ONCE):
             put(lines[start : start + _LINES_AT_ONCE])
-        counts[chosen.kind] += len(chosen)
+        for chosen in request:
+            counts[chosen.kind] += len(chosen)
     events = sum(counts.values())
     write(_line({"end": True, "events": events, "sha256": digest.hexdigest()}).encode("ascii"))
     return Exported(head.ledger_id, last, *counts.values())
 
 
+def _request_lines(request: Sequence[Chosen]) -> list[str]:
+    """The lines of one request, by position."""
+    record = request[0].part.record
+    if record.kind is not RecordKind.COMMANDS:
+        return list(_lines(request[0]))
+    sizes = np.array(record.payload.counts).reshape(-1, 3).sum(axis=1)
+    ends = record.position_first + np.cumsum(sizes)
+    lines = []
+    for chosen in request:
+        commands = np.searchsorted(ends, chosen.positions, "right")
+        for at, command, line in zip(
+            chosen.positions.tolist(), (ends - sizes)[commands].tolist(), _lines(chosen),
+            strict=True,
+        ):  # fmt: skip
+            lines.append((at, f'{{"command": {command}, {line[1:]}'))
+    return [line for _, line in sorted(lines)]
+
+
 def _lines(chosen: Chosen) -> Iterator[str]:
-    request = chosen.record.position_first
+    request = chosen.part.record.position_first
     positions = chosen.positions.tolist()
     if chosen.kind is RecordKind.EVENTS:
         for event in chosen.events:

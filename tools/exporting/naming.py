@@ -5,19 +5,26 @@ from __future__ import annotations
 import functools
 import json
 import operator
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
+
+import attrs
 
 from nostro.journal import (
     Account,
     AccountFlags,
+    CommandExecuted,
     CreateTransferStatus,
     Event,
+    EventRecorded,
     LedgerRepaired,
     LedgerRestored,
+    Origin,
     PendingExpired,
     Transfer,
     TransferFlags,
 )
+from nostro.journal.format.codec import decode_cbor, encode_cbor
 from nostro.tools.exporting.selection import CREATED, Chosen
 from nostro.tools.flag_names import flag_names
 
@@ -30,6 +37,13 @@ _FIELDS: Final[dict[type, tuple[str, ...]]] = {
         "ledger", "code", "flags", "user_data_128", "user_data_64", "user_data_32",
     ),
 }  # fmt: skip
+_JSON_INT_MAX: Final = 2**53
+_MARKED: Final[dict[str, Callable[[str], Any]]] = {
+    "$bytes": bytes.fromhex,
+    "$int": int,
+    "$cbor": lambda text: decode_cbor(bytes.fromhex(text)),
+}
+_ORIGIN_FIELDS: Final = tuple(field.name for field in attrs.fields(Origin))
 _FLAGS: Final = {Account: AccountFlags, Transfer: TransferFlags}
 _NUMBERS: Final = frozenset({"ledger", "code", "timeout", "user_data_32"})
 """The others may have more than 53 bits, which many JSON readers lose: they are text."""
@@ -65,6 +79,12 @@ def domain_event_json(event: Event) -> dict[str, Any]:
     """The fields of a domain event but its position and time; "event" is its name."""
     if isinstance(event, PendingExpired):
         return {"event": "pending_expired", "id": str(event.transfer_id)}
+    if isinstance(event, EventRecorded):
+        about = {"event": event.type, "version": event.version, "data": data_json(event.data)}
+        return about | _origin_json(event.origin)
+    if isinstance(event, CommandExecuted):
+        about = {"event": "command_executed", "command_sha256": event.command_sha256.hex()}
+        return about | {"answer": data_json(event.answer)} | _origin_json(event.origin)
     assert isinstance(event, LedgerRestored | LedgerRepaired)
     shown: dict[str, Any] = {
         "event": "ledger_restored",
@@ -76,6 +96,52 @@ def domain_event_json(event: Event) -> dict[str, Any]:
         shown |= {"event": "ledger_repaired", "events_lost": event.events_lost}
         shown["cause"] = event.cause
     return shown
+
+
+def data_json(data: object) -> object:
+    """What an event of a domain holds, as JSON shows it; :func:`data_from_json` takes it back.
+
+    Bytes and integers beyond 53 bits become objects with one key, ``$bytes`` (hexadecimal) or
+    ``$int``. So do maps that JSON cannot show: ``$cbor``, hexadecimal.
+    """
+    if isinstance(data, bytes):
+        return {"$bytes": data.hex()}
+    if isinstance(data, int) and abs(data) > _JSON_INT_MAX:
+        return {"$int": str(data)}
+    if isinstance(data, list):
+        return [data_json(item) for item in data]
+    if isinstance(data, dict):
+        if any(not isinstance(key, str) or key.startswith("$") for key in data):
+            return {"$cbor": encode_cbor(data).hex()}
+        return {key: data_json(value) for key, value in data.items()}
+    return data
+
+
+def data_from_json(shown: object) -> object:
+    """The data that :func:`data_json` showed.
+
+    Raises:
+        ValueError, TypeError, DecodeError: it showed no such thing.
+    """
+    if isinstance(shown, float):
+        raise TypeError("an event holds no fractions")
+    if isinstance(shown, list):
+        return [data_from_json(item) for item in shown]
+    if not isinstance(shown, dict):
+        return shown
+    for name, read in _MARKED.items():
+        if set(shown) == {name}:
+            return read(shown[name])
+    return {key: data_from_json(value) for key, value in shown.items()}
+
+
+def origin_from_json(shown: dict[str, Any]) -> Origin:
+    """Who asked for it, and why, as ``shown`` says."""
+    return Origin(**{name: shown[name] for name in _ORIGIN_FIELDS if name in shown})
+
+
+def _origin_json(origin: Origin) -> dict[str, str]:
+    return {name: value for name, value in attrs.asdict(origin).items() if value is not None}
 
 
 def status_names(chosen: Chosen) -> list[str]:

@@ -19,8 +19,10 @@ import numpy as np
 
 from nostro.journal import (
     Account,
+    CommandExecuted,
     CreateTransferStatus,
     DecodeError,
+    EventRecorded,
     LedgerRepaired,
     LedgerRestored,
     PendingExpired,
@@ -41,7 +43,7 @@ from nostro.projections.checkpoints.restore import restore_state
 from nostro.projections.deciding.timestamps import CLOCK_LEAD_SECONDS_MAX, lead_ns
 from nostro.tools.exporting.errors import ExportDamaged, ExportUnfit
 from nostro.tools.exporting.json_lines import VERSION
-from nostro.tools.exporting.naming import Fact, from_json
+from nostro.tools.exporting.naming import Fact, data_from_json, from_json, origin_from_json
 from nostro.tools.exporting.selection import CREATED
 
 Progress = Callable[[int, int], None]
@@ -208,26 +210,64 @@ class _Reading:
 
 def _record(found: list[dict[str, Any]]) -> tuple[FrameHeader, bytes]:
     """One request as it was."""
-    kind = found[0]["event"]
-    if kind in _ACCOUNT_EVENTS:
-        rows = account_rows(_facts(Account, found, _ACCOUNT_EVENTS))
+    kind, frame_kind = found[0]["event"], RecordKind.EVENTS
+    if "command" in found[0]:
+        frame_kind = RecordKind.COMMANDS
+        payload, times = _commands(found)
+    elif kind in _ACCOUNT_EVENTS:
+        rows, frame_kind = (
+            account_rows(_facts(Account, found, _ACCOUNT_EVENTS)),
+            RecordKind.ACCOUNTS,
+        )
         payload = codec.encode_rows(RecordKind.ACCOUNTS, rows, None)
         times = rows["timestamp"].tolist()
     elif kind in _TRANSFER_EVENTS:
         rows = transfer_rows(_facts(Transfer, found, _TRANSFER_EVENTS))
+        frame_kind = RecordKind.TRANSFERS
         statuses = np.array([_status(one) for one in found], np.uint32)
         created = bool((statuses == CREATED).all())
         payload = codec.encode_rows(RecordKind.TRANSFERS, rows, None if created else statuses)
         times = rows["timestamp"].tolist()
     else:
-        events = [_domain_event(one) for one in found]
-        stored = [encode_domain_event(event) for event in events]
-        for one in stored:
-            decode_domain_event(one, position=0)  # nothing is written that could not be read
-        payload = codec.encode_domain_events(stored)
-        times = [event.timestamp for event in events]
-    header = FrameHeader(len(payload), len(found), 0, 0, min(times), max(times), b"", b"")
+        payload = codec.encode_domain_events([_stored_event(one) for one in found])
+        times = [one["timestamp_ns"] for one in found]
+    header = FrameHeader(
+        len(payload), len(found), 0, 0, min(times), max(times), b"", b"", frame_kind
+    )
     return header, payload
+
+
+def _commands(found: list[dict[str, Any]]) -> tuple[bytes, list[int]]:
+    """The payload of commands, and the times of their events."""
+    parts: tuple[list[dict[str, Any]], ...] = ([], [], [])
+    counts: list[int] = []
+    for _, command in itertools.groupby(found, lambda one: one["command"]):
+        numbers = [0, 0, 0]
+        least = 0
+        for one in command:
+            number = (
+                0 if one["event"] in _ACCOUNT_EVENTS else 1 + (one["event"] != "transfer_created")
+            )
+            if number < least:
+                raise ValueError("the events of a command are out of order")
+            least = number
+            numbers[number] += 1
+            parts[number].append(one)
+        counts += numbers
+    accounts, transfers, events = parts
+    payload = codec.encode_commands(
+        account_rows([from_json(Account, one) for one in accounts]),
+        transfer_rows([from_json(Transfer, one) for one in transfers]),
+        [_stored_event(one) for one in events],
+        counts,
+    )
+    return payload, [one["timestamp_ns"] for one in found]
+
+
+def _stored_event(one: dict[str, Any]) -> dict[str, Any]:
+    stored = encode_domain_event(_domain_event(one))
+    decode_domain_event(stored, position=0)  # nothing is written that could not be read
+    return stored
 
 
 def _facts(kind: type[Fact], found: list[dict[str, Any]], names: tuple[str, ...]) -> list[Fact]:
@@ -246,6 +286,12 @@ def _domain_event(one: dict[str, Any]) -> DomainEvent:
     kind, timestamp = one["event"], one["timestamp_ns"]
     if kind == "pending_expired":
         return PendingExpired(0, timestamp, int(one["id"]))
+    if "." in kind:
+        data = data_from_json(one["data"])
+        return EventRecorded(0, timestamp, kind, one["version"], data, origin_from_json(one))
+    if kind == "command_executed":
+        sha256, answer = bytes.fromhex(one["command_sha256"]), data_from_json(one["answer"])
+        return CommandExecuted(0, timestamp, sha256, answer, origin_from_json(one))
     origin = (
         0,
         timestamp,

@@ -8,7 +8,8 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from nostro.journal import TRANSFER, Cursor, Event, Reader, Record, RecordKind, Rows
+from nostro.journal import TRANSFER, Cursor, Event, Reader, RecordKind, RecordPart, Rows
+from nostro.journal.format.parts import as_array
 
 Progress = Callable[[int, int], None]
 """Called with the position that is reached and the last one."""
@@ -59,9 +60,9 @@ class Exported:
 
 @attrs.frozen(eq=False)
 class Chosen:
-    """The chosen events of one request."""
+    """The chosen events of one kind in one request."""
 
-    record: Record
+    part: RecordPart
     positions: npt.NDArray[np.uint64]
     rows: Rows
     """Empty for domain events."""
@@ -72,7 +73,7 @@ class Chosen:
 
     @property
     def kind(self) -> RecordKind:
-        return self.record.kind
+        return self.part.kind
 
     def __len__(self) -> int:
         return len(self.events) if self.kind is RecordKind.EVENTS else len(self.rows)
@@ -80,8 +81,8 @@ class Chosen:
 
 def choose(
     reader: Reader, selection: Selection, position_last: int, progress: Progress | None
-) -> Iterator[Chosen]:
-    """The chosen events up to ``position_last``, a request at a time.
+) -> Iterator[tuple[Chosen, ...]]:
+    """The chosen events up to ``position_last``, a request at a time, by kind.
 
     Raises:
         Damage: the journal cannot be read up to there.
@@ -92,20 +93,20 @@ def choose(
     for record in reader.records(cursor):
         if record.position_first > position_last:
             return
-        chosen = _choose(record, selection)
-        if len(chosen):
+        every = [_choose(part, selection) for part in record.parts]
+        if chosen := tuple(one for one in every if len(one)):
             yield chosen
         if progress is not None:
             progress(min(record.position_last, position_last), position_last)
 
 
-def _choose(record: Record, selection: Selection) -> Chosen:
-    if record.kind is RecordKind.EVENTS:
-        events = [event for event in record.events() if selection.holds(event)]
+def _choose(part: RecordPart, selection: Selection) -> Chosen:
+    if part.kind is RecordKind.EVENTS:
+        events = [event for event in part.events() if selection.holds(event)]
         positions = np.array([event.position for event in events], np.uint64)
-        return Chosen(record, positions, np.zeros(0, TRANSFER), None, events)
-    rows, statuses = record.rows, record.statuses
-    positions = np.arange(record.position_first, record.position_last + 1, dtype=np.uint64)
+        return Chosen(part, positions, np.zeros(0, TRANSFER), None, events)
+    rows, statuses = part.rows, part.statuses
+    positions = as_array(part.positions)
     kept = np.ones(len(rows), bool)
     for column, least, most in (
         (positions, selection.position_min, selection.position_max),
@@ -118,4 +119,4 @@ def _choose(record: Record, selection: Selection) -> Chosen:
     if not kept.all():
         rows, positions = rows[kept], positions[kept]
         statuses = None if statuses is None else statuses[kept]
-    return Chosen(record, positions, rows, statuses, [])
+    return Chosen(part, positions, rows, statuses, [])

@@ -59,7 +59,7 @@ def _export(
 ) -> Exported:
     head = reader.head()
     last = min(head.position, selection.position_max or head.position)
-    counts = dict.fromkeys(RecordKind, 0)
+    counts = dict.fromkeys(_NAMES, 0)
     storage = Storage()
     with contextlib.ExitStack() as stack:
         tables = {}
@@ -68,7 +68,8 @@ def _export(
             fd = stack.enter_context(replacing(storage, path))
             file = stack.enter_context(io.FileIO(fd, "w", closefd=False))
             tables[kind] = stack.enter_context(make(kind, file, path))
-        for chosen in choose(reader, selection, last, progress):
-            tables[chosen.kind].write(chosen)
-            counts[chosen.kind] += len(chosen)
+        for request in choose(reader, selection, last, progress):
+            for chosen in request:
+                tables[chosen.kind].write(chosen)
+                counts[chosen.kind] += len(chosen)
     return Exported(head.ledger_id, last, *counts.values())

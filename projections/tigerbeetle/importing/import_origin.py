@@ -10,7 +10,7 @@ import contextlib
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.format.events import PendingExpired
 from nostro.journal.model import Rows
-from nostro.journal.reading.reader import Cursor, Reader, Record
+from nostro.journal.reading.reader import Cursor, Reader, RecordPart
 from nostro.journal.storage.directory import Directory
 from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.restore import restore_state
@@ -40,10 +40,10 @@ def check_origin(storage: Storage, reader: Reader, cluster: Cluster) -> None:
     """
     saved = _saved(storage, reader.directory, cluster.configuration.cluster_id)
     known = next((found.position for found, _ in saved.read(reader)), 0)
-    for record in reader.records(Cursor(position=known + 1)):
-        reason = _foreign(record)
+    for part in reader.parts(Cursor(position=known + 1)):
+        reason = _foreign(part)
         if reason:
-            raise NotMadeFromCluster(reader.directory.path, record.position_first, reason)
+            raise NotMadeFromCluster(reader.directory.path, part.record.position_first, reason)
     accounts = restore_state(storage, reader.directory).state.accounts.rows
     for rows in (accounts[:1], accounts[-1:]):
         _require_held(reader, cluster, RecordKind.ACCOUNTS, 0, rows)
@@ -59,17 +59,19 @@ def remember_origin(storage: Storage, directory: Directory, cluster_id: int) -> 
         )
 
 
-def _foreign(record: Record) -> str:
-    """Why no import can have written the record; empty if one can."""
-    if record.kind is RecordKind.EVENTS:
-        expired = any(isinstance(event, PendingExpired) for event in record.events())
+def _foreign(part: RecordPart) -> str:
+    """Why no import can have written the part; empty if one can."""
+    if part.record.kind is RecordKind.COMMANDS:
+        return "a command was executed in the ledger itself"
+    if part.kind is RecordKind.EVENTS:
+        expired = any(isinstance(event, PendingExpired) for event in part.events())
         return "a pending transfer expired in the ledger itself" if expired else ""
-    if record.kind is RecordKind.ACCOUNTS:
-        whole = (record.rows["flags"] & IMPORTED_ACCOUNT != 0).all()
+    if part.kind is RecordKind.ACCOUNTS:
+        whole = (part.rows["flags"] & IMPORTED_ACCOUNT != 0).all()
         return "" if whole else "an account was created in the ledger itself"
-    if record.statuses is not None:
+    if part.statuses is not None:
         return "a transfer was refused by the ledger itself"
-    rows = record.rows
+    rows = part.rows
     whole = (rows["flags"] & IMPORTED_TRANSFER != 0).all() and not rows["timeout"].any()
     return "" if whole else "a transfer was created in the ledger itself"
 
@@ -77,12 +79,12 @@ def _foreign(record: Record) -> str:
 def _check_transfers(reader: Reader, cluster: Cluster, known: int) -> None:
     """Compare the first and the last transfer after a position, except voids of expiries."""
     last: tuple[int, Rows] | None = None
-    for record in reader.records(Cursor(position=max(known, 1))):
-        if record.kind is RecordKind.TRANSFERS:
+    for part in reader.parts(Cursor(position=max(known, 1))):
+        if part.kind is RecordKind.TRANSFERS:
             if last is None:
-                rows = _without_expiries(record.rows)[:1]
-                _require_held(reader, cluster, record.kind, record.position_first, rows)
-            last = record.position_first, record.rows
+                rows = _without_expiries(part.rows)[:1]
+                _require_held(reader, cluster, part.kind, part.record.position_first, rows)
+            last = part.record.position_first, part.rows
     if last is not None:
         rows = _without_expiries(last[1])[-1:]
         _require_held(reader, cluster, RecordKind.TRANSFERS, last[0], rows)

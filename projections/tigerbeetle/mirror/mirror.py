@@ -308,8 +308,11 @@ class Mirror:
         count = 0
         cursor = self._cursor
         for record in self._reader.records(Cursor(position=cursor.position + 1)):
-            wanted = mirrored(record, chain_events_max=count_max)
-            if wanted is not None:
+            reached = cursor.after(record, None)
+            for part in record.parts:
+                wanted = mirrored(part, chain_events_max=count_max)
+                if wanted is None:
+                    continue
                 is_late = cursor.is_after(wanted)
                 is_full = is_late or wanted.kind is not kind or count + len(wanted.rows) > count_max
                 if kind is not None and gathered and is_full:
@@ -325,7 +328,8 @@ class Mirror:
                     yield Batch(kind, piece, None)
                 gathered.append(rest)
                 count += len(rest)
-            cursor = cursor.after(record, wanted)
+                reached = reached.after(record, wanted)
+            cursor = reached
         if kind is not None and gathered:
             yield Batch(kind, joined(gathered, gathered[0].dtype), cursor)
         elif kind is None:

@@ -60,10 +60,11 @@ def _advance(
     for record in reader.records(Cursor(position=cursor.position + 1)):
         if record.position_last > coverage.position:
             break
-        wanted = mirrored(record, chain_events_max=count_max)
-        if wanted is not None:
-            cursor = cursor.after(record, wanted)
-            last[wanted.kind] = wanted.rows[-1:]
+        for part in record.parts:
+            wanted = mirrored(part, chain_events_max=count_max)
+            if wanted is not None:
+                cursor = cursor.after(record, wanted)
+                last[wanted.kind] = wanted.rows[-1:]
     for kind, ours in last.items():
         theirs = coverage.newest[kind]
         if ids_of(ours) == ids_of(theirs):

@@ -26,7 +26,7 @@ import attrs
 from nostro.journal.errors import InvalidField
 from nostro.journal.format.codec import RecordKind
 from nostro.journal.model import ACCOUNT, TRANSFER, Rows
-from nostro.journal.reading.reader import Cursor, Reader, Record
+from nostro.journal.reading.reader import Cursor, Reader, RecordPart
 from nostro.journal.rows import copy_rows
 from nostro.journal.storage.files import Storage
 from nostro.projections.checkpoints.restore import restore_state
@@ -231,10 +231,11 @@ class _Reconciliation:
         for record in self._reader.records(Cursor(position=done + 1)):
             if record.position_first > position_max:
                 break
-            rows = self._wanted(record, done, position_max)
-            if rows is not None:
-                gathered.append(rows)
-                count += len(rows)
+            for part in record.parts:
+                rows = self._wanted(part, done, position_max)
+                if rows is not None:
+                    gathered.append(rows)
+                    count += len(rows)
             done, sha256 = record.position_last, record.sha256
             if done > position_max:
                 done, sha256 = position_max, b""
@@ -242,19 +243,19 @@ class _Reconciliation:
                 yield Chunk(sorted_by_time(joined(gathered, TRANSFER)), done, sha256)
                 gathered, count = [], 0
 
-    def _wanted(self, record: Record, done: int, position_max: int) -> Rows | None:
-        """The record's transfers between two positions, as the cluster should hold them."""
-        if record.kind is RecordKind.ACCOUNTS:
+    def _wanted(self, part: RecordPart, done: int, position_max: int) -> Rows | None:
+        """The part's transfers between two positions, as the cluster should hold them."""
+        if part.kind is RecordKind.ACCOUNTS:
             return None
         count_max = self._cluster.configuration.batch_events_max
-        wanted = mirrored(record, chain_events_max=count_max)
+        wanted = mirrored(part, chain_events_max=count_max)
         if wanted is None:
             return None
         rows = wanted.rows
-        if record.position_first <= done or record.position_last > position_max:
-            positions = mirrored_positions(record)
+        if part.record.position_first <= done or part.record.position_last > position_max:
+            positions = mirrored_positions(part)
             rows = rows[(positions > done) & (positions <= position_max)]
-        if record.kind is RecordKind.EVENTS and len(rows):
+        if part.kind is RecordKind.EVENTS and len(rows):
             pending, _ = self._journal().transfer_rows(ids_of(rows, "pending_id"))
             rows = with_inherited_fields(rows, pending)
         return rows

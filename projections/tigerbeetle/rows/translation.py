@@ -23,7 +23,7 @@ import numpy as np
 from nostro.journal.format.codec import CREATED, RecordKind
 from nostro.journal.format.events import PendingExpired
 from nostro.journal.model import AMOUNT_MAX, TRANSFER, AccountFlags, Rows, TransferFlags
-from nostro.journal.reading.reader import Record
+from nostro.journal.reading.reader import RecordPart
 from nostro.journal.rows import field_ints, u128_words
 from nostro.projections.rules.values import CLOSED
 from nostro.projections.tigerbeetle.configuration import BATCH_EVENTS_MAX
@@ -42,7 +42,7 @@ INHERITED: Final = (
 
 
 class Mirrored(NamedTuple):
-    """The rows to create in a cluster for one record."""
+    """The rows to create in a cluster for the events of one kind in a record."""
 
     kind: RecordKind
     """ACCOUNTS or TRANSFERS."""
@@ -50,8 +50,8 @@ class Mirrored(NamedTuple):
     """``ACCOUNT[n]`` or ``TRANSFER[n]``, n > 0, no chain open at the end."""
 
 
-def mirrored(record: Record, *, chain_events_max: int = BATCH_EVENTS_MAX) -> Mirrored | None:
-    """The rows for ``record``; None if it has nothing for a cluster.
+def mirrored(part: RecordPart, *, chain_events_max: int = BATCH_EVENTS_MAX) -> Mirrored | None:
+    """The rows for a part of a record; None if it has nothing for a cluster.
 
     Args:
         chain_events_max: cut chains that are longer; one message holds this many events.
@@ -59,25 +59,25 @@ def mirrored(record: Record, *, chain_events_max: int = BATCH_EVENTS_MAX) -> Mir
     Raises:
         Damage: the record cannot be decoded.
     """
-    if record.kind is RecordKind.EVENTS:
+    if part.kind is RecordKind.EVENTS:
         voids = expiry_voids(
             (event.transfer_id, event.timestamp)
-            for event in record.events()
+            for event in part.events()
             if isinstance(event, PendingExpired)
         )
         return Mirrored(RecordKind.TRANSFERS, voids) if len(voids) else None
-    rows, statuses = record.rows, record.statuses
+    rows, statuses = part.rows, part.statuses
     rows = rows.copy() if statuses is None else rows[statuses == CREATED]
     if not len(rows):
         return None
-    if record.kind is RecordKind.ACCOUNTS:
+    if part.kind is RecordKind.ACCOUNTS:
         rows["flags"] |= IMPORTED_ACCOUNT
     else:
         rows["flags"] |= IMPORTED_TRANSFER
         rows["timeout"] = 0
     if len(rows) > chain_events_max:
         cut_long_chains(rows, chain_events_max)
-    return Mirrored(record.kind, rows)
+    return Mirrored(part.kind, rows)
 
 
 def expiry_id(pending_id: int) -> int:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from nostro.journal.format.codec import CREATED, RecordKind
 from nostro.journal.format.events import PendingExpired
+from nostro.journal.format.parts import as_array
 from nostro.journal.model import Rows
-from nostro.journal.reading.reader import Cursor, Reader, Record
+from nostro.journal.reading.reader import Cursor, Reader, RecordPart
 from nostro.projections.tigerbeetle.errors import ForeignData
 from nostro.projections.tigerbeetle.operations import EVENT_KINDS
 from nostro.projections.tigerbeetle.rows.compare import ids_of
@@ -60,13 +61,13 @@ def has_row(reader: Reader, kind: RecordKind, row: Rows) -> bool:
     return _position_in(reader, kind, row) > 0
 
 
-def mirrored_positions(record: Record) -> npt.NDArray[np.int64]:
+def mirrored_positions(part: RecordPart) -> npt.NDArray[np.int64]:
     """``i64[n]``: the positions of the rows that :func:`mirrored` returns, in the same order."""
-    if record.kind is RecordKind.EVENTS:
-        events = record.events()
+    if part.kind is RecordKind.EVENTS:
+        events = part.events()
         return np.array([it.position for it in events if isinstance(it, PendingExpired)], np.int64)
-    positions = np.arange(record.position_first, record.position_last + 1)
-    return positions if record.statuses is None else positions[record.statuses == CREATED]
+    positions = as_array(part.positions).astype(np.int64)
+    return positions if part.statuses is None else positions[part.statuses == CREATED]
 
 
 def _position_before(reader: Reader, cluster: Cluster, kind: RecordKind, page: Rows) -> int:
@@ -85,18 +86,18 @@ def _position_in(reader: Reader, kind: RecordKind, page: Rows) -> int:
     page = page[::-1]
     first, last = int(page["timestamp"][0]), int(page["timestamp"][-1])
     position = 0
-    for record in reader.records(Cursor(timestamp=first)):
-        is_accounts = record.kind is RecordKind.ACCOUNTS
-        if is_accounts != (kind is RecordKind.ACCOUNTS) or record.timestamp_max < first:
+    for part in reader.parts(Cursor(timestamp=first)):
+        is_accounts = part.kind is RecordKind.ACCOUNTS
+        if is_accounts != (kind is RecordKind.ACCOUNTS) or part.record.timestamp_max < first:
             continue
-        wanted = mirrored(record)
+        wanted = mirrored(part)
         if wanted is None:
             continue
-        if record.timestamp_min > last:
+        if part.record.timestamp_min > last:
             break
         _, found = pair_places(wanted.rows, page)
         if found.any():
-            position = int(mirrored_positions(record)[found][-1])
+            position = int(mirrored_positions(part)[found][-1])
             if len(page) == 1:
                 break
     return position
@@ -104,8 +105,8 @@ def _position_in(reader: Reader, kind: RecordKind, page: Rows) -> int:
 
 def _check_lineage(reader: Reader, cluster: Cluster, kind: RecordKind, newest: Rows) -> None:
     """Raise ForeignData unless the journal's first row is in the cluster."""
-    for record in reader.records():
-        wanted = mirrored(record)
+    for part in reader.parts():
+        wanted = mirrored(part)
         if wanted is None:
             continue
         first = wanted.rows[:1]
@@ -119,8 +120,7 @@ def _check_lineage(reader: Reader, cluster: Cluster, kind: RecordKind, newest: R
 def _after_nothing(reader: Reader, position: int) -> int:
     """``position``, moved on past events that are never mirrored."""
     for record in reader.records(Cursor(position=position + 1)):
-        later = mirrored_positions(record)
-        if (later > position).any():
+        if any((mirrored_positions(part) > position).any() for part in record.parts):
             break
         position = record.position_last
     return position

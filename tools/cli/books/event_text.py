@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Final
 
 from nostro.journal import (
     AccountCreated,
+    CommandExecuted,
     Event,
+    EventRecorded,
     LedgerRestored,
     PendingExpired,
     TransferCreated,
@@ -15,7 +18,7 @@ from nostro.journal import (
     TransferRefused,
 )
 from nostro.tools.cli.terminal import screen
-from nostro.tools.exporting.naming import domain_event_json, fields_json
+from nostro.tools.exporting.naming import data_json, domain_event_json, fields_json
 from nostro.tools.flag_names import flag_names
 from nostro.tools.times import format_plain, format_rfc3339
 
@@ -53,6 +56,11 @@ def _what(event: Event, show: Callable[[int], str]) -> str:
         )
     if isinstance(event, PendingExpired):
         return f"pending {show(event.transfer_id)} expired"
+    if isinstance(event, EventRecorded):
+        return f"{event.type}  {json.dumps(data_json(event.data))}"
+    if isinstance(event, CommandExecuted):
+        key = "" if event.origin.key is None else f" {event.origin.key}"
+        return f"command{key} executed"
     origin = f"from ledger {event.ledger_id.hex()}, up to position {event.position_kept:,}"
     if isinstance(event, LedgerRestored):
         return f"restored {origin}"

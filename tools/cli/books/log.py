@@ -133,13 +133,15 @@ def _events(
 
 def _may_touch(record: journal.Record, account: int) -> bool:
     """Whether a record can hold an event of the account, told without making its events."""
-    if record.kind is RecordKind.ACCOUNTS:
-        return bool(u128_equal(record.rows["id"], account).any())
-    if record.kind is RecordKind.TRANSFERS:
-        rows = record.rows
-        sides = (rows["debit_account_id"], rows["credit_account_id"])
-        return any(bool(u128_equal(side, account).any()) for side in sides)
-    return False
+    fields = {
+        RecordKind.ACCOUNTS: ("id",),
+        RecordKind.TRANSFERS: ("debit_account_id", "credit_account_id"),
+    }
+    return any(
+        bool(u128_equal(part.rows[field], account).any())
+        for part in record.parts
+        for field in fields.get(part.kind, ())
+    )
 
 
 def _accounts_of(event: Event) -> tuple[int, ...]:

@@ -144,10 +144,10 @@ def read_statement(
 
 def _lines(reader: journal.Reader, account: int) -> Iterator[Line]:
     balance = 0
-    for record in reader.records():
-        if record.kind is not RecordKind.TRANSFERS:
+    for part in reader.parts():
+        if part.kind is not RecordKind.TRANSFERS:
             continue
-        rows, statuses = record.rows, record.statuses
+        rows, statuses = part.rows, part.statuses
         debits = u128_equal(rows["debit_account_id"], account)
         chosen = debits | u128_equal(rows["credit_account_id"], account)
         chosen &= rows["flags"] & np.uint16(_NOT_POSTED) == 0
@@ -170,7 +170,7 @@ def _lines(reader: journal.Reader, account: int) -> Iterator[Line]:
         ):
             balance += -amount if is_debit else amount
             yield Line(
-                position=record.position_first + place,
+                position=int(part.positions[place]),
                 timestamp=timestamp,
                 transfer_id=transfer_id,
                 counter_account=counter,
