@@ -42,6 +42,15 @@ class InvalidField(JournalError, ValueError):
 
 
 @attrs.define(eq=False)
+class BadDomain(JournalError, ValueError):
+    """A domain, a type of event or a table is defined in a way that cannot work."""
+
+    MESSAGE = "{0.reason}"
+
+    reason: str
+
+
+@attrs.define(eq=False)
 class BatchTooLarge(JournalError, ValueError):
     MESSAGE = "a request holds at most {0.count_max:,} events; this one has {0.count:,}"
 

@@ -31,6 +31,7 @@ FLOORS: Final = (
     "projections.checkpoints",
     "projections.pipeline",
     "projections.queries",
+    "projections.domains",
     "projections.tigerbeetle",
     "projections.tigerbeetle.rows",
     "projections.tigerbeetle.session",

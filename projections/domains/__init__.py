@@ -1,0 +1,1 @@
+"""Domains: what users define, their values on disk, and their tables at every moment."""
