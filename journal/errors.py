@@ -242,6 +242,19 @@ class JournalFull(JournalError):
 
 
 @attrs.define(eq=False)
+class TablesUnavailable(JournalError):
+    """The machine could not read or write a domain's tables. Nothing is lost; try again.
+
+    The journal has every event, and what was not written stays in memory.
+    """
+
+    MESSAGE = "{0.path}: the tables cannot be read or written now: {0.reason}; nothing is lost"
+
+    path: Path
+    reason: str
+
+
+@attrs.define(eq=False)
 class NoRoomToRecover(JournalError):
     """The disk has no room for the copies that opening for writing makes after a crash.
 
@@ -478,6 +491,16 @@ class SplitHistory(Damage):
 
 class CorruptCheckpoint(Damage):
     """A checkpoint cannot be used; an older one or a replay from the start can."""
+
+
+@attrs.define(eq=False)
+class TablesDamaged(JournalError):
+    """A domain's tables cannot be used. They are derived: delete the file, and they are rebuilt."""
+
+    MESSAGE = "{0.path}: the tables are damaged: {0.reason}; they have to be rebuilt"
+
+    path: Path
+    reason: str
 
 
 class CorruptManifest(Damage):

@@ -8,6 +8,7 @@
     segments/…….segment      journal/format/segment.py, the journal itself
     checkpoints/             projections/checkpoints/checkpoint.py (derived)
     indexes/                 projections/indexes/ (derived)
+    tables/                  projections/domains/table_store.py (derived), where there are domains
     tree/                    journal/evidence/tree_file.py (derived)
     mirror/                  projections/tigerbeetle/ (derived), where there is one
     quarantine/              torn tails, kept for inspection
@@ -64,6 +65,7 @@ class Directory:
     segments = _inside("segments")
     checkpoints = _inside("checkpoints")
     indexes = _inside("indexes")
+    tables = _inside("tables")
     tree = _inside("tree")
     subtrees = _inside("tree/subtrees")
     quarantine = _inside("quarantine")
