@@ -58,7 +58,6 @@ from nostro.projections.domains.values import decode, encode
 WRITER_CACHE_BYTES: Final = 64 << 20
 READER_CACHE_BYTES: Final = 8 << 20
 WAL_BYTES_MAX: Final = 64 << 20
-"""When more was written ahead, it is moved into the database."""
 _FORMAT: Final = 1
 _STATEMENTS: Final = 256
 """So many prepared statements are kept."""
@@ -100,9 +99,17 @@ class TableStore:
     """
 
     def __init__(
-        self, path: Path, domain: Domain, ledger_id: bytes, *, storage: Storage, discard: bool
+        self,
+        path: Path,
+        domain: Domain,
+        ledger_id: bytes,
+        *,
+        storage: Storage,
+        discard: bool,
+        wal_bytes_max: int,
     ) -> None:
         self.path = path
+        self._wal_bytes_max = wal_bytes_max
         self._storage = storage
         self._numbers = {table.name: number for number, table in enumerate(domain.tables)}
         self._tables = {table.name: table for table in domain.tables}
@@ -133,13 +140,25 @@ class TableStore:
         *,
         storage: Storage | None = None,
         discard: bool = False,
+        wal_bytes_max: int = WAL_BYTES_MAX,
     ) -> TableStore:
         """The tables in the file ``path``, or empty ones at position 0.
+
+        Args:
+            discard: replace what is there.
+            wal_bytes_max: when more was written ahead, it is moved into the database.
 
         Raises:
             TablesUnavailable: the file cannot be made.
         """
-        return cls(path, domain, ledger_id, storage=storage or Storage(), discard=discard)
+        return cls(
+            path,
+            domain,
+            ledger_id,
+            storage=storage or Storage(),
+            discard=discard,
+            wal_bytes_max=wal_bytes_max,
+        )
 
     # opening
 
@@ -379,7 +398,7 @@ class TableStore:
         with self._writing():
             with reading(self._storage, wal) as fd:
                 size = self._storage.size(fd)
-            if size <= (0 if everything else WAL_BYTES_MAX):
+            if size <= (0 if everything else self._wal_bytes_max):
                 return
             self._touched |= touched_chunks(self._storage, self.path)
             total = file_sum(self._storage, wal, size)
