@@ -18,6 +18,7 @@ from nostro.journal.errors import (
     MissingSegment,
     UnsupportedFormat,
 )
+from nostro.journal.format import head, segment
 from nostro.journal.format.segment import SEGMENT_HEADER_BYTES
 from nostro.journal.storage.directory import Directory
 from nostro.journal.upkeep.verification import verify
@@ -185,14 +186,15 @@ def test_a_newer_format_is_refused_untouched(sound: SoundLedger, what: str) -> N
     """A file of a later version asks for a newer program, and nothing is changed."""
     name = "HEAD" if what == "HEAD" else f"segments/{segment_names(sound.path)[-1]}"
     content = bytearray(sound.files[name])
+    version = 1 + (head.FORMAT_VERSION if what == "HEAD" else segment.FORMAT_VERSION)
     for start in range(0, 1024 if what == "HEAD" else SEGMENT_HEADER_BYTES, 512):
-        content[start + 12 : start + 16] = (2).to_bytes(4, "little")
+        content[start + 12 : start + 16] = version.to_bytes(4, "little")
         crc = zlib.crc32(content[start + 12 : start + 512])
         content[start + 8 : start + 12] = crc.to_bytes(4, "little")
     (sound.path / name).write_bytes(content)
     before = files_under(sound.path)
     for call in (verify, open_ledger, lambda path: Ledger.open(path, read_only=True)):
-        with pytest.raises(UnsupportedFormat, match="version 2") as caught:
+        with pytest.raises(UnsupportedFormat, match=f"version {version}") as caught:
             call(sound.path)
         assert caught.value.path == sound.path / name
     assert files_under(sound.path) == before

@@ -28,7 +28,7 @@ print("ready", flush=True)
 for record in Reader(sys.argv[1]).follow(timeout_seconds=120):
     assert record.position_first == position + 1, (record.position_first, position)
     assert record.header.previous_sha256 == chain, record.position_first
-    assert record.rows["id"][0, 0] == record.position_first
+    assert record.parts[0].rows["id"][0, 0] == record.position_first
     position, chain = record.position_last, record.sha256
     segments.add(record.segment)
     if position == last:
