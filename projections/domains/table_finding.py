@@ -13,7 +13,7 @@ import base64
 import operator
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -22,6 +22,7 @@ import cbor2
 from nostro.journal.errors import InvalidField
 from nostro.projections.domains.model import Table
 from nostro.projections.domains.sort_keys import sort_key, sort_keys
+from nostro.projections.domains.table_zones import NEVER, IndexPlace, Zones
 
 LIMIT_MAX: Final = 1_000
 _FEW: Final = 2_000
@@ -179,20 +180,90 @@ def schema(number: int, table: Table) -> Iterator[str]:
 # --- finding ---
 
 
-def find_rows(
-    connection: sqlite3.Connection, number: int, query: Query, position: int | None
+ZonesOf = Callable[[int | None, str], Zones | None]
+"""The zones of an index of a table, given its number and the statement that reads it."""
+
+
+def find_rows(connection: sqlite3.Connection, number: int, query: Query) -> list[Row]:
+    """At most ``limit + 1`` rows of now, in order."""
+    index = _best_index(connection, number, query, ("live",))
+    return _select(connection, "live", number, query, index)
+
+
+def find_past_rows(
+    connection: sqlite3.Connection, number: int, query: Query, position: int, zones_of: ZonesOf
 ) -> list[Row]:
-    """At most ``limit + 1`` rows, in order; ``position`` None is now."""
-    index = _best_index(connection, number, query, position is not None)
-    rows = _select(connection, "live", number, query, index, position)
-    if position is not None:
-        rows += _select(connection, "past", number, query, index, position)
-        rows.sort(key=_PLACE, reverse=query.descending)
+    """At most ``limit + 1`` rows of a past moment, in order."""
+    index = _best_index(connection, number, query, ("live", "past"))
+    columns, prefix, is_in_order = _columns(query, index)
+    zones = zones_of(index, _entries(number, index, columns)) if is_in_order else None
+    if zones is None:
+        return _select_past(connection, number, query, index, position, "", ())
+    place: tuple[bytes, ...] = prefix
+    if query.after is not None:
+        place += query.after[1:] if len(columns) - len(prefix) == 1 else query.after
+    first, last = (prefix, place) if query.descending else (place, prefix)
+    rows: list[Row] = []
+    for low, high in zones.ranges(position, first, last, descending=query.descending):
+        term, values = _between(columns, prefix, low, high)
+        rows += _select_past(connection, number, query, index, position, term, values)
+        if len(rows) > query.limit:
+            break
+    return rows[: query.limit + 1]
+
+
+def _columns(query: Query, index: int | None) -> tuple[list[str], tuple[bytes, ...], bool]:
+    """The columns of an index, the values of the first ones, and whether it gives the order."""
+    fields = () if index is None else query.table.index_fields[index]
+    columns = field_columns(query.table)
+    named = [columns[name] for name in fields if columns[name] != "key"]
+    prefix = query.prefix(tuple(name for name in fields if columns[name] != "key"))
+    is_in_order = query.is_ordered_by(fields, len(query.prefix(fields)))
+    return [*named, "key"], tuple(prefix), is_in_order
+
+
+def _entries(number: int, index: int | None, columns: list[str]) -> str:
+    """The statement that reads an index whole, in its order."""
+    named = ", ".join(columns)
+    return (
+        f"SELECT {named}, position_from, {NEVER} FROM {_indexed('live', number, index)}"  # noqa: S608 - no word of it is a user's
+        f" UNION ALL SELECT {named}, position_from, position_to FROM"
+        f" {_indexed('past', number, index)} ORDER BY {named}"
+    )
+
+
+def _between(
+    columns: list[str], prefix: tuple[bytes, ...], low: IndexPlace, high: IndexPlace
+) -> tuple[str, tuple[bytes, ...]]:
+    """The condition that an entry whose first columns equal ``prefix`` is in that range."""
+    count = len(prefix)
+    rest = ", ".join(columns[count:])
+    marks = ", ".join("?" * (len(columns) - count))
+    term = ""
+    values: tuple[bytes, ...] = ()
+    if low[:count] == prefix:
+        term, values = f" AND ({rest}) >= ({marks})", low[count:]
+    if high[:count] == prefix:
+        term, values = f"{term} AND ({rest}) <= ({marks})", values + high[count:]
+    return term, values
+
+
+def _select_past(
+    connection: sqlite3.Connection, number: int, query: Query, index: int | None, position: int,
+    term: str, values: tuple[bytes, ...],
+) -> list[Row]:  # fmt: skip
+    since, until = f" AND position_from <= ?{term}", f" AND position_to > ?{term}"
+    rows = _select(connection, "live", number, query, index, since, (position, *values))
+    rows += _select(
+        connection, "past", number, query, index, f" AND position_from <= ?{until}",
+        (position, position, *values),
+    )  # fmt: skip
+    rows.sort(key=_PLACE, reverse=query.descending)
     return rows[: query.limit + 1]
 
 
 def _best_index(
-    connection: sqlite3.Connection, number: int, query: Query, is_past: bool
+    connection: sqlite3.Connection, number: int, query: Query, kinds: tuple[str, ...]
 ) -> int | None:
     """The index to go through; None for the key's.
 
@@ -209,7 +280,6 @@ def _best_index(
             filters.append((index, fields[:lead]))
     if best_lead == len(query.where):
         return best
-    kinds = ("live", "past") if is_past else ("live",)
     counts = [
         sum(_count(connection, kind, number, index, fields, query) for kind in kinds)
         for index, fields in filters
@@ -249,18 +319,13 @@ def _select(
     number: int,
     query: Query,
     index: int | None,
-    position: int | None,
+    term: str = "",
+    more: tuple[Any, ...] = (),
 ) -> list[Row]:
     columns = field_columns(query.table)
     order = "key" if query.order is None else columns[query.order]
     terms = [f"{columns[name]} = ?" for name in query.where]
     values: list[Any] = [*query.where.values()]
-    if position is not None:
-        terms.append("position_from <= ?")
-        values.append(position)
-        if kind == "past":
-            terms.append("position_to > ?")
-            values.append(position)
     comparison, direction = ("<", " DESC") if query.descending else (">", "")
     if query.after is not None and order == "key":
         terms.append(f"key {comparison} ?")
@@ -268,7 +333,7 @@ def _select(
     elif query.after is not None:
         terms.append(f"({order}, key) {comparison} (?, ?)")
         values += query.after
-    where = f" WHERE {' AND '.join(terms)}" if terms else ""
+    where = f" WHERE {' AND '.join(terms)}{term}" if terms else f" WHERE 1{term}"
     by = f"key{direction}" if order == "key" else f"{order}{direction}, key{direction}"
     identity = "rowid" if kind == "past" else "key"
     # The inner query reads the index alone; only what it chooses is looked up in the table.
@@ -276,7 +341,7 @@ def _select(
         f"SELECT o, chosen.k, data FROM (SELECT {order} AS o, key AS k, {identity} AS i FROM"  # noqa: S608 - as above
         f" {_indexed(kind, number, index)}{where} ORDER BY {by} LIMIT {query.limit + 1})"
         f" AS chosen CROSS JOIN {kind}_{number} AS t ON t.{identity} = chosen.i",
-        values,
+        [*values, *more],
     ).fetchall()
     found.sort(key=_PLACE, reverse=query.descending)
     return found

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import operator
 import sqlite3
 import threading
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +41,7 @@ from nostro.projections.domains.table_finding import (
     Row,
     checked_query,
     field_columns,
+    find_past_rows,
     find_rows,
     own_columns,
     schema,
@@ -53,11 +57,17 @@ from nostro.projections.domains.table_seal import (
     wal_path,
     write_seal,
 )
+from nostro.projections.domains.table_zones import ZONE_ENTRIES, Zones
 from nostro.projections.domains.values import decode, encode
 
 WRITER_CACHE_BYTES: Final = 64 << 20
 READER_CACHE_BYTES: Final = 8 << 20
+PAGE_BYTES: Final = 8192
+"""Batches are written a third faster than with SQLite's 4096."""
 WAL_BYTES_MAX: Final = 64 << 20
+ZONES_FROM: Final = 20_000
+_GROWTH: Final = 1.25
+"""Zones are made anew once the position is so many times theirs."""
 _FORMAT: Final = 1
 _STATEMENTS: Final = 256
 """So many prepared statements are kept."""
@@ -107,8 +117,14 @@ class TableStore:
         storage: Storage,
         discard: bool,
         wal_bytes_max: int,
+        zones_from: int,
+        zone_entries: int,
     ) -> None:
         self.path = path
+        self._zones_from = zones_from
+        self._zone_entries = zone_entries
+        self._zones: dict[tuple[int, int | None], Zones] = {}
+        self._zones_lock = threading.Lock()
         self._wal_bytes_max = wal_bytes_max
         self._storage = storage
         self._numbers = {table.name: number for number, table in enumerate(domain.tables)}
@@ -141,12 +157,15 @@ class TableStore:
         storage: Storage | None = None,
         discard: bool = False,
         wal_bytes_max: int = WAL_BYTES_MAX,
+        zones_from: int = ZONES_FROM,
+        zone_entries: int = ZONE_ENTRIES,
     ) -> TableStore:
         """The tables in the file ``path``, or empty ones at position 0.
 
         Args:
             discard: replace what is there.
             wal_bytes_max: when more was written ahead, it is moved into the database.
+            zones_from: from this position on, past moments are found with ``table_zones.py``.
 
         Raises:
             TablesUnavailable: the file cannot be made.
@@ -158,6 +177,8 @@ class TableStore:
             storage=storage or Storage(),
             discard=discard,
             wal_bytes_max=wal_bytes_max,
+            zones_from=zones_from,
+            zone_entries=zone_entries,
         )
 
     # opening
@@ -201,6 +222,7 @@ class TableStore:
             self._storage.close(self._storage.create_new(self.path))
             self._writer = self._connect(WRITER_CACHE_BYTES)
             try:
+                self._writer.execute(f"PRAGMA page_size = {PAGE_BYTES}")
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._writer.execute("BEGIN IMMEDIATE")
                 self._writer.execute(
@@ -254,17 +276,15 @@ class TableStore:
         live = f"SELECT data, position_from FROM live_{number} WHERE key = ?"  # noqa: S608 - a number
         with self._reading() as connection:
             row = connection.execute(live, (sorted_key,)).fetchone()
-            if row is not None and (position is None or row[1] <= position):
-                return self._decode(found, row[0])
-            if position is None:
-                return None
-            # What was replaced since then is in the past; nothing leaves it.
-            row = connection.execute(
-                f"SELECT data, position_to FROM past_{number}"  # noqa: S608 - a number
-                " WHERE key = ? AND position_from <= ? ORDER BY position_from DESC LIMIT 1",
-                (sorted_key, position),
-            ).fetchone()
-        return self._decode(found, row[0]) if row is not None and row[1] > position else None
+            if position is not None and (row is None or row[1] > position):
+                # A version that was live before is in the past by now, and nothing leaves it.
+                row = connection.execute(
+                    f"SELECT data, position_to FROM past_{number}"  # noqa: S608 - a number
+                    " WHERE key = ? AND position_from <= ? ORDER BY position_from DESC LIMIT 1",
+                    (sorted_key, position),
+                ).fetchone()
+                row = row if row is not None and row[1] > position else None
+        return None if row is None else self._decode(found, row[0])
 
     def find(
         self,
@@ -301,12 +321,33 @@ class TableStore:
         number = self._numbers[query.table.name]
         with self._reading() as connection:
             if position is None:
-                return find_rows(connection, number, query, None)
-            connection.execute("BEGIN")  # the past and the present of one moment
-            try:
-                return find_rows(connection, number, query, position)
-            finally:
-                connection.execute("COMMIT")
+                return find_rows(connection, number, query)
+            with _one_moment(connection):
+                return find_past_rows(
+                    connection, number, query, position,
+                    partial(self._zones_of, connection, number, position),
+                )  # fmt: skip
+
+    def _zones_of(
+        self,
+        connection: sqlite3.Connection,
+        number: int,
+        position: int,
+        index: int | None,
+        statement: str,
+    ) -> Zones | None:
+        """The zones of an index; None if it goes without them."""
+        with self._zones_lock:
+            zones = self._zones.get((number, index))
+            if zones is not None and position <= zones.position:
+                return zones
+            known = self._zones_from if zones is None else zones.position * _GROWTH
+            if self.position < known:
+                return None
+            [made_at] = connection.execute("SELECT position FROM progress").fetchone()
+            zones = Zones(connection, statement, made_at, zone_entries=self._zone_entries)
+            self._zones[number, index] = zones
+            return zones if position <= made_at else None
 
     def history(self, table: str, key: Key) -> tuple[Version, ...]:
         """The versions of an entity, oldest first; between two it may have been removed."""
@@ -324,20 +365,16 @@ class TableStore:
     def digest(self) -> bytes:
         """A SHA-256 of every version of every entity: equal wherever the same was folded."""
         digest = hashlib.sha256(cbor2.dumps(_FORMAT))
-        with self._reading() as connection:
-            connection.execute("BEGIN")
-            try:
-                for name in sorted(self._numbers):
-                    number = self._numbers[name]
-                    digest.update(cbor2.dumps(name))
-                    for row in connection.execute(
-                        f"SELECT key, position_from, position_to, data FROM past_{number}"  # noqa: S608 - a number
-                        f" UNION ALL SELECT key, position_from, NULL, data FROM live_{number}"
-                        " ORDER BY key, position_from"
-                    ):
-                        digest.update(cbor2.dumps(row))
-            finally:
-                connection.execute("COMMIT")
+        with self._reading() as connection, _one_moment(connection):
+            for name in sorted(self._numbers):
+                number = self._numbers[name]
+                digest.update(cbor2.dumps(name))
+                for row in connection.execute(
+                    f"SELECT key, position_from, position_to, data FROM past_{number}"  # noqa: S608 - a number
+                    f" UNION ALL SELECT key, position_from, NULL, data FROM live_{number}"
+                    " ORDER BY key, position_from"
+                ):
+                    digest.update(cbor2.dumps(row))
         return digest.digest()
 
     # writing
@@ -448,7 +485,7 @@ class TableStore:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection for this thread, for as long as it reads."""
+        """A connection for as long as this thread reads."""
         with self._pool_lock:
             if self._is_closed:
                 raise LedgerClosed(path=self.path)
@@ -482,6 +519,16 @@ class TableStore:
         if code is not None and code & 0xFF in _MACHINE_CODES:
             return TablesUnavailable(self.path, str(error))
         return TablesDamaged(self.path, str(error))
+
+
+@contextlib.contextmanager
+def _one_moment(connection: sqlite3.Connection) -> Iterator[None]:
+    """What is read meanwhile is of one transaction."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
 
 
 def encoded_key(table: Table, key: Key) -> bytes:
@@ -544,11 +591,16 @@ class _Batch:
     def write(self, connection: sqlite3.Connection, number: int) -> None:
         own, marks = self._own, ", ?" * len(self._fields)
         many = connection.executemany
+        [newest] = connection.execute(f"SELECT max(key) FROM live_{number}").fetchone()  # noqa: S608 - a number
+        # Keys above all others, as those that rise with time, replace nothing.
+        closed = bisect_right(self._closed, newest or b"", key=operator.itemgetter(1))
+        added = bisect_right(self._live, newest or b"", key=operator.itemgetter(0))
         many(
             f"INSERT INTO past_{number} SELECT key, position_from, ?{own}, data FROM live_{number}"  # noqa: S608 - numbers
             " WHERE key = ?",
-            self._closed,
+            self._closed[:closed],
         )
         many(f"INSERT INTO past_{number} VALUES (?, ?, ?{marks}, ?)", self._past)  # noqa: S608 - numbers
-        many(f"REPLACE INTO live_{number} VALUES (?, ?{marks}, ?)", self._live)  # noqa: S608 - numbers
+        many(f"REPLACE INTO live_{number} VALUES (?, ?{marks}, ?)", self._live[:added])  # noqa: S608 - numbers
+        many(f"INSERT INTO live_{number} VALUES (?, ?{marks}, ?)", self._live[added:])  # noqa: S608 - numbers
         many(f"DELETE FROM live_{number} WHERE key = ?", self._removed)  # noqa: S608 - numbers

@@ -146,22 +146,26 @@ def check_everything(tables: Any, rows: dict[str, dict[Any, Any]], **at: int) ->
 @settings(deadline=None, max_examples=40)
 @given(
     events, st.integers(1, 5), wheres, st.sampled_from([None, "size", "id", "state"]),
-    st.booleans(), st.integers(1, 4),
+    st.booleans(), st.integers(1, 4), st.integers(1, 4), st.booleans(),
 )  # fmt: skip
 def test_tables_equal_a_dictionary_at_every_moment(
     happened: list[list[tuple[str, Any, Any]]], batch: int, where: dict[str, object],
-    order: str | None, descending: bool, limit: int,
+    order: str | None, descending: bool, limit: int, zone_entries: int, asked_between: bool,
 ) -> None:  # fmt: skip
     """Every entity and every page, now and at each past position, is what a dictionary gives."""
     model = Model()
     with tempfile.TemporaryDirectory() as folder:
-        store = TableStore.open(Path(folder, "sales.db"), Sales(), LEDGER)
+        store = TableStore.open(
+            Path(folder, "sales.db"), Sales(), LEDGER, zones_from=0, zone_entries=zone_entries
+        )
         for first in range(0, len(happened), batch):
             changes: list[Change] = []
             for position, event in enumerate(happened[first : first + batch], first + 1):
                 model.take(event)
                 changes += as_changes(event, position)
             store.write(changes, position=len(model.moments) - 1, frame_sha256=bytes(32))
+            if asked_between:  # some zones are of a position before the end
+                check_everything(store, model.moments[-1], position=store.position)
         for position, rows in enumerate(model.moments):
             expected = found(rows["order"], where, order, descending=descending)
             asked: dict[str, Any] = {"where": where, "order": order, "descending": descending}
