@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -310,6 +312,38 @@ def test_a_layer_refuses_what_cannot_be_stored(store: TableStore) -> None:
         layer.remove("line", "a")
     assert layer.changes == []
     assert layer.find("order") == Page(())
+
+
+def test_threads_read_whole_transactions_while_one_writes(store: TableStore) -> None:
+    """Whatever is found, now or at a past position, is of one moment."""
+    put_orders(store, 20)
+    total = sum(range(20))
+    done = threading.Event()
+
+    def read() -> int:
+        reads = 0
+        while not done.is_set() or not reads:
+            past = store.find("order", order="size", position=store.position).items
+            now = store.find("order", where={"state": State.NEW}).items
+            assert sum(order.size or 0 for order in past) == total
+            assert sum(order.size or 0 for order in now) == total
+            reads += 1
+        return reads
+
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read) for _ in range(4)]
+        try:
+            for position in range(2, 150):
+                moved = [(position % 20, 5), ((position + 7) % 20, -5)]
+                changes = []
+                for number, size in moved:
+                    order = store.get("order", f"{number:05}")
+                    changed = attrs.evolve(order, size=order.size + size)
+                    changes.append(Change("order", changed.id, changed, position))
+                store.write(changes, position=position, frame_sha256=bytes(32))
+        finally:
+            done.set()
+        assert all(reader.result() for reader in readers)
 
 
 def test_of_several_versions_at_one_position_the_last_counts(store: TableStore) -> None:
