@@ -26,7 +26,7 @@ from nostro.journal.format.container import pack, unpack
 from nostro.journal.storage.files import Storage, read_file, reading, replace_file
 
 CHUNK_BYTES: Final = 1 << 16
-_READ_BYTES: Final = 1 << 22
+_READ_BYTES: Final = 1 << 20
 _WAL_HEADER_BYTES: Final = 32
 _FRAME_HEADER_BYTES: Final = 24
 _TYPE: Final = "tables"
@@ -87,28 +87,21 @@ def is_whole(storage: Storage, path: Path, seal: Seal) -> bool:
 
 def chunk_sums(storage: Storage, path: Path) -> bytes:
     """The checksum of each chunk of the file, by two threads: it may be long."""
-    with reading(storage, path) as fd:
+    with reading(storage, path) as fd, ThreadPoolExecutor(1) as other:
         size = storage.size(fd)
-        if not size:
-            return b""
-        half = -(-size // CHUNK_BYTES) // 2 * CHUNK_BYTES
-        with (
-            storage.map(fd) as mapped,
-            memoryview(mapped) as data,
-            data[:half] as first,
-            data[half:] as second,
-            ThreadPoolExecutor(1) as other,
-        ):
-            sums = other.submit(_sums, first)
-            rest = _sums(second)
-            return sums.result() + rest
+        half = size // 2 // _READ_BYTES * _READ_BYTES
+        first = other.submit(_sums, storage, fd, 0, half)
+        rest = _sums(storage, fd, half, size)
+        return first.result() + rest
 
 
-def _sums(data: memoryview) -> bytes:
+def _sums(storage: Storage, fd: int, start: int, end: int) -> bytes:
+    # Read and not mapped: to read behind the end of a file that is cut short ends the process.
     sums = bytearray()
-    for at in range(0, len(data), CHUNK_BYTES):
-        with data[at : at + CHUNK_BYTES] as chunk:
-            sums += zlib.crc32(chunk).to_bytes(4, "big")
+    for at in range(start, end, _READ_BYTES):
+        data = memoryview(storage.read(fd, min(_READ_BYTES, end - at), at))
+        for chunk in range(0, len(data), CHUNK_BYTES):
+            sums += zlib.crc32(data[chunk : chunk + CHUNK_BYTES]).to_bytes(4, "big")
     return bytes(sums)
 
 
