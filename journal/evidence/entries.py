@@ -71,7 +71,9 @@ def record_leaf_hashes(record: Record, first: int, last: int) -> Iterator[bytes]
     end = min(last, record.position_last) + 1
     is_rows = record.kind in (RecordKind.ACCOUNTS, RecordKind.TRANSFERS)
     if not is_rows or end - start < _COLUMNS_PAY:
-        yield b"".join(leaf_hash(entry_at(record, position)) for position in range(start, end))
+        for begin in range(start, end, _LEAVES_AT_ONCE):
+            positions = range(begin, min(begin + _LEAVES_AT_ONCE, end))
+            yield b"".join([leaf_hash(entry_at(record, position)) for position in positions])
         return
     [whole] = record.parts
     rows, statuses = whole.rows, whole.statuses

@@ -154,7 +154,7 @@ class Payload:
 
 
 def block_count(row_count: int) -> int:
-    """How many blocks hold so many rows."""
+    """The number of blocks that ``row_count`` rows fill, the last perhaps in part."""
     return -(-row_count // BLOCK_ROWS)
 
 

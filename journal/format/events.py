@@ -17,7 +17,13 @@ import attrs
 from nostro.journal.errors import DecodeError, InvalidField
 from nostro.journal.format.codec import CREATED, Payload, RecordKind
 from nostro.journal.format.parts import Positions
-from nostro.journal.model import TIMESTAMP_MAX, Account, CreateTransferStatus, Transfer
+from nostro.journal.model import (
+    BATCH_EVENTS_MAX,
+    TIMESTAMP_MAX,
+    Account,
+    CreateTransferStatus,
+    Transfer,
+)
 from nostro.journal.rows import accounts_from_rows, transfers_from_rows
 
 
@@ -123,6 +129,8 @@ class CommandExecuted:
 
     position: int
     timestamp: int
+    event_count: int
+    """How many events the command is, this one included: they stand just before it."""
     command_sha256: bytes
     """Of the command's type and fields: the same for equal commands."""
     answer: Any
@@ -180,7 +188,8 @@ def encode_domain_event(event: DomainEvent) -> dict[str, Any]:
     if isinstance(event, CommandExecuted):
         return {
             "t": "command_executed", "v": DOMAIN_EVENT_VERSIONS["command_executed"],
-            "at": event.timestamp, "of": event.command_sha256, "answer": event.answer,
+            "at": event.timestamp, "n": event.event_count, "of": event.command_sha256,
+            "answer": event.answer,
             **_stored_origin(event.origin),
         }  # fmt: skip
     kind = _TYPES[type(event)]
@@ -229,13 +238,15 @@ def _event_of_domain(stored: dict[str, Any], position: int) -> EventRecorded:
 
 
 def _command_executed(stored: dict[str, Any], position: int) -> CommandExecuted:
-    kind, at, command = stored["t"], stored.get("at"), stored.get("of")
-    if set(stored) - set(_ORIGIN_FIELDS) != {"t", "v", "at", "of", "answer"}:
+    kind, at, command, count = stored["t"], stored.get("at"), stored.get("of"), stored.get("n")
+    if set(stored) - set(_ORIGIN_FIELDS) != {"t", "v", "at", "n", "of", "answer"}:
         raise DecodeError(f"a {kind} event has unknown or missing fields")
     if not isinstance(command, bytes) or len(command) != 32:
         raise DecodeError(f"a {kind} event has a malformed field 'of'")
+    if type(count) is not int or not 1 <= count <= BATCH_EVENTS_MAX:
+        raise DecodeError(f"a {kind} event has a malformed field 'n'")
     return CommandExecuted(
-        position, _time(kind, at), command, stored["answer"], _read_origin(kind, stored)
+        position, _time(kind, at), count, command, stored["answer"], _read_origin(kind, stored)
     )
 
 

@@ -147,8 +147,11 @@ class Record:
     def part_at(self, position: int) -> tuple[RecordPart, int]:
         """The part that holds an event of this record, and its number there, from 0."""
         for part in self.parts:
-            number = int(np.searchsorted(part.positions, position))
-            if number < len(part.positions) and part.positions[number] == position:
+            positions = part.positions
+            if isinstance(positions, range):  # the only part
+                return part, positions.index(position)
+            number = int(np.searchsorted(positions, position))
+            if number < len(positions) and positions[number] == position:
                 return part, number
         raise AssertionError("the record does not hold this position")
 
@@ -178,7 +181,7 @@ class RecordPart:
     def kind(self) -> RecordKind:
         return self.payload.kind
 
-    @property
+    @cached_property
     def positions(self) -> Positions:
         """Of the events, rising: ``range`` or ``u64[n]``."""
         return positions_of(self.places, self.record.position_first)

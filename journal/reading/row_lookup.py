@@ -72,12 +72,13 @@ class TransferLookup:
         """
         with self._lock, self._segments() as segments:
             cached = self._frame(position, segments)
-            [row_number] = cached.numbers([position])
-            if row_number < 0:
-                raise cached.damage(
-                    f"there is no transfer at position {position}, as an index says"
-                )
-            number, within = divmod(row_number, BLOCK_ROWS)
+            numbers = [position - cached.position_first]
+            if cached.transfers is not None:
+                numbers, _ = cached.mixed_numbers([position])
+            if not numbers:
+                cause = f"an index names position {position}, which holds no transfer"
+                raise cached.damage(cause)
+            number, within = divmod(numbers[0], BLOCK_ROWS)
             fd = self._segment(cached.path, segments)
             row = self._block(cached, number, fd).rows([within])
             return np.frombuffer(row, TRANSFER), not cached.refused([position]).any()
@@ -99,28 +100,29 @@ class TransferLookup:
                 cached = self._frame(wanted[done], segments)
                 end = bisect_right(wanted, cached.position_last, done)
                 fd = self._segment(cached.path, segments)
-                numbers = cached.numbers(wanted[done:end])
-                found += self._rows(cached, numbers, fd)
-                if len(cached.refusals):
-                    took_effect[done:end] = ~cached.refused(wanted[done:end])
-                if cached.transfers is not None:
-                    took_effect[done:end] &= np.array(numbers) >= 0
+                if cached.transfers is None:
+                    first = cached.position_first
+                    numbers = [position - first for position in wanted[done:end]]
+                    found += self._rows(cached, numbers, fd)
+                    if len(cached.refusals):
+                        took_effect[done:end] = ~cached.refused(wanted[done:end])
+                else:
+                    numbers, there = cached.mixed_numbers(wanted[done:end])
+                    rows = np.zeros((end - done, ROW_BYTES), np.uint8)
+                    data = b"".join(self._rows(cached, numbers, fd))
+                    rows[there] = np.frombuffer(data, np.uint8).reshape(-1, ROW_BYTES)
+                    found.append(rows.tobytes())
+                    took_effect[done:end] = there
                 done = end
         return np.frombuffer(b"".join(found), TRANSFER), took_effect
 
     def _rows(self, cached: _CachedFrame, wanted: Sequence[int], fd: int) -> Iterator[bytes]:
-        """The rows of numbers that rise, block by block; zeros in place of each -1."""
+        """The transfers with these numbers, which rise from 0, block by block."""
         done = 0
         while done < len(wanted):
-            if wanted[done] < 0:
-                yield bytes(ROW_BYTES)
-                done += 1
-                continue
             number = wanted[done] // BLOCK_ROWS
             first = number * BLOCK_ROWS
-            end = done + 1
-            while end < len(wanted) and first <= wanted[end] < first + BLOCK_ROWS:
-                end += 1
+            end = bisect_left(wanted, first + BLOCK_ROWS, done)
             block = self._block(cached, number, fd)
             yield block.rows([row - first for row in wanted[done:end]])
             done = end
@@ -216,16 +218,12 @@ class _CachedFrame:
         known = 0 if self.transfers is None else self.transfers.nbytes
         return _FRAME_BYTES + 16 * len(self.starts) + self.refusals.nbytes + known
 
-    def numbers(self, positions: Sequence[int]) -> list[int]:
-        """The number of the transfer at each position, from 0; -1 where there is none."""
-        if self.transfers is None:
-            return [position - self.position_first for position in positions]
-        if not len(self.transfers):
-            return [-1] * len(positions)
-        wanted = np.array(positions, np.int64)
-        at = np.minimum(np.searchsorted(self.transfers, wanted), len(self.transfers) - 1)
-        numbers: list[int] = np.where(self.transfers[at] == wanted, at, -1).tolist()
-        return numbers
+    def mixed_numbers(self, positions: Sequence[int]) -> tuple[list[int], npt.NDArray[np.bool_]]:
+        """The numbers, from 0, of the transfers at some positions, and which of these hold one."""
+        transfers = np.zeros(0, np.int64) if self.transfers is None else self.transfers
+        there = np.isin(positions, transfers)
+        numbers = np.searchsorted(transfers, np.asarray(positions, np.int64)[there])
+        return numbers.tolist(), there
 
     def row_count(self, number: int) -> int:
         """How many rows a block holds."""

@@ -159,7 +159,7 @@ class Page(Generic[E]):
 
 
 @attrs.frozen
-class DomainEventRecord:
+class DomainEvent:
     """An event as ``fold`` gets it."""
 
     type: str
@@ -174,9 +174,6 @@ class DomainEventRecord:
     """The idempotency key of the command that it is an event of."""
     request_id: str | None = None
     correlation_id: str | None = None
-
-
-DomainEvent = DomainEventRecord
 
 
 class Tables(Protocol):
@@ -223,7 +220,7 @@ class Domain(Protocol):
     @property
     def tables(self) -> Sequence[Table]: ...
 
-    def fold(self, event: DomainEventRecord, tables: Tables) -> None:
+    def fold(self, event: DomainEvent, tables: Tables) -> None:
         """Put what ``event`` changes. Pure: no clock, no randomness, no I/O."""
         ...
 

@@ -67,7 +67,7 @@ PAGE_BYTES: Final = 8192
 WAL_BYTES_MAX: Final = 64 << 20
 ZONES_FROM: Final = 20_000
 _GROWTH: Final = 1.25
-"""Zones are made anew once the position is so many times theirs."""
+"""An index gets new zones once the tables have reached 1.25 times the position of the old ones."""
 _FORMAT: Final = 1
 _STATEMENTS: Final = 256
 """So many prepared statements are kept."""

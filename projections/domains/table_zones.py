@@ -1,9 +1,9 @@
 """Which parts of an index hold anything of a past moment.
 
-An index has the versions of all moments side by side. At a past moment most of them may not be
-there yet, or not any more, and whoever asks for the newest entities of last year would go through
-all of this year's. So zones of 256 entries of an index are remembered with when each entry holds.
-Then a question goes only through the zones with an entry of its moment.
+An index has the versions of all moments side by side. A question about the newest entities of last
+year would read every entry of this year first. So an index is divided into zones of 256 entries,
+and memory holds from when until when each entry is valid. A question then reads only the zones that
+have an entry of its moment.
 
 Zones are made when they are first needed, as of a position, and are right for every moment up to
 it: what happens later changes nothing before. They are in memory, 16 bytes an entry.

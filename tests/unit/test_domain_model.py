@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from nostro.journal.errors import BadDomain, DecodeError
-from nostro.projections.domains.model import DomainEventRecord, EventType, Table, check_domain
+from nostro.projections.domains.model import DomainEvent, EventType, Table, check_domain
 
 
 @attrs.frozen
@@ -34,7 +34,7 @@ class Shops:
         Table("shop", Shop, key="id", indexes=("owner", ("owner", "opened_at"))),
     )
 
-    def fold(self, event: DomainEventRecord, tables: object) -> None: ...
+    def fold(self, event: DomainEvent, tables: object) -> None: ...
 
 
 def test_a_sound_domain_is_taken() -> None:

@@ -94,6 +94,21 @@ def packed(event: Event) -> bytes:
     return head + wide + struct.pack("<QIIIHHQ", *fields[6:])
 
 
+def test_more_expiries_than_a_subtree_has_leaves(tmp_path: Path) -> None:
+    """They are one record, and its leaves belong to several subtrees."""
+    clock, path = HandClock(10**18), tmp_path / "ledger"
+    with Ledger.open(path, clock=clock, expiry_seconds=3600) as ledger:
+        ledger.create_accounts([Account(id=id_, ledger=1, code=1) for id_ in (1, 2)])
+        ledger.create_transfers(
+            [Transfer(id=id_, debit_account_id=1, credit_account_id=2, amount=1, ledger=1, code=1,
+                      timeout=1, flags=TransferFlags.PENDING) for id_ in range(1, 13_001)]
+        )  # fmt: skip
+        clock.now += 2 * 10**9
+        assert ledger.lookup_accounts([1])[0].debits_pending == 0
+    assert [record.event_count for record in Reader(path).records()] == [2, 13_000, 13_000]
+    assert EventTree(path).root() == naive_root([packed(event) for event in events(path)])
+
+
 def write_rows(path: Path, counts: list[int], first: int = 1) -> None:
     """Transfers in records of so many, added to what is there."""
     writer = open_writer(path, segment_bytes_max=1 << 20)

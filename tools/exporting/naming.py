@@ -83,8 +83,9 @@ def domain_event_json(event: Event) -> dict[str, Any]:
         about = {"event": event.type, "version": event.version, "data": data_json(event.data)}
         return about | _origin_json(event.origin)
     if isinstance(event, CommandExecuted):
-        about = {"event": "command_executed", "command_sha256": event.command_sha256.hex()}
-        return about | {"answer": data_json(event.answer)} | _origin_json(event.origin)
+        about = {"event": "command_executed", "event_count": event.event_count}
+        about |= {"command_sha256": event.command_sha256.hex(), "answer": data_json(event.answer)}
+        return about | _origin_json(event.origin)
     assert isinstance(event, LedgerRestored | LedgerRepaired)
     shown: dict[str, Any] = {
         "event": "ledger_restored",

@@ -291,7 +291,8 @@ def _domain_event(one: dict[str, Any]) -> DomainEvent:
         return EventRecorded(0, timestamp, kind, one["version"], data, origin_from_json(one))
     if kind == "command_executed":
         sha256, answer = bytes.fromhex(one["command_sha256"]), data_from_json(one["answer"])
-        return CommandExecuted(0, timestamp, sha256, answer, origin_from_json(one))
+        origin_ = origin_from_json(one)
+        return CommandExecuted(0, timestamp, one["event_count"], sha256, answer, origin_)
     origin = (
         0,
         timestamp,

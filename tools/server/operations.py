@@ -41,8 +41,8 @@ AT: Final = "at"
 CHAIN_EXISTS: Final = "chain_exists"
 FIRST_STATUS: Final = "first_status"
 FIRST_STATUSES_MAX: Final = 64
-"""For so many results of a request, the server reads why their ids failed: 0.2 s at worst, if each
-was refused in a large record of its own."""
+"""The server looks up why an id has failed for the first 64 such results of a request. That takes
+0.2 s at worst: if each was refused in a large record of its own."""
 T = TypeVar("T")
 _CREATED: Final[dict[type, tuple[Callable[[Any], Rows], type[IntEnum]]]] = {
     Account: (account_rows, CreateAccountStatus),

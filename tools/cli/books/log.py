@@ -132,7 +132,7 @@ def _events(
 
 
 def _may_touch(record: journal.Record, account: int) -> bool:
-    """Whether a record can hold an event of the account, told without making its events."""
+    """Whether a record can hold an event of the account. Makes no event of it."""
     fields = {
         RecordKind.ACCOUNTS: ("id",),
         RecordKind.TRANSFERS: ("debit_account_id", "credit_account_id"),
