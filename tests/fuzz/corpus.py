@@ -19,12 +19,14 @@ import numpy as np
 from nostro import EventTree, Reader
 from nostro.journal.evidence.proofs import Proof
 from nostro.journal.evidence.root import Root
+from nostro.journal.format.segment import SEGMENT_BYTES_MAX
 from nostro.journal.model import TRANSFER, Account, AccountFlags, Transfer, TransferFlags
 from nostro.journal.storage.directory import Directory
 from nostro.projections.ledger.ledger import Ledger
 from nostro.tools.exporting.json_lines import export_json_lines
 from nostro.tools.exporting.selection import Selection
 from tests.clocks import HandClock
+from tests.command_records import Command, append, executed, recorded, transfer
 from tests.crash.memory import Tree, taken
 
 LEDGER_ID: Final = bytes(range(16))
@@ -139,6 +141,10 @@ def _write(path: Path) -> None:
     ledger.checkpoint()
     ledger.create_transfers([_transfer(100)])
     ledger.close()
+    first: Command = (
+        [Account(id=7, ledger=1, code=1)], [transfer(200, 5)], [recorded("a"), executed(4)],
+    )  # fmt: skip
+    append(path, [[first, ([], [transfer(201, 6)], [])]], segment_bytes_max=SEGMENT_BYTES_MAX)
 
 
 def _transfer(number: int, **fields: Any) -> Transfer:  # noqa: ANN401  # any of a transfer's

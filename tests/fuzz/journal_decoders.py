@@ -332,13 +332,14 @@ def _view_payload(data: bytes) -> object:
     except DecodeError:
         assert whole is None, "what is read whole must be read block by block"
         raise
-    for number, start in enumerate(starts):
-        block = payload.blocks[number]
-        assert block == data[start : start + len(block)]
-        count = payload.block_rows(number)
-        opened = codec.open_block(block, count)
-        assert len(opened.rows([0, count - 1])) == 2 * 128
-        assert len(opened.rows(range(count))) == count * 128
+    for part in parts_of(payload):
+        for number, block in enumerate(part.payload.blocks):
+            start = starts[part.block_first + number]
+            assert block == data[start : start + len(block)]
+            count = part.payload.block_rows(number)
+            opened = codec.open_block(block, count)
+            assert len(opened.rows([0, count - 1])) == 2 * 128
+            assert len(opened.rows(range(count))) == count * 128
     return payload
 
 

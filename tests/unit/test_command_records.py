@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import attrs
 import numpy as np
 import pytest
 
 from nostro import (
-    Account,
     Damage,
     EventTree,
     Ledger,
@@ -18,111 +16,24 @@ from nostro import (
     Reader,
     RecordKind,
     Root,
-    Transfer,
     TransferCreated,
     TransferFlags,
-    Writer,
     backup,
     decode_proof,
     restore,
     verify,
 )
-from nostro.journal import AccountCreated, CommandExecuted, DecodeError, EventRecorded, Origin
+from nostro.journal import AccountCreated, DecodeError, EventRecorded
 from nostro.journal.evidence.entries import describe_entry, entry_at
 from nostro.journal.format import codec
 from nostro.journal.format.events import Event, decode_domain_event, encode_domain_event
-from nostro.journal.rows import account_rows, transfer_rows
 from nostro.projections.checkpoints.audit import audit
+from tests.clocks import HandClock
+from tests.command_records import COMMANDS, append, executed, recorded, transfer
 from tests.integration.test_cli import good, objects
+from tests.tigerbeetle.mirrors import assert_mirrored, mirror_of
+from tests.tigerbeetle.simulated import SimulatedCluster
 from tests.unit.test_merkle import naive_root
-
-FIRST: Final = 10**18
-ORIGIN: Final = Origin(actor="api:shop", key="order-17", request_id="r", correlation_id="c")
-DATA: Final = {"a": [1, b"\x00\xff", None, True], "n": 2**63, "m": {"x": "ü"}}
-
-
-def account(id_: int) -> Account:
-    return Account(id=id_, ledger=1, code=1)
-
-
-def transfer(id_: int, amount: int, flags: TransferFlags = TransferFlags.NONE) -> Transfer:
-    return Transfer(id=id_, debit_account_id=1, credit_account_id=2, amount=amount, ledger=1,
-                    code=7, flags=flags)  # fmt: skip
-
-
-def recorded(name: str) -> EventRecorded:
-    return EventRecorded(0, 0, f"shop.{name}", 1, DATA, ORIGIN)
-
-
-def executed(count: int) -> CommandExecuted:
-    return CommandExecuted(0, 0, count, bytes(range(32)), ["answer", 2**60], ORIGIN)
-
-
-Command = tuple[list[Account], list[Transfer], list[EventRecorded | CommandExecuted]]
-
-COMMANDS: Final[list[list[Command]]] = [
-    [([account(1), account(2)], [transfer(11, 5)], [recorded("opened"), executed(5)])],
-    [
-        ([], [transfer(id_, id_) for id_ in range(100, 103)], [recorded("paid")]),
-        ([account(3)], [], [recorded("opened")]),
-        ([], [transfer(200, 1, flags=TransferFlags.PENDING)], []),
-        ([], [], [recorded("noted"), recorded("noted")]),
-        ([], [transfer(id_, 1) for id_ in range(1_000, 1_600)], [executed(601)]),
-    ],
-]
-"""Of two frames."""
-
-
-def append(
-    path: Path,
-    frames: list[list[Command]],
-    *,
-    kind: RecordKind = RecordKind.COMMANDS,
-    event_count: int | None = None,
-) -> list[Event]:
-    """Write the commands, a frame each; what was written, by position."""
-    written: list[Event] = []
-    with_writer = Writer.open(path, segment_bytes_max=8192)
-    try:
-        at = max(FIRST, with_writer.head.timestamp)
-        position = with_writer.head.position
-        for commands in frames:
-            accounts: list[Account] = []
-            transfers: list[Transfer] = []
-            stored: list[dict[str, Any]] = []
-            counts: list[int] = []
-            begun = at + 1
-            for of_accounts, of_transfers, events in commands:
-                counts += [len(of_accounts), len(of_transfers), len(events)]
-                for one in (*of_accounts, *of_transfers, *events):
-                    at, position = at + 1, position + 1
-                    timed: Any = attrs.evolve(one, timestamp=at)
-                    if isinstance(timed, Account):
-                        accounts.append(timed)
-                        written.append(AccountCreated(position, at, timed))
-                    elif isinstance(timed, Transfer):
-                        transfers.append(timed)
-                        written.append(TransferCreated(position, at, timed))
-                    else:
-                        event = attrs.evolve(timed, position=position)
-                        stored.append(encode_domain_event(event))
-                        written.append(event)
-            payload = codec.encode_commands(
-                account_rows(accounts), transfer_rows(transfers), stored, counts
-            )
-            queued = with_writer.append(
-                payload,
-                kind=kind,
-                event_count=sum(counts) if event_count is None else event_count,
-                timestamp_min=begun,
-                timestamp_max=at,
-                generation=with_writer.generation,
-            )
-            assert queued is not None
-            with_writer.wait(queued)
-    finally:
-        with_writer.close()
-    return written
 
 
 @pytest.fixture
@@ -213,6 +124,19 @@ def test_copies_keep_them(books: Path, written: list[Event]) -> None:
     assert [record.kind for record in kept] == [4, 2, 4]
     assert last.kind is RecordKind.EVENTS
     assert [it for record in kept for it in record.events() if it in written] == written
+
+
+def test_money_of_commands_is_mirrored(books: Path, written: list[Event]) -> None:
+    """Accounts before the transfers that need them; events of domains stay here."""
+    clock = HandClock(Reader(books).head().timestamp + 10**9)
+    cluster = SimulatedCluster(lambda: clock.now + 10**9)
+    with mirror_of(books, cluster) as mirror:
+        assert mirror.catch_up().lag_events == 0
+    assert_mirrored(books, cluster, clock)
+    assert (len(cluster.accounts), len(cluster.transfers)) == (3, 607)
+    with mirror_of(books, cluster) as mirror:  # it finds out from the cluster how far it is
+        assert mirror.catch_up().lag_events == 0
+    assert len(cluster.transfers) == 607
 
 
 @pytest.mark.parametrize(
