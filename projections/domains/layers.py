@@ -4,7 +4,7 @@ A layer lies on a :class:`TableStore` or on another layer. What a command's even
 layer of its own until the record is durable; then :meth:`Layer.absorb` moves it into the layer of
 what is durable and not yet written. A layer that is dropped never was.
 
-Nothing here locks: who owns the layers lets one thread in at a time.
+Nothing here takes a lock: the owner of the layers lets one thread in at a time.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Layer:
         return Page(tuple(entities), cursor)
 
     def find_rows(self, query: Query) -> list[Row]:
-        """What answers a question, in order, and one row more if there is one."""
+        """The rows that match a query, in order: its limit and one more, if there are so many."""
         overlay = self._overlay(query.table.name)
         if not overlay.newest:
             return self._below.find_rows(query)
@@ -156,7 +156,7 @@ class _Overlay:
             entries.changed.update(gone)
 
     def find_rows(self, query: Query) -> list[Row]:
-        """The entities of this overlay that answer a question, in order."""
+        """The entities of this overlay that match a query, in order."""
         entries, start, end, is_in_order = self._range(query)
         keys = entries.places[start:end]
         rows: list[Row] = []
@@ -183,7 +183,7 @@ class _Overlay:
             found = (end - start, entries, start, end, is_in_order)
             if best is None or (is_in_order, -found[0]) > (best[4], -best[0]):
                 best = found
-        assert best is not None, "a checked question has an index"
+        assert best is not None, "a checked query has an index"
         return best[1:]
 
     def _sorted_by(self, fields: tuple[str, ...]) -> _Sorted:

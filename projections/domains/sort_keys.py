@@ -44,7 +44,9 @@ def sort_key(value: object) -> bytes:
         try:
             encoded = value.encode()  # type: ignore[attr-defined]
         except UnicodeEncodeError:
-            raise InvalidField("key", value, "holds half a surrogate pair") from None
+            raise InvalidField(
+                "key", value, "contains a lone surrogate, which UTF-8 cannot encode"
+            ) from None
         return b"\x80" + _ended(encoded)
     if kind is int:
         return _integer(value)  # type: ignore[arg-type]
@@ -56,7 +58,7 @@ def sort_key(value: object) -> bytes:
         return b"\x90" + _ended(value)  # type: ignore[arg-type]
     if isinstance(value, Enum):
         return sort_key(value.value)
-    raise InvalidField("key", value, f"is a {kind.__name__}, which no key or index has")
+    raise InvalidField("key", value, f"is a {kind.__name__}, which cannot be a key or in an index")
 
 
 def sort_keys(values: Iterable[object]) -> bytes:

@@ -36,7 +36,7 @@ Row = tuple[bytes, bytes, Any]
 
 @attrs.frozen
 class Query:
-    """A question to a table, checked."""
+    """A query of a table, with checked arguments."""
 
     table: Table
     where: dict[str, bytes]
@@ -68,7 +68,7 @@ class Query:
         return sort_key(getattr(entity, self.order)), key
 
     def behind(self, place: tuple[bytes, bytes]) -> Query:
-        """The same question, going on behind that place."""
+        """The same query, from behind that place on."""
         return attrs.evolve(self, after=place)
 
     def prefix(self, fields: tuple[str, ...]) -> list[bytes]:
@@ -98,11 +98,11 @@ def checked_query(
     limit: int,
     after: str | None,
 ) -> Query:
-    """The question that these arguments ask.
+    """The query with these arguments.
 
     Raises:
         InvalidField: a field that no index has, a value that no index holds, or a cursor of
-            another question.
+            another query.
     """
     columns = {*field_columns(table)}
     for name in where or ():
@@ -113,7 +113,11 @@ def checked_query(
         order in fields and {*fields[: fields.index(order)]} <= given
         for _, fields in index_paths(table)
     ):
-        raise InvalidField("order", order, f"begins no index of table {table.name!r}")
+        raise InvalidField(
+            "order",
+            order,
+            f"does not begin an index of table {table.name!r}, nor follow fields of where in one",
+        )
     if type(limit) is not int or not 1 <= limit <= LIMIT_MAX:
         raise InvalidField("limit", limit, f"must be 1 to {LIMIT_MAX:,}")
     values = {name: sort_key(value) for name, value in (where or {}).items()}
@@ -129,7 +133,7 @@ def _read_cursor(query: Query, cursor: str) -> tuple[bytes, bytes]:
             return order, key
     except (ValueError, TypeError, cbor2.CBORError):
         pass
-    raise InvalidField("after", cursor, "is not a cursor of this question")
+    raise InvalidField("after", cursor, "is not a cursor that this query has returned")
 
 
 # --- the schema ---

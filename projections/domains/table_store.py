@@ -316,7 +316,7 @@ class TableStore:
         return Page(tuple(entities), cursor)
 
     def find_rows(self, query: Query, *, position: int | None = None) -> list[Row]:
-        """What answers a question, as it is stored, and one row more if there is one."""
+        """The stored rows that match a query: its limit and one more, if there are so many."""
         self._check_position(position)
         number = self._numbers[query.table.name]
         with self._reading() as connection:

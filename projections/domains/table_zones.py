@@ -1,8 +1,8 @@
 """Which parts of an index hold anything of a past moment.
 
-An index has the versions of all moments side by side. A question about the newest entities of last
+An index has the versions of all moments side by side. A query about the newest entities of last
 year would read every entry of this year first. So an index is divided into zones of 256 entries,
-and memory holds from when until when each entry is valid. A question then reads only the zones that
+and memory holds from when until when each entry is valid. A query then reads only the zones that
 have an entry of its moment.
 
 Zones are made when they are first needed, as of a position, and are right for every moment up to

@@ -122,16 +122,16 @@ def _checked(value: object) -> tuple[Any, bytes]:
     data = cbor2.dumps(plain)
     if len(data) > VALUE_BYTES_MAX:
         raise InvalidField(
-            cls.__name__, len(data), f"is its size in bytes; at most {VALUE_BYTES_MAX:,} are stored"
+            cls.__name__, f"{len(data):,} bytes", f"is too large: the limit is {VALUE_BYTES_MAX:,}"
         )
     depth, items = _extent(plain) if len(data) > VALUE_DEPTH_MAX else (0, 0)
     if depth > VALUE_DEPTH_MAX:
         raise InvalidField(
-            cls.__name__, depth, f"is how deep it nests; at most {VALUE_DEPTH_MAX} are stored"
+            cls.__name__, f"{depth} levels", f"nests too deep: the limit is {VALUE_DEPTH_MAX}"
         )
     if items > VALUE_ITEMS_MAX:
         raise InvalidField(
-            cls.__name__, items, f"is its number of items; at most {VALUE_ITEMS_MAX:,} are stored"
+            cls.__name__, f"{items:,} items", f"has too many: the limit is {VALUE_ITEMS_MAX:,}"
         )
     return plain, data
 
@@ -273,7 +273,9 @@ def _dump_str(value: Any) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise InvalidField("str", value, "holds half a surrogate pair") from None
+            raise InvalidField(
+                "str", value, "contains a lone surrogate, which UTF-8 cannot encode"
+            ) from None
     return cast("str", value)
 
 

@@ -270,7 +270,7 @@ def test_a_cursor_is_of_one_question(store: TableStore) -> None:
     for arguments in (
         {"order": "size"}, {"descending": True}, {"where": {"state": State.NEW}},
     ):  # fmt: skip
-        with pytest.raises(InvalidField, match="not a cursor of this question"):
+        with pytest.raises(InvalidField, match="not a cursor that this query"):
             store.find("order", after=cursor, **arguments)
     for wrong in ("", "x", "é", cursor[:-1], cursor + "A"):
         with pytest.raises(InvalidField, match="not a cursor"):
@@ -285,7 +285,7 @@ def test_what_cannot_be_asked_is_refused(store: TableStore) -> None:
     ):  # fmt: skip
         with pytest.raises(InvalidField):
             store.find("order", **arguments)
-    with pytest.raises(InvalidField, match="begins no index"):
+    with pytest.raises(InvalidField, match="does not begin an index"):
         store.find("line", order="number")
     with pytest.raises(InvalidField, match="'nothing'"):
         store.get("nothing", "a")
