@@ -212,7 +212,7 @@ def test_a_malformed_command_is_refused(change: dict[str, Any]) -> None:
 
 def test_leaves_of_many_events_take_one_look_each(books: Path) -> None:
     """The places of a record's events are worked out once, and not for every leaf."""
-    count = 20_000
+    count = 10_000
     append(books, [[([], [], [recorded("noted")] * count)]])
     [record] = Reader(books).records()
     assert isinstance(record.parts[0].positions, np.ndarray)
